@@ -1,0 +1,1 @@
+"""One outside thing a module: venues, bar files, journal, sandbox, worker processes."""

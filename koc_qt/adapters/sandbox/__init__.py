@@ -1,0 +1,1 @@
+"""Locking a worker process down, one module an operating system."""

@@ -1,0 +1,75 @@
+"""Every error that K.O.C. raises on purpose.
+
+KocError                 said to a person as it is: what happened, to what, and what to do
+├── ConfigError          a configuration file or option is wrong
+├── ProfileLocked        another engine owns this profile
+├── StrategyError        a strategy file cannot be loaded or has failed
+├── InvalidOrder         an order's fields contradict each other or the instrument's rules
+├── InvalidTransition    an order event that the order's state does not allow
+├── RiskRefused          a risk limit or the kill switch forbids the order
+├── BadBars              bars that fail validation; names the row
+├── StorageError         journal or bar store cannot write or read (disk full, permission, corruption)
+├── LinkError            engine and client cannot talk (absent, other version, lost, refused)
+└── VenueError           a venue did not do what was asked
+    ├── VenueRejected    the venue answered no: it is certain that nothing happened
+    ├── VenueUnavailable the request was certainly never sent (no connection, breaker open)
+    └── VenueTimeout     no answer: it is not known whether anything happened
+"""
+
+from __future__ import annotations
+
+
+class KocError(Exception):
+    """Base of all; its text is a sentence fit for a person."""
+
+
+class ConfigError(KocError):
+    """A configuration file or option is wrong; names the file and line where known."""
+
+
+class ProfileLocked(KocError):
+    """Another engine owns this profile."""
+
+
+class StrategyError(KocError):
+    """A strategy file cannot be loaded or has failed; names the file and line where known."""
+
+
+class InvalidOrder(KocError):
+    """An order's fields contradict each other or break the instrument's rules."""
+
+
+class InvalidTransition(KocError):
+    """An order event that the order's present status does not allow."""
+
+
+class RiskRefused(KocError):
+    """A risk limit or the kill switch forbids an order."""
+
+
+class BadBars(KocError):
+    """Bars that fail validation; the text names the row."""
+
+
+class StorageError(KocError):
+    """The journal or the bar store cannot read or write."""
+
+
+class LinkError(KocError):
+    """Engine and client cannot talk to each other."""
+
+
+class VenueError(KocError):
+    """A venue did not do what was asked."""
+
+
+class VenueRejected(VenueError):
+    """The venue answered no; nothing happened there."""
+
+
+class VenueUnavailable(VenueError):
+    """The request was certainly never sent."""
+
+
+class VenueTimeout(VenueError):
+    """No answer came; whether anything happened is not known."""

@@ -1,0 +1,246 @@
+"""Orders, their events and fills. How an event changes an order: domain/order_state.py."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from koc_qt.domain.errors import InvalidOrder
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Side
+
+
+class OrderType(StrEnum):
+    """How an order's price is decided."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order works: till cancelled, or now in part (IOC) or whole (FOK) or never."""
+
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class Liquidity(StrEnum):
+    """Whether a fill made or took liquidity."""
+
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life.
+
+    NEW: the intent is in the journal, nothing was sent. SUBMITTED: sent, no answer yet. UNKNOWN: the answer never came.
+    ACCEPTED: working at the venue. TRIGGERED: a stop whose price was reached. PARTIALLY_FILLED: working, part done.
+    FILLED, CANCELED, REJECTED and EXPIRED are terminal.
+    """
+
+    NEW = "new"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    TRIGGERED = "triggered"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more is expected of the venue."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
+
+
+class OrderRequest(msgspec.Struct, frozen=True):
+    """What somebody asks for. `price` is the limit, `stop_price` the trigger; both in quote currency, `quantity` in base.
+
+    Raises InvalidOrder where the fields contradict each other. The instrument's own rules are checked by domain/risk.py.
+    """
+
+    instrument: InstrumentId
+    side: Side
+    type: OrderType
+    quantity: Decimal
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    reduce_only: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("quantity", "price", "stop_price"):
+            value = getattr(self, name)
+            if value is not None and not (value.is_finite() and value > 0):
+                raise InvalidOrder(f"{name} must be a number above zero, not {value}")
+        limit = self.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        stop = self.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        if limit and self.price is None:
+            raise InvalidOrder(f"a {self.type} order needs a price")
+        if not limit and self.price is not None:
+            raise InvalidOrder(f"a {self.type} order takes no price")
+        if stop and self.stop_price is None:
+            raise InvalidOrder(f"a {self.type} order needs a stop price")
+        if not stop and self.stop_price is not None:
+            raise InvalidOrder(f"a {self.type} order takes no stop price")
+        if self.post_only and (self.type is not OrderType.LIMIT or self.time_in_force is not TimeInForce.GTC):
+            raise InvalidOrder("post-only needs a limit order that is good till cancelled")
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """One execution. `fill_id` is the venue's trade id, unique within an account; `fee` is a cost when positive."""
+
+    fill_id: str
+    client_order_id: str
+    strategy_id: str
+    account_id: str
+    instrument: InstrumentId
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_currency: str
+    liquidity: Liquidity
+    time_ns: int
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as the engine knows it; every change makes a new one. Times are UTC nanoseconds."""
+
+    client_order_id: str
+    strategy_id: str
+    account_id: str
+    request: OrderRequest
+    created_ns: int
+    updated_ns: int
+    status: OrderStatus = OrderStatus.NEW
+    venue_order_id: str = ""
+    filled_quantity: Decimal = Decimal(0)
+    average_price: Decimal | None = None
+    fill_ids: tuple[str, ...] = ()
+    cancel_requested: bool = False
+    reason: str = ""
+
+    @property
+    def remaining(self) -> Decimal:
+        """Quantity not filled yet."""
+        return self.request.quantity - self.filled_quantity
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the venue may still do something with it."""
+        return not self.status.is_terminal
+
+
+class OrderSubmitted(msgspec.Struct, frozen=True, tag="submitted"):
+    """The order is on its way to the venue."""
+
+    client_order_id: str
+    time_ns: int
+
+
+class OrderUnknown(msgspec.Struct, frozen=True, tag="unknown"):
+    """The venue's answer never came; the order will be looked up by its client id."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str
+
+
+class OrderAccepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """The venue took the order."""
+
+    client_order_id: str
+    time_ns: int
+    venue_order_id: str
+
+
+class OrderTriggered(msgspec.Struct, frozen=True, tag="triggered"):
+    """The stop price was reached."""
+
+    client_order_id: str
+    time_ns: int
+
+
+class OrderFilled(msgspec.Struct, frozen=True, tag="filled"):
+    """Part or all of the order was executed."""
+
+    client_order_id: str
+    time_ns: int
+    fill: Fill
+
+
+class OrderRejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """The order never worked at the venue."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str
+
+
+class OrderCanceled(msgspec.Struct, frozen=True, tag="canceled"):
+    """The rest of the order works no longer."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str = ""
+
+
+class OrderExpired(msgspec.Struct, frozen=True, tag="expired"):
+    """What IOC or FOK could not fill at once is gone."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str = ""
+
+
+class CancelRequested(msgspec.Struct, frozen=True, tag="cancel_requested"):
+    """A cancel is on its way to the venue."""
+
+    client_order_id: str
+    time_ns: int
+
+
+class CancelRejected(msgspec.Struct, frozen=True, tag="cancel_rejected"):
+    """The venue refused the cancel; the order is as it was."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str
+
+
+OrderEvent = (
+    OrderSubmitted
+    | OrderUnknown
+    | OrderAccepted
+    | OrderTriggered
+    | OrderFilled
+    | OrderRejected
+    | OrderCanceled
+    | OrderExpired
+    | CancelRequested
+    | CancelRejected
+)
+
+
+class OrderReport(msgspec.Struct, frozen=True):
+    """What a venue says about one order when asked."""
+
+    client_order_id: str
+    venue_order_id: str
+    status: OrderStatus
+    fills: tuple[Fill, ...]
+    time_ns: int
+    reason: str = ""

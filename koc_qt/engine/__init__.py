@@ -1,0 +1,1 @@
+"""asyncio services, each the sole owner of its part of the state."""

@@ -1,0 +1,291 @@
+"""What engine and clients say to each other. Commands are imperative, facts past tense; encoded as msgpack.
+
+A client says Hello and gets Welcome (or Refused), then a Snapshot, then facts as they happen, numbered without a gap:
+a client that finds a gap, or is told Resync, asks for a snapshot again. Orders, fills and states are never dropped for a
+connected client; of market data only the newest a stream is kept when the client reads slowly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Bar, Book, Quote, Trade
+from koc_qt.domain.orders import Fill, Order, OrderRequest
+from koc_qt.domain.state import (
+    AccountSnapshot,
+    EngineSnapshot,
+    PositionSnapshot,
+    StrategySnapshot,
+    StrategySpec,
+    VenueSnapshot,
+)
+
+PROTOCOL = 1  # raised with every change that an older peer could not read
+
+# ---- commands: client to engine; each is answered by one Reply with the same number ---------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The first message of a client."""
+
+    protocol: int
+    version: str
+    client: str
+
+
+class RequestSnapshot(msgspec.Struct, frozen=True, tag=True):
+    """Send everything again."""
+
+
+class SubmitOrder(msgspec.Struct, frozen=True, tag=True):
+    """Place an order by hand on an account."""
+
+    account_id: str
+    request: OrderRequest
+
+
+class CancelOrder(msgspec.Struct, frozen=True, tag=True):
+    """Cancel one order."""
+
+    client_order_id: str
+
+
+class CancelAllOrders(msgspec.Struct, frozen=True, tag=True):
+    """Cancel every open order."""
+
+
+class DescribeStrategy(msgspec.Struct, frozen=True, tag=True):
+    """Read a strategy's declaration in a sandboxed process; answered with a Described value."""
+
+    path: str
+
+
+class StartStrategy(msgspec.Struct, frozen=True, tag=True):
+    """Start a strategy; an empty `strategy_id` lets the engine choose one. Answered with the id."""
+
+    spec: StrategySpec
+
+
+class StopStrategy(msgspec.Struct, frozen=True, tag=True):
+    """Stop a strategy in order; its open orders are cancelled."""
+
+    strategy_id: str
+
+
+class EngageKillSwitch(msgspec.Struct, frozen=True, tag=True):
+    """Stop strategies, cancel orders, refuse new ones until released."""
+
+    reason: str
+
+
+class ReleaseKillSwitch(msgspec.Struct, frozen=True, tag=True):
+    """Allow trading again; nothing is restarted by it."""
+
+
+class Subscribe(msgspec.Struct, frozen=True, tag=True):
+    """Stream an instrument to this client: quotes, trades, and bars of each timeframe given."""
+
+    instrument: InstrumentId
+    timeframes: tuple[str, ...] = ()
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, tag=True):
+    """Stop streaming an instrument to this client."""
+
+    instrument: InstrumentId
+
+
+class FetchBars(msgspec.Struct, frozen=True, tag=True):
+    """Answered with up to `count` closed bars before `until_ns` (now when None), oldest first."""
+
+    instrument: InstrumentId
+    timeframe: str
+    count: int
+    until_ns: int | None = None
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Stop strategies in order, then the engine."""
+
+
+Command = (
+    Hello
+    | RequestSnapshot
+    | SubmitOrder
+    | CancelOrder
+    | CancelAllOrders
+    | DescribeStrategy
+    | StartStrategy
+    | StopStrategy
+    | EngageKillSwitch
+    | ReleaseKillSwitch
+    | Subscribe
+    | Unsubscribe
+    | FetchBars
+    | Shutdown
+)
+
+# ---- facts: engine to client ------------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """The engine takes the client."""
+
+    protocol: int
+    version: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The engine does not take the client: the reason is a sentence for a person."""
+
+    reason: str
+    version: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, tag=True):
+    """All that the engine knows. `orders` are the open ones and the newest closed ones, `fills` the newest, as limited by
+    the engine; older ones are read from the journal."""
+
+    engine: EngineSnapshot
+    venues: tuple[VenueSnapshot, ...]
+    accounts: tuple[AccountSnapshot, ...]
+    instruments: tuple[Instrument, ...]
+    strategies: tuple[StrategySnapshot, ...]
+    positions: tuple[PositionSnapshot, ...]
+    orders: tuple[Order, ...]
+    fills: tuple[Fill, ...]
+
+
+class EngineChanged(msgspec.Struct, frozen=True, tag=True):
+    """The engine's state or pulse."""
+
+    engine: EngineSnapshot
+
+
+class VenueChanged(msgspec.Struct, frozen=True, tag=True):
+    """A venue's state."""
+
+    venue: VenueSnapshot
+
+
+class AccountChanged(msgspec.Struct, frozen=True, tag=True):
+    """An account's state or balances."""
+
+    account: AccountSnapshot
+
+
+class StrategyChanged(msgspec.Struct, frozen=True, tag=True):
+    """A strategy's state or pulse."""
+
+    strategy: StrategySnapshot
+
+
+class OrderChanged(msgspec.Struct, frozen=True, tag=True):
+    """An order, after whatever happened to it."""
+
+    order: Order
+
+
+class FillRecorded(msgspec.Struct, frozen=True, tag=True):
+    """A fill, once it is durable."""
+
+    fill: Fill
+
+
+class PositionChanged(msgspec.Struct, frozen=True, tag=True):
+    """A strategy's holding."""
+
+    position: PositionSnapshot
+
+
+class QuoteChanged(msgspec.Struct, frozen=True, tag=True):
+    """Market data: only the newest an instrument is kept for a slow client."""
+
+    quote: Quote
+
+
+class BookChanged(msgspec.Struct, frozen=True, tag=True):
+    """Market data: only the newest an instrument is kept for a slow client."""
+
+    book: Book
+
+
+class TradePrinted(msgspec.Struct, frozen=True, tag=True):
+    """Market data: only the newest an instrument is kept for a slow client."""
+
+    trade: Trade
+
+
+class BarChanged(msgspec.Struct, frozen=True, tag=True):
+    """A bar, forming (newest kept) or closed (never dropped)."""
+
+    bar: Bar
+    closed: bool
+
+
+class LogRecorded(msgspec.Struct, frozen=True, tag=True):
+    """A line of the engine's or a strategy's log."""
+
+    time_ns: int
+    level: str
+    source: str
+    text: str
+
+
+class Resync(msgspec.Struct, frozen=True, tag=True):
+    """The client read too slowly and facts were lost to it; ask for a snapshot."""
+
+    reason: str
+
+
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a command. `error` is empty when it was done; `value` is built from msgpack primitives."""
+
+    number: int
+    error: str = ""
+    value: Any = None
+
+
+class EngineStopped(msgspec.Struct, frozen=True, tag=True):
+    """The engine's last word before it ends in order."""
+
+    reason: str
+
+
+Fact = (
+    Welcome
+    | Refused
+    | Snapshot
+    | EngineChanged
+    | VenueChanged
+    | AccountChanged
+    | StrategyChanged
+    | OrderChanged
+    | FillRecorded
+    | PositionChanged
+    | QuoteChanged
+    | BookChanged
+    | TradePrinted
+    | BarChanged
+    | LogRecorded
+    | Resync
+    | Reply
+    | EngineStopped
+)
+
+
+class CommandEnvelope(msgspec.Struct, frozen=True, array_like=True):
+    """A command and its number, which counts up a client from 1."""
+
+    number: int
+    command: Command
+
+
+class FactEnvelope(msgspec.Struct, frozen=True, array_like=True):
+    """A fact and its place in the client's stream. Market data, replies and snapshots carry 0 and count for nothing."""
+
+    sequence: int
+    fact: Fact

@@ -1,0 +1,1 @@
+"""Protocols that the engine is written against; adapters implement them."""

@@ -1,0 +1,115 @@
+"""What the engine asks of a venue: market data, and the execution of orders.
+
+Both speak in domain facts through a sink that the engine gives on connect; a sink never blocks and never raises.
+Errors are VenueRejected (it said no), VenueUnavailable (certainly not sent) and VenueTimeout (not known).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Bar, MarketEvent
+from koc_qt.domain.orders import Order, OrderEvent, OrderReport
+from koc_qt.domain.state import Balance
+
+MarketSink = Callable[[MarketEvent], None]
+OrderSink = Callable[[OrderEvent], None]
+
+
+class MarketDataVenue(Protocol):
+    """A source of market data. One object a venue; every method is called on the engine's loop."""
+
+    @property
+    def name(self) -> str:
+        """The venue part of its instruments' ids, such as ``sim`` or ``binance``."""
+        ...
+
+    @property
+    def breaker_state(self) -> str:
+        """The circuit breaker's state: closed, open or half-open."""
+        ...
+
+    def time_ns(self) -> int:
+        """The venue's own clock, UTC nanoseconds, as well as it is known."""
+        ...
+
+    async def connect(self, sink: MarketSink) -> None:
+        """Make ready to be used. Raises VenueUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """End every stream and connection. Safe to call twice."""
+        ...
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """All instruments with their rules. Raises VenueError."""
+        ...
+
+    async def subscribe(self, symbol: str) -> None:
+        """Start streaming trades, quotes and book of `symbol` into the sink. Raises VenueRejected for an unknown one.
+
+        Lost connections are mended by the adapter, which says so with StreamStatus facts.
+        """
+        ...
+
+    async def unsubscribe(self, symbol: str) -> None:
+        """Stop streaming `symbol`; unknown ones are ignored."""
+        ...
+
+    def fetch_bars(self, symbol: str, timeframe: str, since_ns: int, until_ns: int) -> AsyncIterator[Sequence[Bar]]:
+        """Give the venue's closed bars with since <= open time < until, oldest first, a page at a time.
+
+        Raises VenueRejected for a symbol or timeframe that the venue does not have.
+        """
+        ...
+
+    @property
+    def timeframes(self) -> Sequence[str]:
+        """The timeframes that fetch_bars takes, shortest first."""
+        ...
+
+
+class TradingVenue(Protocol):
+    """The execution side of one account. Order events reach the sink in the order in which the venue made them."""
+
+    @property
+    def account_id(self) -> str:
+        """The account it trades for."""
+        ...
+
+    async def connect(self, sink: OrderSink) -> None:
+        """Make ready to be used. Raises VenueUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """End connections; orders stay as they are. Safe to call twice."""
+        ...
+
+    async def submit(self, order: Order) -> None:
+        """Send a new order, identified by its client order id; acceptance, fills and rejection come through the sink.
+
+        Raises VenueUnavailable when it was certainly not sent and VenueTimeout when that is not known.
+        """
+        ...
+
+    async def cancel(self, order: Order) -> None:
+        """Ask for a cancel; the outcome comes through the sink as OrderCanceled or CancelRejected. Raises VenueError."""
+        ...
+
+    async def find_order(self, order: Order) -> OrderReport | None:
+        """Look one order up by its client order id; None when the venue has never seen it. Raises VenueError."""
+        ...
+
+    async def balances(self) -> Sequence[Balance]:
+        """What is in the account. Raises VenueError."""
+        ...
+
+
+class InstrumentDirectory(Protocol):
+    """Where services look instruments up."""
+
+    def instrument(self, instrument_id: InstrumentId) -> Instrument | None:
+        """The instrument's rules, or None when no connected venue has it."""
+        ...

@@ -1,0 +1,289 @@
+"""Messages between the engine and a strategy's worker process: msgpack, each after a 4-byte big-endian length.
+
+A frame is at most MAX_FRAME bytes. This is the protocol's one definition; strategy authors do not need it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Bar, Quote, Trade
+from koc_qt.domain.orders import Fill, Order, OrderRequest
+from koc_qt.domain.state import Badge
+
+MAX_FRAME = 1 << 20  # bytes
+
+# ---- engine to worker --------------------------------------------------------------------------------------------
+
+
+class Describe(msgspec.Struct, frozen=True, tag=True):
+    """Import the source and say what it declares; the worker answers Described or LoadFailed."""
+
+    source: bytes
+    filename: str
+
+
+class PositionState(msgspec.Struct, frozen=True):
+    """A holding as the strategy sees it: signed quantity in base units, average entry price, PnL in quote currency."""
+
+    instrument: InstrumentId
+    quantity: Decimal
+    average_price: Decimal | None
+    realised_pnl: Decimal
+    fees: Decimal
+
+
+class StartRun(msgspec.Struct, frozen=True, tag=True):
+    """Import the source and run it. `history` follows in HistoryBars messages, answered requests, not here.
+
+    `open_orders` maps the engine's open orders of this strategy, which survived an earlier worker.
+    """
+
+    strategy_id: str
+    source: bytes
+    filename: str
+    parameters: dict[str, Any]
+    instruments: tuple[Instrument, ...]
+    timeframe: str
+    cash: dict[str, Decimal]
+    positions: tuple[PositionState, ...]
+    open_orders: tuple[Order, ...]
+    time_ns: int
+    seed: int
+    heartbeat_s: float
+
+
+class BarClosed(msgspec.Struct, frozen=True, tag=True):
+    """A bar closed. `warmup` marks history that is replayed before live data: no orders come of it."""
+
+    bar: Bar
+    warmup: bool = False
+
+
+class QuoteUpdate(msgspec.Struct, frozen=True, tag=True):
+    """A new best bid and offer."""
+
+    quote: Quote
+
+
+class TradeUpdate(msgspec.Struct, frozen=True, tag=True):
+    """A trade on the venue."""
+
+    trade: Trade
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, tag=True):
+    """An order of this strategy changed. `request_id` is the worker's own; 0 for orders of an earlier worker.
+
+    A request that was refused before it became an order has `order` None and the reason.
+    """
+
+    request_id: int
+    order: Order | None
+    reason: str = ""
+
+
+class FillUpdate(msgspec.Struct, frozen=True, tag=True):
+    """An order of this strategy was filled; with the holding and cash after it."""
+
+    request_id: int
+    fill: Fill
+    position: PositionState
+    cash: dict[str, Decimal]
+
+
+class HistoryBars(msgspec.Struct, frozen=True, tag=True):
+    """The answer to RequestHistory, oldest first; `error` when there is none."""
+
+    request_id: int
+    bars: tuple[Bar, ...]
+    error: str = ""
+
+
+class StopRun(msgspec.Struct, frozen=True, tag=True):
+    """Call on_stop and end within `grace_s` seconds."""
+
+    reason: str
+    grace_s: float
+
+
+HostMessage = (
+    Describe | StartRun | BarClosed | QuoteUpdate | TradeUpdate | OrderUpdate | FillUpdate | HistoryBars | StopRun
+)
+
+# ---- worker to engine --------------------------------------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The process is locked down and has tested itself. `proofs` maps each probe to what came of it."""
+
+    pid: int
+    badge: Badge
+    badge_reason: str
+    proofs: dict[str, str]
+
+
+class ParameterInfo(msgspec.Struct, frozen=True):
+    """A declared parameter; `kind` is one of int, float, bool, str, choice."""
+
+    name: str
+    kind: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+class Described(msgspec.Struct, frozen=True, tag=True):
+    """What a strategy file declares. `subscriptions` are of bars, quotes, trades; `instruments_wanted` counts them."""
+
+    name: str
+    doc: str
+    parameters: tuple[ParameterInfo, ...]
+    timeframe: str
+    subscriptions: tuple[str, ...]
+    instruments_wanted: int
+    warmup_bars: int
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The file cannot be used; `line` counts from 1, None where there is none."""
+
+    reason: str
+    line: int | None = None
+
+
+class Running(msgspec.Struct, frozen=True, tag=True):
+    """on_start has returned; market data may flow."""
+
+    described: Described
+    parameters: dict[str, Any]
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    """Place an order. `request_id` counts up from 1 within this worker."""
+
+    request_id: int
+    request: OrderRequest
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Cancel an order of this strategy, by the engine's id."""
+
+    client_order_id: str
+
+
+class RequestHistory(msgspec.Struct, frozen=True, tag=True):
+    """Ask for the last `count` closed bars."""
+
+    request_id: int
+    instrument: InstrumentId
+    timeframe: str
+    count: int
+
+
+class LogLine(msgspec.Struct, frozen=True, tag=True):
+    """A line for the log; `level` is one of DEBUG, INFO, WARNING, ERROR."""
+
+    level: str
+    text: str
+
+
+class MetricValue(msgspec.Struct, frozen=True, tag=True):
+    """A number that the strategy wants shown."""
+
+    name: str
+    value: float
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag=True):
+    """Still alive. `ticks` counts market messages handled since the start, `callback_us` the longest callback since
+    the last heartbeat, `lag_ms` the age of the newest market message when its callback began."""
+
+    sequence: int
+    ticks: int
+    callback_us: int
+    lag_ms: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The strategy raised; the worker ends after this. `line` is the line in its file."""
+
+    reason: str
+    line: int | None
+    traceback: str
+
+
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """on_stop has returned; the worker ends after this."""
+
+    reason: str
+
+
+WorkerMessage = (
+    Ready
+    | Described
+    | LoadFailed
+    | Running
+    | Submit
+    | Cancel
+    | RequestHistory
+    | LogLine
+    | MetricValue
+    | Heartbeat
+    | Failed
+    | Stopped
+)
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; raises ValueError on one above MAX_FRAME."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take more bytes and give the frames that are complete."""
+        self._buffer += data
+        frames: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= 4:
+            size = int.from_bytes(self._buffer[start : start + 4], "big")
+            if size > MAX_FRAME:
+                raise ValueError(f"a frame of {size} bytes is above the limit of {MAX_FRAME}")
+            if len(self._buffer) - start - 4 < size:
+                break
+            frames.append(bytes(self._buffer[start + 4 : start + 4 + size]))
+            start += 4 + size
+        if start:
+            del self._buffer[:start]
+        return frames
+
+
+_encoder = msgspec.msgpack.Encoder()
+_host_decoder: msgspec.msgpack.Decoder[HostMessage] = msgspec.msgpack.Decoder(HostMessage)
+_worker_decoder: msgspec.msgpack.Decoder[WorkerMessage] = msgspec.msgpack.Decoder(WorkerMessage)
+
+
+def frame(message: HostMessage | WorkerMessage) -> bytes:
+    """Encode a message with its length; raises ValueError above MAX_FRAME."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME:
+        raise ValueError(f"a {type(message).__name__} of {len(body)} bytes is above the limit of {MAX_FRAME}")
+    return len(body).to_bytes(4, "big") + body
+
+
+def decode_host(body: bytes) -> HostMessage:
+    """Decode a message from the engine; raises msgspec.DecodeError."""
+    return _host_decoder.decode(body)
+
+
+def decode_worker(body: bytes) -> WorkerMessage:
+    """Decode a message from a worker; raises msgspec.DecodeError."""
+    return _worker_decoder.decode(body)
