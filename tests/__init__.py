@@ -1,0 +1,1 @@
+"""Tests: unit, contract, wire, e2e, security, bench; fakes are real implementations of the ports."""

@@ -1,0 +1,59 @@
+"""Bounded waits for conditions, so that no test sleeps a fixed time.
+
+    wait_until(lambda: path.exists(), what="the lock file")          in a plain test
+    await until(lambda: len(fills) == 3, what="three fills")         in a coroutine; the condition may be one as well
+
+Both give back the condition's first true value and raise AssertionError, with the last value seen, when time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+# Slow and shared machines stretch every bound at once; no test is slower for it where the condition comes true.
+PATIENCE = float(os.environ.get("KOC_TEST_PATIENCE", "1"))
+_FIRST_PAUSE_S = 0.001
+_LONGEST_PAUSE_S = 0.05
+
+
+def _message(what: str, condition: object, timeout_s: float, last: object) -> str:
+    name = what or getattr(condition, "__qualname__", repr(condition))
+    return f"gave up after {timeout_s:g} s waiting for {name}; last value: {last!r}"
+
+
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 10.0, what: str = "") -> T:
+    """Call `condition` until it gives something true, and give that back. Raises AssertionError after `timeout_s`."""
+    bound_s = timeout_s * PATIENCE
+    deadline = time.monotonic() + bound_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_message(what, condition, bound_s, value))
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = 10.0, what: str = "") -> T:
+    """As wait_until, letting the event loop run; `condition` may be a coroutine function."""
+    bound_s = timeout_s * PATIENCE
+    deadline = time.monotonic() + bound_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        result = condition()
+        value = cast(T, await result if inspect.isawaitable(result) else result)
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_message(what, condition, bound_s, value))
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)

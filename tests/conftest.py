@@ -1,0 +1,105 @@
+"""Rails that every test runs on: no leaks, no unexpected warnings, the same examples every time, a profile of its own.
+
+A test that means to log a WARNING or worse says so, in one of two ways:
+
+    @pytest.mark.expected_warnings("disk is full")      each pattern must be seen, and nothing else may be
+    def test_x(expected_warnings): ...                  a live list of the lines, for the test to check
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.pop("KOC_HOME", None)  # no test touches the profile of the person who runs it
+
+import pytest
+from hypothesis import HealthCheck, settings
+from loguru import logger
+
+from koc_qt.paths import Paths, profile_paths
+from tests.leaks import held, leaked_since, watched_loops
+
+# Derandomized: a red test is red again. KOC_HYPOTHESIS=explore looks for new examples instead.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("KOC_HYPOTHESIS", "steady"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register our markers; --strict-markers refuses others."""
+    config.addinivalue_line("markers", "expected_warnings(*patterns): log lines of WARNING or worse that must come")
+
+
+class _Collector(logging.Handler):
+    """Keeps what is logged through the standard library at WARNING or worse."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        self._lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
+
+
+@pytest.fixture
+def warning_lines() -> Iterator[list[str]]:
+    """Collect every log line of WARNING or worse, of loguru and of the standard library."""
+    lines: list[str] = []
+    sink = logger.add(
+        lambda message: lines.append(message.rstrip("\n")), level="WARNING", format="{level} {name}: {message}"
+    )
+    handler = _Collector(lines)
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)
+    logger.remove(sink)
+
+
+@pytest.fixture
+def expected_warnings(warning_lines: list[str]) -> list[str]:
+    """Allow warnings; the list grows as they come, for the test to check."""
+    return warning_lines
+
+
+@pytest.fixture(autouse=True)
+def _no_unexpected_warnings(request: pytest.FixtureRequest, warning_lines: list[str]) -> Iterator[None]:
+    yield
+    if "expected_warnings" in request.fixturenames:
+        return
+    marker = request.node.get_closest_marker("expected_warnings")
+    patterns: tuple[str, ...] = marker.args if marker else ()
+    unexpected = [line for line in warning_lines if not any(re.search(pattern, line) for pattern in patterns)]
+    missing = [pattern for pattern in patterns if not any(re.search(pattern, line) for line in warning_lines)]
+    if unexpected:
+        pytest.fail("unexpected warnings in the log:\n  " + "\n  ".join(unexpected), pytrace=False)
+    if missing:
+        pytest.fail(f"expected warnings that never came: {missing}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(_no_unexpected_warnings: None) -> Iterator[None]:
+    before = held()
+    with watched_loops() as loops:
+        # The test's event loop and async fixtures are set up after autouse fixtures, and so are gone when this resumes.
+        yield
+    leaks = loops.found + leaked_since(before)
+    if leaks:
+        pytest.fail("left behind by the test:\n  " + "\n  ".join(leaks), pytrace=False)
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Give a fresh profile, with KOC_HOME pointing at it."""
+    home = tmp_path / "profile"
+    monkeypatch.setenv("KOC_HOME", str(home))
+    paths = profile_paths()
+    paths.ensure()
+    return paths

@@ -1,0 +1,1 @@
+"""Fakes that are real implementations of the ports, used by tests and demos alike."""

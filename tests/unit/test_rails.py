@@ -1,0 +1,192 @@
+"""The rails themselves: each kind of leak and each unexpected warning fails a test and is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conditions import until, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+PRELUDE = """
+import asyncio, logging, os, subprocess, sys, threading
+from pathlib import Path
+import pytest
+from loguru import logger
+from tests import leaks
+leaks.GRACE_S = 0.2
+kept = []
+"""
+
+CAUGHT = {
+    "thread 'left-behind'": """
+def test_it():
+    kept.append(threading.Event())
+    threading.Thread(target=kept[0].wait, args=(20,), name="left-behind", daemon=True).start()
+""",
+    "child process": """
+def test_it():
+    kept.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+""",
+    "but nobody waited for it": """
+def test_it():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+""",
+    "left.txt": """
+def test_it(tmp_path):
+    kept.append((tmp_path / "left.txt").open("w"))
+""",
+    "socket:[": """
+import socket
+def test_it():
+    kept.append(socket.socket())
+""",
+    "task 'forgotten' (Event.wait)": """
+async def test_it():
+    kept.append(asyncio.create_task(asyncio.Event().wait(), name="forgotten"))
+    await asyncio.sleep(0)
+""",
+    "task 'of a fixture'": """
+@pytest.fixture
+async def service():
+    kept.append(asyncio.create_task(asyncio.Event().wait(), name="of a fixture"))
+    yield
+async def test_it(service):
+    await asyncio.sleep(0)
+""",
+    "timer <TimerHandle": """
+async def test_it():
+    asyncio.get_running_loop().call_later(20, print)
+""",
+    "Qt timer": """
+def test_it():
+    from PySide6.QtCore import QCoreApplication, QTimer
+    kept.append(QCoreApplication.instance() or QCoreApplication([]))
+    timer = QTimer()
+    timer.start(20_000)
+    kept.append(timer)
+""",
+    "unexpected warnings in the log": """
+def test_it():
+    logger.warning("something is off")
+""",
+    "WARNING somewhere: something is off": """
+def test_it():
+    logging.getLogger("somewhere").warning("something is %s", "off")
+""",
+    "unexpected warnings": """
+@pytest.mark.expected_warnings("disk is full")
+def test_it():
+    logger.warning("the disk is full")
+    logger.error("and it burns")
+""",
+    "expected warnings that never came": """
+@pytest.mark.expected_warnings("disk is full")
+def test_it():
+    pass
+""",
+}
+
+ALLOWED = {
+    "ends in time": """
+def test_it():
+    threading.Timer(0.05, print).start()
+""",
+    "async and tidy": """
+@pytest.fixture
+async def service():
+    task = asyncio.create_task(asyncio.Event().wait())
+    yield task
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+async def test_it(service):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.shield(service)
+""",
+    "expected by a marker": """
+@pytest.mark.expected_warnings("disk is full")
+def test_it():
+    logger.warning("the disk is full")
+""",
+    "expected by a fixture": """
+def test_it(expected_warnings):
+    logger.warning("the disk is full")
+    logging.getLogger("x").error("and it burns")
+    assert [line.split(": ")[1] for line in expected_warnings] == ["the disk is full", "and it burns"]
+""",
+}
+
+
+def run_pytest(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Run one test file under the project's own conftest and settings."""
+    (tmp_path / "tests").mkdir()
+    for name in ("__init__.py", "conftest.py", "leaks.py"):
+        (tmp_path / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (tmp_path / "tests" / "test_one.py").write_text(PRELUDE + body, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:pytest-qt",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cov",
+        "tests/test_one.py",
+    ]
+    return subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("named", CAUGHT)
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors and children are read from /proc")
+def test_what_is_left_behind_fails_and_is_named(named: str, tmp_path: Path) -> None:
+    result = run_pytest(tmp_path, CAUGHT[named])
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert named in result.stdout
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_what_is_in_order_passes(case: str, tmp_path: Path) -> None:
+    result = run_pytest(tmp_path, ALLOWED[case])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_wait_until_gives_the_value_and_is_bounded() -> None:
+    values = iter([None, 0, "ready"])
+    assert wait_until(lambda: next(values)) == "ready"
+    with pytest.raises(AssertionError, match=r"waiting for the moon; last value: \[\]"):
+        wait_until(list, timeout_s=0.01, what="the moon")
+
+
+async def test_until_takes_functions_and_coroutines() -> None:
+    values = iter([None, 0, "ready"])
+    assert await until(lambda: next(values)) == "ready"
+
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(AssertionError, match="never; last value: False"):
+        await until(never, timeout_s=0.01)
