@@ -7,6 +7,7 @@ KocError                 said to a person as it is: what happened, to what, and 
 ├── InvalidOrder         an order's fields contradict each other or the instrument's rules
 ├── InvalidTransition    an order event that the order's state does not allow
 ├── RiskRefused          a risk limit or the kill switch forbids the order
+├── BadTimeframe         not a length of bars such as 5m
 ├── BadBars              bars that fail validation; names the row
 ├── StorageError         journal or bar store cannot write or read (disk full, permission, corruption)
 ├── LinkError            engine and client cannot talk (absent, other version, lost, refused)
@@ -35,8 +36,11 @@ class StrategyError(KocError):
     """A strategy file cannot be loaded or has failed; names the file and line where known."""
 
 
-class InvalidOrder(KocError):
-    """An order's fields contradict each other or break the instrument's rules."""
+class InvalidOrder(KocError, ValueError):
+    """An order's, fill's or instrument's fields contradict each other, or an order breaks the instrument's rules.
+
+    A ValueError too, so that decoding a message with such a value inside raises msgspec.ValidationError.
+    """
 
 
 class InvalidTransition(KocError):
@@ -45,6 +49,10 @@ class InvalidTransition(KocError):
 
 class RiskRefused(KocError):
     """A risk limit or the kill switch forbids an order."""
+
+
+class BadTimeframe(KocError):
+    """Not a length of bars such as 5m, or one that does not suit."""
 
 
 class BadBars(KocError):
@@ -68,7 +76,9 @@ class VenueRejected(VenueError):
 
 
 class VenueUnavailable(VenueError):
-    """The request was certainly never sent."""
+    """The request was certainly never sent; `retry_after_s` is how long to leave the venue alone, where known."""
+
+    retry_after_s: float | None = None
 
 
 class VenueTimeout(VenueError):
