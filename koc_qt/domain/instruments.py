@@ -8,6 +8,7 @@ from functools import lru_cache
 import msgspec
 
 from koc_qt.domain.errors import InvalidOrder
+from koc_qt.domain.exact import EXACT
 
 
 class InstrumentId(msgspec.Struct, frozen=True, order=True, cache_hash=True):
@@ -49,8 +50,16 @@ class Instrument(msgspec.Struct, frozen=True):
     taker_fee: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
-        if self.tick_size <= 0 or self.lot_size <= 0:
-            raise InvalidOrder(f"{self.id}: tick size and lot size must be above zero")
+        for name in ("tick_size", "lot_size"):
+            step = getattr(self, name)
+            if not (step.is_finite() and step > 0):
+                raise InvalidOrder(f"{self.id}: {name} must be a number above zero, not {step}")
+        for name in ("min_quantity", "max_quantity", "min_notional"):
+            bound = getattr(self, name)
+            if bound is not None and not (bound.is_finite() and bound >= 0):
+                raise InvalidOrder(f"{self.id}: {name} must be a number, zero or more, not {bound}")
+        if not (self.maker_fee.is_finite() and self.taker_fee.is_finite()):
+            raise InvalidOrder(f"{self.id}: fees must be numbers, not {self.maker_fee} and {self.taker_fee}")
 
     def round_price(self, price: Decimal, rounding: str = ROUND_HALF_EVEN) -> Decimal:
         """Give `price` on the tick grid; ROUND_FLOOR and ROUND_CEILING choose a side."""
@@ -70,9 +79,12 @@ class Instrument(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def _exponent(step: Decimal) -> Decimal:
-    return step.normalize()
+def _shortest(step: Decimal) -> Decimal:
+    """Give `step` without trailing zeros (venues send 0.01000000), yet 10 as 10 and not as 1E+1."""
+    shortest = EXACT.normalize(step)
+    return shortest.quantize(Decimal(1)) if shortest == shortest.to_integral_value() else shortest
 
 
 def _on_grid(value: Decimal, step: Decimal, rounding: str) -> Decimal:
-    return (value / step).to_integral_value(rounding=rounding) * _exponent(step)
+    steps = EXACT.divide(value, step).to_integral_value(rounding=rounding)
+    return EXACT.multiply(steps, _shortest(step))

@@ -64,10 +64,25 @@ class OrderStatus(StrEnum):
 TERMINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
 
 
-class OrderRequest(msgspec.Struct, frozen=True):
-    """What somebody asks for. `price` is the limit, `stop_price` the trigger; both in quote currency, `quantity` in base.
+_MAX_DIGITS = 18  # before the point; keeps every sum and product of amounts exact, see domain/exact.py
+_MAX_DECIMALS = 50  # after the point; a quotient of two numbers has some 28
 
-    Raises InvalidOrder where the fields contradict each other. The instrument's own rules are checked by domain/risk.py.
+
+def _require_amount(name: str, value: Decimal) -> None:
+    if not (value.is_finite() and value > 0):
+        raise InvalidOrder(f"{name} must be a number above zero, not {value:.10g}")
+    if value.adjusted() >= _MAX_DIGITS:
+        raise InvalidOrder(f"{name} must be below 1e{_MAX_DIGITS}, not {value:.10g}")
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -_MAX_DECIMALS:
+        raise InvalidOrder(f"{name} must have at most {_MAX_DECIMALS} decimals, not {-exponent}")
+
+
+class OrderRequest(msgspec.Struct, frozen=True):
+    """What somebody asks for: `quantity` in base units, limit `price` and trigger `stop_price` in quote currency.
+
+    Raises InvalidOrder where the fields contradict each other or are absurdly large; the instrument's own rules are
+    checked by domain/risk.py.
     """
 
     instrument: InstrumentId
@@ -81,10 +96,11 @@ class OrderRequest(msgspec.Struct, frozen=True):
     reduce_only: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("quantity", "price", "stop_price"):
-            value = getattr(self, name)
-            if value is not None and not (value.is_finite() and value > 0):
-                raise InvalidOrder(f"{name} must be a number above zero, not {value}")
+        _require_amount("quantity", self.quantity)
+        if self.price is not None:
+            _require_amount("price", self.price)
+        if self.stop_price is not None:
+            _require_amount("stop_price", self.stop_price)
         limit = self.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
         stop = self.type in (OrderType.STOP, OrderType.STOP_LIMIT)
         if limit and self.price is None:
@@ -100,7 +116,10 @@ class OrderRequest(msgspec.Struct, frozen=True):
 
 
 class Fill(msgspec.Struct, frozen=True):
-    """One execution. `fill_id` is the venue's trade id, unique within an account; `fee` is a cost when positive."""
+    """One execution. `fill_id` is the venue's trade id, unique within an account; `fee` is a cost when positive.
+
+    Raises InvalidOrder unless price and quantity are above zero and the fee is a number.
+    """
 
     fill_id: str
     client_order_id: str
@@ -115,9 +134,21 @@ class Fill(msgspec.Struct, frozen=True):
     liquidity: Liquidity
     time_ns: int
 
+    def __post_init__(self) -> None:
+        if not self.fill_id:
+            raise InvalidOrder(f"a fill of order {self.client_order_id} has no id")
+        _require_amount("a fill's price", self.price)
+        _require_amount("a fill's quantity", self.quantity)
+        if not self.fee.is_finite():
+            raise InvalidOrder(f"a fill's fee must be a number, not {self.fee}")
+
 
 class Order(msgspec.Struct, frozen=True):
-    """An order as the engine knows it; every change makes a new one. Times are UTC nanoseconds."""
+    """An order as the engine knows it; every change makes a new one. Times are UTC nanoseconds.
+
+    `filled_notional` is the exact sum of price times quantity of its fills; `average_price` is that over
+    `filled_quantity`, rounded once, half to even, to 28 significant digits.
+    """
 
     client_order_id: str
     strategy_id: str
@@ -132,6 +163,7 @@ class Order(msgspec.Struct, frozen=True):
     fill_ids: tuple[str, ...] = ()
     cancel_requested: bool = False
     reason: str = ""
+    filled_notional: Decimal = Decimal(0)
 
     @property
     def remaining(self) -> Decimal:

@@ -1,0 +1,238 @@
+"""The one state machine of an order: what each event makes of it.
+
+Venues repeat events, send them out of order, and report fills after a cancel. So the rule is: what a venue says is
+believed as long as it does not contradict what it proved before, nothing goes backwards, and what adds nothing gives
+back the very same object.
+
+- NEW -> SUBMITTED -> ACCEPTED -> TRIGGERED -> PARTIALLY_FILLED, each step may be left out; UNKNOWN resolves to any of
+  them and to every ending.
+- FILLED, CANCELED, EXPIRED and REJECTED are final, with one exception: a fill that was reported late counts, and one
+  that completes the quantity makes the order FILLED.
+- InvalidTransition is for contradictions that somebody has to look at: they leave the order as it is.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from koc_qt.domain.errors import InvalidTransition
+from koc_qt.domain.exact import EXACT, quotient
+from koc_qt.domain.orders import (
+    CancelRejected,
+    CancelRequested,
+    Fill,
+    Order,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderReport,
+    OrderStatus,
+    OrderSubmitted,
+    OrderTriggered,
+    OrderType,
+    OrderUnknown,
+)
+
+_UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})  # the venue has not spoken yet
+_DEAD = frozenset({OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+
+
+def apply(order: Order, event: OrderEvent) -> Order:
+    """Give the order after the event; the identical object where the event adds nothing.
+
+    `updated_ns` never runs backwards. A fill whose id is known already is ignored, whatever else it says.
+    Raises InvalidTransition where event and order contradict each other:
+
+    - the event is for another order, or the fill for another instrument, side, strategy or account;
+    - fills beyond the order's quantity;
+    - a rejection of an order that has fills, or an acceptance or trigger of a rejected one;
+    - an acceptance under a second venue order id;
+    - a trigger of an order without a stop price;
+    - submitting what is UNKNOWN or over: that could place it twice.
+    """
+    if event.client_order_id != order.client_order_id:
+        raise InvalidTransition(
+            f"an event of order {event.client_order_id} was applied to order {order.client_order_id}"
+        )
+    match event:
+        case OrderFilled():
+            return _filled(order, event)
+        case OrderAccepted():
+            return _accepted(order, event)
+        case OrderSubmitted():
+            return _submitted(order, event)
+        case OrderUnknown():
+            return _moved(order, event, OrderStatus.UNKNOWN, event.reason) if order.status in _UNHEARD else order
+        case OrderTriggered():
+            return _triggered(order, event)
+        case OrderCanceled():
+            return _ended(order, event, OrderStatus.CANCELED)
+        case OrderExpired():
+            return _ended(order, event, OrderStatus.EXPIRED)
+        case OrderRejected():
+            return _rejected(order, event)
+        case CancelRequested():
+            return _cancel_flag(order, event, requested=True, reason=order.reason)
+        case CancelRejected():
+            return _cancel_flag(order, event, requested=False, reason=event.reason)
+        case _:  # pragma: no cover - mypy proves that nothing is left
+            assert_never(event)
+
+
+def events_from_report(order: Order, report: OrderReport, time_ns: int) -> list[OrderEvent]:
+    """Give the events that bring our order up to what the venue says of it, in the order to apply them.
+
+    Missing fills come first, then the status; an empty list means that there is no news. `time_ns` becomes the time of
+    every event (each fill keeps its own). Each event is sure to apply. Only fills that the report lists are counted: a
+    report of FILLED with fills missing leaves the order open, so ask again. Raises InvalidTransition where the report
+    contradicts the order, as `apply` does.
+    """
+    if report.client_order_id != order.client_order_id:
+        raise InvalidTransition(
+            f"a report on order {report.client_order_id} was applied to order {order.client_order_id}"
+        )
+    news: list[OrderEvent] = []
+    for event in _told(report, time_ns):
+        after = apply(order, event)
+        if after is not order:
+            news.append(event)
+            order = after
+    return news
+
+
+def _require_id(what: str, client_order_id: str, order: Order) -> None:
+    if client_order_id != order.client_order_id:
+        raise InvalidTransition(f"the {what} is of order {client_order_id}, not of {order.client_order_id}")
+
+
+def _told(report: OrderReport, time_ns: int) -> list[OrderEvent]:
+    """Give all that a report says, known or not."""
+    key = report.client_order_id
+    told: list[OrderEvent] = []
+    if report.status is not OrderStatus.REJECTED and (report.venue_order_id or report.status not in _UNHEARD):
+        told.append(OrderAccepted(key, time_ns, report.venue_order_id))
+    if report.status is OrderStatus.TRIGGERED:
+        told.append(OrderTriggered(key, time_ns))
+    told += [OrderFilled(key, time_ns, fill) for fill in sorted(report.fills, key=lambda fill: fill.time_ns)]
+    if report.status is OrderStatus.CANCELED:
+        told.append(OrderCanceled(key, time_ns, report.reason))
+    elif report.status is OrderStatus.EXPIRED:
+        told.append(OrderExpired(key, time_ns, report.reason))
+    elif report.status is OrderStatus.REJECTED:
+        told.append(OrderRejected(key, time_ns, report.reason))
+    return told
+
+
+def _moved(order: Order, event: OrderEvent, status: OrderStatus, reason: str = "") -> Order:
+    if status is order.status:
+        return order
+    return msgspec.structs.replace(
+        order,
+        status=status,
+        reason=reason,
+        cancel_requested=order.cancel_requested and not status.is_terminal,
+        updated_ns=max(order.updated_ns, event.time_ns),
+    )
+
+
+def _submitted(order: Order, event: OrderSubmitted) -> Order:
+    if order.status is OrderStatus.UNKNOWN or order.status in _DEAD:
+        raise InvalidTransition(f"order {order.client_order_id} is {order.status}: it must not be sent again")
+    return _moved(order, event, OrderStatus.SUBMITTED) if order.status is OrderStatus.NEW else order
+
+
+def _accepted(order: Order, event: OrderAccepted) -> Order:
+    known, told = order.venue_order_id, event.venue_order_id
+    if known and told and known != told:
+        raise InvalidTransition(
+            f"order {order.client_order_id} was accepted as {known} and again as {told}: it may be at the venue twice"
+        )
+    if order.status is OrderStatus.REJECTED and not known:
+        raise InvalidTransition(
+            f"order {order.client_order_id} was rejected, yet the venue accepted it{' as ' + told if told else ''}: "
+            "cancel it at the venue"
+        )
+    if order.status in _UNHEARD:
+        order = _moved(order, event, OrderStatus.ACCEPTED)
+    if told and not known:
+        order = msgspec.structs.replace(order, venue_order_id=told, updated_ns=max(order.updated_ns, event.time_ns))
+    return order
+
+
+def _triggered(order: Order, event: OrderTriggered) -> Order:
+    if order.request.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
+        raise InvalidTransition(
+            f"order {order.client_order_id} is a {order.request.type} order: it has nothing to trigger"
+        )
+    if order.status is OrderStatus.REJECTED:
+        raise InvalidTransition(f"order {order.client_order_id} was rejected, yet the venue triggered it")
+    if order.status in _UNHEARD or order.status is OrderStatus.ACCEPTED:
+        return _moved(order, event, OrderStatus.TRIGGERED)
+    return order
+
+
+def _filled(order: Order, event: OrderFilled) -> Order:
+    fill = event.fill
+    if fill.fill_id in order.fill_ids:
+        return order
+    _require_same(order, fill)
+    quantity = EXACT.add(order.filled_quantity, fill.quantity)
+    if quantity > order.request.quantity:
+        raise InvalidTransition(
+            f"fill {fill.fill_id} of {fill.quantity} would fill {quantity} of order {order.client_order_id}, "
+            f"which is for {order.request.quantity}"
+        )
+    notional = EXACT.add(order.filled_notional, EXACT.multiply(fill.price, fill.quantity))
+    status = order.status
+    if quantity == order.request.quantity:
+        status = OrderStatus.FILLED
+    elif not status.is_terminal:
+        status = OrderStatus.PARTIALLY_FILLED
+    return msgspec.structs.replace(
+        order,
+        status=status,
+        filled_quantity=quantity,
+        filled_notional=notional,
+        average_price=quotient(notional, quantity),
+        fill_ids=(*order.fill_ids, fill.fill_id),
+        cancel_requested=order.cancel_requested and not status.is_terminal,
+        reason=order.reason if status in _DEAD else "",
+        updated_ns=max(order.updated_ns, event.time_ns),
+    )
+
+
+def _require_same(order: Order, fill: Fill) -> None:
+    for what, told, ours in (
+        ("order", fill.client_order_id, order.client_order_id),
+        ("instrument", fill.instrument, order.request.instrument),
+        ("side", fill.side, order.request.side),
+        ("strategy", fill.strategy_id, order.strategy_id),
+        ("account", fill.account_id, order.account_id),
+    ):
+        if told != ours:
+            raise InvalidTransition(f"fill {fill.fill_id} is of {what} {told}, order {order.client_order_id} of {ours}")
+
+
+def _ended(order: Order, event: OrderCanceled | OrderExpired, status: OrderStatus) -> Order:
+    return order if order.status.is_terminal else _moved(order, event, status, event.reason)
+
+
+def _rejected(order: Order, event: OrderRejected) -> Order:
+    if order.filled_quantity and order.status is not OrderStatus.REJECTED:
+        raise InvalidTransition(
+            f"order {order.client_order_id} was rejected ({event.reason}), yet {order.filled_quantity} of it is filled"
+        )
+    return order if order.status.is_terminal else _moved(order, event, OrderStatus.REJECTED, event.reason)
+
+
+def _cancel_flag(order: Order, event: CancelRequested | CancelRejected, *, requested: bool, reason: str) -> Order:
+    if order.cancel_requested is requested or order.status.is_terminal:
+        return order
+    return msgspec.structs.replace(
+        order, cancel_requested=requested, reason=reason, updated_ns=max(order.updated_ns, event.time_ns)
+    )
