@@ -95,7 +95,10 @@ class TradingVenue(Protocol):
         ...
 
     async def cancel(self, order: Order) -> None:
-        """Ask for a cancel; the outcome comes through the sink as OrderCanceled or CancelRejected. Raises VenueError."""
+        """Ask for a cancel; the outcome comes through the sink as OrderCanceled or CancelRejected.
+
+        Raises VenueError.
+        """
         ...
 
     async def find_order(self, order: Order) -> OrderReport | None:

@@ -28,7 +28,8 @@ class WorkerHandle(Protocol):
 
     def send(self, message: HostMessage) -> None:
         """Queue a message. Never blocks: when the worker reads too slowly, the oldest quotes and trades make way;
-        all else is kept, up to the queue's limit, beyond which the worker is killed as not reading."""
+        all else is kept, up to the queue's limit, beyond which the worker is killed as not reading.
+        """
         ...
 
     @property

@@ -1,0 +1,228 @@
+"""The journal in one SQLite file: write-ahead log, every commit on the disk before it is acknowledged.
+
+One thread owns the connection. Appends that arrive while it writes are committed together, each still all or nothing
+from its caller's view: a batch that cannot be written fails every append in it, and none of it is kept.
+Bodies are JSON, so that a person with the sqlite3 tool can read their own orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from koc_qt.domain.errors import StorageError
+from koc_qt.domain.orders import Fill, Order, OrderFilled
+from koc_qt.domain.state import StrategySpec
+from koc_qt.ports.journal import JournalRecord, JournalState, KillSwitchRecord, OrderRecord, StrategyRecord
+
+SCHEMA = 1
+QUEUE_LIMIT = 10_000  # appends; a full queue refuses (StorageError), so that no order waits behind a dead disk
+BUSY_TIMEOUT_S = 5.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS orders (
+    client_order_id TEXT PRIMARY KEY, strategy_id TEXT NOT NULL, account_id TEXT NOT NULL, status TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS order_events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, client_order_id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fills (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, account_id TEXT NOT NULL, fill_id TEXT NOT NULL,
+    client_order_id TEXT NOT NULL, time_ns INTEGER NOT NULL, body TEXT NOT NULL, UNIQUE (account_id, fill_id));
+CREATE TABLE IF NOT EXISTS strategies (
+    strategy_id TEXT PRIMARY KEY, wanted INTEGER NOT NULL, time_ns INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS kill_switch (
+    id INTEGER PRIMARY KEY CHECK (id = 1), engaged INTEGER NOT NULL, reason TEXT NOT NULL, time_ns INTEGER NOT NULL);
+"""
+
+_encode = msgspec.json.Encoder().encode
+_order = msgspec.json.Decoder(Order)
+_fill = msgspec.json.Decoder(Fill)
+_spec = msgspec.json.Decoder(StrategySpec)
+
+
+class _Append:
+    __slots__ = ("done", "records")
+
+    def __init__(self, records: Sequence[JournalRecord], done: asyncio.Future[None]) -> None:
+        self.records = records
+        self.done = done
+
+
+class SqliteJournal:
+    """Implements ports/journal.py. Make it on the loop that will await its appends; raises StorageError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = _open(path)
+        self._queue: queue.Queue[_Append | None] = queue.Queue(QUEUE_LIMIT)
+        self._thread = threading.Thread(target=self._write_forever, name="koc-journal", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    def load(self) -> JournalState:
+        """Read everything; call it before the first append. Raises StorageError."""
+        return read_journal(self._path)
+
+    async def append(self, records: Sequence[JournalRecord]) -> None:
+        """Write all or nothing, on the disk when it returns. Raises StorageError."""
+        if self._closed:
+            raise StorageError(f"{self._path} is closed")
+        done = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(_Append(records, done))
+        except queue.Full:
+            raise StorageError(f"{self._path} is not keeping up: {QUEUE_LIMIT} writes wait for the disk") from None
+        # shielded: a caller that is cancelled does not take back what is about to be written
+        await asyncio.shield(done)
+
+    async def close(self) -> None:
+        """Write what is queued and let go of the file."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self._queue.put, None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _write_forever(self) -> None:
+        ending = False
+        while not ending:
+            batch: list[_Append] = []
+            item = self._queue.get()
+            while True:
+                if item is None:
+                    ending = True
+                else:
+                    batch.append(item)
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                self._write(batch)
+        with contextlib.suppress(sqlite3.Error):  # a last checkpoint is a courtesy: the log is complete without it
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    def _write(self, batch: list[_Append]) -> None:
+        error: StorageError | None = None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for append in batch:
+                for record in append.records:
+                    _insert(self._connection, record)
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, msgspec.MsgspecError) as problem:
+            error = StorageError(
+                f"{self._path} cannot be written: {problem}. Free some disk space or check its permissions"
+            )
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        for append in batch:
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is left to be told
+                append.done.get_loop().call_soon_threadsafe(_settle, append.done, error)
+
+
+def _settle(done: asyncio.Future[None], error: StorageError | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _insert(connection: sqlite3.Connection, record: JournalRecord) -> None:
+    if isinstance(record, OrderRecord):
+        order = record.order
+        connection.execute(
+            "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                order.client_order_id,
+                order.strategy_id,
+                order.account_id,
+                order.status.value,
+                order.created_ns,
+                order.updated_ns,
+                _encode(order).decode(),
+            ),
+        )
+        if record.event is not None:
+            connection.execute(
+                "INSERT INTO order_events (client_order_id, body) VALUES (?, ?)",
+                (order.client_order_id, _encode(record.event).decode()),
+            )
+        if isinstance(record.event, OrderFilled):
+            fill = record.event.fill
+            connection.execute(
+                "INSERT OR IGNORE INTO fills (account_id, fill_id, client_order_id, time_ns, body)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (fill.account_id, fill.fill_id, fill.client_order_id, fill.time_ns, _encode(fill).decode()),
+            )
+    elif isinstance(record, StrategyRecord):
+        connection.execute(
+            "INSERT OR REPLACE INTO strategies VALUES (?, ?, ?, ?)",
+            (record.spec.strategy_id, record.wanted, record.time_ns, _encode(record.spec).decode()),
+        )
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO kill_switch VALUES (1, ?, ?, ?)", (record.engaged, record.reason, record.time_ns)
+        )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise StorageError(f"{path} was written by a newer K.O.C. (schema {version}, this one knows {SCHEMA})")
+        connection.executescript(_TABLES)
+        connection.execute(f"PRAGMA user_version={SCHEMA}")
+    except (sqlite3.Error, OSError) as problem:
+        if connection is not None:
+            connection.close()
+        raise StorageError(f"the journal {path} cannot be opened: {problem}") from problem
+    except StorageError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def read_journal(path: Path) -> JournalState:
+    """Read a journal without writing, whether or not an engine has it open.
+
+    An absent file is an empty journal. Raises StorageError.
+    """
+    if not path.exists():
+        return JournalState((), (), (), None)
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        ) as connection:
+            connection.execute("BEGIN")
+            orders = connection.execute("SELECT body FROM orders ORDER BY created_ns, client_order_id").fetchall()
+            fills = connection.execute("SELECT body FROM fills ORDER BY sequence").fetchall()
+            strategies = connection.execute("SELECT body, wanted, time_ns FROM strategies ORDER BY time_ns").fetchall()
+            switch = connection.execute("SELECT engaged, reason, time_ns FROM kill_switch").fetchone()
+        return JournalState(
+            orders=tuple(_order.decode(body) for (body,) in orders),
+            fills=tuple(_fill.decode(body) for (body,) in fills),
+            strategies=tuple(
+                StrategyRecord(_spec.decode(body), bool(wanted), time_ns) for body, wanted, time_ns in strategies
+            ),
+            kill_switch=KillSwitchRecord(bool(switch[0]), switch[1], switch[2]) if switch else None,
+        )
+    except (sqlite3.Error, OSError, msgspec.MsgspecError) as problem:
+        raise StorageError(f"the journal {path} cannot be read: {problem}") from problem

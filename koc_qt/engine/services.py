@@ -1,0 +1,39 @@
+"""What a running strategy needs of the engine, handed over in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from koc_qt.engine.bus import Bus
+from koc_qt.engine.history import HistoryService
+from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.market_data import MarketData
+from koc_qt.engine.orders import OrderService
+from koc_qt.engine.store import Store
+from koc_qt.ports.clock import Clock
+from koc_qt.ports.workers import WorkerLauncher
+from koc_qt.sdk.channel import Heartbeat
+
+
+@dataclass(frozen=True)
+class Services:
+    """The engine's services, and the settings of strategies.
+
+    `heartbeat` is told of every heartbeat: strategy id, beat, the run's pulse before it, monotonic nanoseconds now.
+    `spawn` keeps a task that has to outlive whoever starts it.
+    """
+
+    store: Store
+    bus: Bus
+    clock: Clock
+    ledger: Ledger
+    orders: OrderService
+    market_data: MarketData
+    history: HistoryService
+    launcher: WorkerLauncher
+    heartbeat: Callable[[str, Heartbeat, Any, int], None]
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    seed: int
+    heartbeat_s: float
