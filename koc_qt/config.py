@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from koc_qt.domain.errors import BadTimeframe, ConfigError, InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import TradingMode
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.paths import Paths, profile_paths
@@ -167,7 +168,7 @@ DEFAULT_ACCOUNTS = (
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Everything that can be configured. `account` is the one that is used where none is named."""
+    """Everything that can be configured. `account` is used where none is named; `risk` limits each strategy."""
 
     account: Name = "sim"
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -175,6 +176,7 @@ class Config(msgspec.Struct, frozen=True):
     simulator: SimulatorConfig = SimulatorConfig()
     venues: VenuesConfig = VenuesConfig()
     accounts: tuple[AccountConfig, ...] = DEFAULT_ACCOUNTS
+    risk: RiskLimits = RiskLimits()
     strategies: tuple[StrategyConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 import msgspec
 import yaml
 
+from koc_qt.domain.errors import ConfigError
+
 S = TypeVar("S", bound=msgspec.Struct)
 Where = tuple[str | int, ...]
 
@@ -194,7 +196,11 @@ class _Builder:
         for key, field in fields.items():
             if field.required and field.name not in values:
                 self._note(node, f"{spell(where)} lacks {key!r}")
-        return struct(**values) if len(self.problems) == before else None
+        try:
+            return struct(**values) if len(self.problems) == before else None
+        except ConfigError as error:  # the struct itself knows better
+            self._note(node, f"{spell(where)}: {error}")
+            return None
 
     def _tuple(self, node: yaml.Node, expected: Any, where: Where) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):

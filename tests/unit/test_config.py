@@ -59,6 +59,7 @@ strategies:
     stop: 12:30
     autostart: true
 scheduler: {data_refresh: 00:10}
+risk: {max_order_notional: 1000.5, price_collar: 0.01, allow_short: false}
 """
 
 
@@ -105,6 +106,8 @@ def test_everything_can_be_said(profile: Paths) -> None:
     assert (strategy.start, strategy.stop) == ("09:30", "12:30"), "12:30 is no number in base 60"
     assert strategy.parameters == {"fast": 10, "slow": 30, "threshold": 0.5, "verbose": True, "mode": "no"}
     assert config.engine.workers.memory_mb == 512
+    assert config.risk.max_order_notional == Decimal("1000.5")
+    assert not config.risk.allow_short
     assert config.venues.binance.endpoint == "localhost:8443"
     assert resolve_path(profile, strategy.path) == (profile.config / "../strategies/sma_cross.py")
     assert resolve_path(profile, "/abs/x.py") == Path("/abs/x.py").absolute()
@@ -168,6 +171,9 @@ ACCOUNT = "accounts:\n  - {id: sim, venue: sim, mode: simulated, balances: {USDT
         (ACCOUNT.replace("USDT: 1", "us dt: 1"), 2, "a key under accounts[0].balances must be a currency"),
         (ACCOUNT.replace("}}", "}, fees: {maker: 0, taker: 5}}"), 2, "accounts[0].fees.taker is 5, but must be between"),
         (ACCOUNT.replace("}}", "}, fees: {maker: 0}}"), 2, "accounts[0].fees lacks 'taker'"),
+        ("log_level: INFO\nrisk:\n  max_order_notional: -5\n", 3, "risk: risk limit max_order_notional must be a number, zero or more"),
+        ("risk: {max_open_orders: 1.5}\n", 1, "risk.max_open_orders must be a whole number, not '1.5'"),
+        ("risk: {max_loss: 5}\n", 1, "unknown key 'max_loss' under risk; did you mean 'max_daily_loss'?"),
         ("- a\n- b\n", 1, "the file must be a mapping of 'key: value' lines"),
         ("just words\n", 1, "the file must be a mapping"),
         ("? [a, b]\n: 1\n", 1, "a key must be a plain word"),
