@@ -52,7 +52,7 @@ from koc_qt.ports.journal import Journal, OrderRecord
 from koc_qt.ports.venue import TradingVenue
 
 SUBMIT_TIMEOUT_S = 10.0
-EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it new orders are refused, events are still kept
+EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it no new orders; events are kept
 LOOKUP_DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # the last one repeats
 LOOKUPS_BEFORE_ABSENT = 3  # a venue may need a moment to know an order that it took
 RETRY_JOURNAL_S = 1.0
@@ -87,9 +87,9 @@ class OrderService:
         self._lookup_delays_s = tuple(lookup_delays_s)
         self._session = "".join(rng.choices(string.ascii_lowercase + string.digits, k=6))
         self._count = 0
-        self._working: dict[str, Order] = {}  # newest state, events in the queue below included
+        self._working: dict[str, Order] = {}  # newest state of open orders, durable or not
         self._unsent: dict[str, Order] = {}  # passed the risk gate, intent not durable yet
-        self._events: deque[OrderEvent] = deque()
+        self._unwritten: deque[OrderRecord] = deque()  # happened, but not durable yet: nobody has been told
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -208,7 +208,7 @@ class OrderService:
         instrument = self._store.instrument(request.instrument)
         if instrument is None:
             raise InvalidOrder(f"{request.instrument} is not known: its venue is not connected, or has no such symbol")
-        if len(self._events) >= EVENTS_LIMIT:
+        if len(self._unwritten) >= EVENTS_LIMIT:
             raise RiskRefused(f"{EVENTS_LIMIT} venue events wait for the journal: no new orders until they are written")
         open_orders = [*self._store.open_orders(strategy_id)]
         open_orders += [order for order in self._unsent.values() if order.strategy_id == strategy_id]
@@ -251,40 +251,33 @@ class OrderService:
     def receive(self, event: OrderEvent) -> None:
         """Take what a venue says; the sink of every trading venue. Never blocks, never raises."""
         self._latencies.answered(event)
-        self._events.append(event)
-        self._idle.clear()
-        self._wake.set()
+        key = event.client_order_id
+        before = self._working.get(key) or self._store.order(key)
+        if before is None:
+            logger.error("a venue spoke of an order that is not ours: {}", event)
+            return
+        try:
+            after = apply(before, event)
+        except InvalidTransition as error:
+            logger.error("order {}: {}", key, error)
+            return
+        if after is not before:
+            self._working[key] = after
+            self._unwritten.append(OrderRecord(after, event))
+            self._idle.clear()
+            self._wake.set()
 
     async def _pump(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._events:
-                records = self._apply_events()
-                if records:
-                    await self._write_until_written(records)
-                    for record in records:
-                        self._publish(record)
+            while self._unwritten:
+                records = list(self._unwritten)
+                await self._write_until_written(records)
+                for record in records:
+                    self._unwritten.popleft()
+                    self._publish(record)
             self._idle.set()
-
-    def _apply_events(self) -> list[OrderRecord]:
-        records = []
-        while self._events:
-            event = self._events.popleft()
-            key = event.client_order_id
-            before = self._working.get(key) or self._store.order(key)
-            if before is None:
-                logger.error("a venue spoke of an order that is not ours: {}", event)
-                continue
-            try:
-                after = apply(before, event)
-            except InvalidTransition as error:
-                logger.error("order {}: {}", key, error)
-                continue
-            if after is not before:
-                self._working[key] = after
-                records.append(OrderRecord(after, event))
-        return records
 
     async def _write_until_written(self, records: list[OrderRecord]) -> None:
         while True:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from koc_qt.adapters import sqlite_journal
+from koc_qt.adapters.sqlite_journal import SqliteJournal, read_journal
+from koc_qt.domain.errors import StorageError
+from koc_qt.domain.order_state import apply
+from koc_qt.domain.orders import Order, OrderAccepted, OrderFilled, OrderSubmitted
+from koc_qt.domain.state import StrategySpec
+from koc_qt.ports.journal import KillSwitchRecord, OrderRecord, StrategyRecord
+from tests.conditions import until
+from tests.fakes.trading import BTC, NOW_NS, fill_of, limit_buy
+
+
+def order(number: int = 1) -> Order:
+    return Order(f"koc{number}", "sma", "sim", limit_buy(), created_ns=NOW_NS + number, updated_ns=NOW_NS)
+
+
+def life(number: int = 1) -> list[OrderRecord]:
+    new = order(number)
+    records, current = [OrderRecord(new)], new
+    for event in (
+        OrderSubmitted(new.client_order_id, NOW_NS),
+        OrderAccepted(new.client_order_id, NOW_NS, f"v{number}"),
+        OrderFilled(new.client_order_id, NOW_NS, fill_of(new, "0.04", fee="0.001")),
+    ):
+        current = apply(current, event)
+        records.append(OrderRecord(current, event))
+    return records
+
+
+SPEC = StrategySpec("sma", "/files/sma_cross.py", "sim", (BTC,), "1s", {"fast": 5, "name": "Ω"})
+
+
+async def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "deep" / "journal.sqlite")
+    records = life()
+    await journal.append(records)
+    await journal.append([StrategyRecord(SPEC, True, 5), KillSwitchRecord(True, "too wild", 6)])
+    await journal.close()
+    state = read_journal(tmp_path / "deep" / "journal.sqlite")
+    assert state.orders == (records[-1].order,)
+    assert isinstance(records[-1].event, OrderFilled)
+    assert state.fills == (records[-1].event.fill,)
+    assert state.orders[0].average_price == Decimal(100)
+    assert state.strategies == (StrategyRecord(SPEC, True, 5),)
+    assert state.kill_switch == KillSwitchRecord(True, "too wild", 6)
+
+
+async def test_a_fill_that_is_written_twice_is_there_once(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    await journal.append(life())
+    await journal.append(life()[-1:])
+    assert len(journal.load().fills) == 1
+    await journal.close()
+
+
+async def test_an_absent_journal_is_empty(tmp_path: Path) -> None:
+    state = read_journal(tmp_path / "none.sqlite")
+    assert (state.orders, state.fills, state.strategies, state.kill_switch) == ((), (), (), None)
+
+
+async def test_it_can_be_read_while_an_engine_writes_it(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    await asyncio.gather(*(journal.append(life(n)) for n in range(50)))
+    assert len(read_journal(tmp_path / "journal.sqlite").orders) == 50
+    await journal.close()
+
+
+async def test_what_was_acknowledged_survives_without_a_close(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life())
+    copy = tmp_path / "after-the-crash.sqlite"
+    copy.write_bytes(path.read_bytes())
+    Path(f"{copy}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
+    assert len(read_journal(copy).fills) == 1
+    await journal.close()
+
+
+async def test_a_full_disk_is_said_and_nothing_half_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life(1))
+    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    journal._connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StorageError, match="Free some disk space"):
+        await journal.append([record for n in range(2, 200) for record in life(n)])
+    assert len(read_journal(path).orders) == 1
+    journal._connection.execute("PRAGMA max_page_count=1000000")
+    await journal.append(life(2))
+    assert len(read_journal(path).orders) == 2
+    await journal.close()
+
+
+async def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(StorageError, match=r"newer K\.O\.C\."):
+        SqliteJournal(path)
+
+
+@pytest.mark.parametrize("content", [b"this is not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
+async def test_a_damaged_file_is_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="cannot be opened"):
+        SqliteJournal(path)
+    with pytest.raises(StorageError, match="cannot be read"):
+        read_journal(path)
+
+
+async def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be opened"):
+        SqliteJournal(tmp_path)
+
+
+async def test_a_closed_journal_refuses(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    await journal.close()
+    await journal.close()
+    with pytest.raises(StorageError, match="closed"):
+        await journal.append(life())
+
+
+async def test_a_disk_that_does_not_keep_up_refuses_instead_of_piling_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "QUEUE_LIMIT", 1)
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    tasks = [asyncio.create_task(journal.append(life(n))) for n in range(5)]
+    await until(lambda: any(task.done() for task in tasks), what="a refusal")
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert all(isinstance(outcome, StorageError) and "not keeping up" in str(outcome) for outcome in refused)
+    assert 1 <= len(refused) <= 4
+    assert len(journal.load().orders) == 5 - len(refused)
+    await journal.close()
+
+
+async def test_a_cancelled_caller_does_not_take_back_what_is_written(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    task = asyncio.create_task(journal.append(life()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await journal.close()
+    assert len(read_journal(tmp_path / "journal.sqlite").orders) == 1
+
+
+async def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0
+    await journal.close()
