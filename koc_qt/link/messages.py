@@ -1,8 +1,8 @@
 """What engine and clients say to each other. Commands are imperative, facts past tense; encoded as msgpack.
 
 A client says Hello and gets Welcome (or Refused), then a Snapshot, then facts as they happen, numbered without a gap:
-a client that finds a gap, or is told Resync, asks for a snapshot again. Orders, fills and states are never dropped for a
-connected client; of market data only the newest a stream is kept when the client reads slowly.
+a client that finds a gap, or is told Resync, asks for a snapshot again. Orders, fills and states are never dropped for
+a connected client; of market data only the newest a stream is kept when the client reads slowly.
 """
 
 from __future__ import annotations
@@ -146,8 +146,11 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag=True):
-    """All that the engine knows. `orders` are the open ones and the newest closed ones, `fills` the newest, as limited by
-    the engine; older ones are read from the journal."""
+    """All that the engine knows.
+
+    `orders` are the open ones and the newest closed ones, `fills` the newest, as limited by the engine; older ones are
+    read from the journal.
+    """
 
     engine: EngineSnapshot
     venues: tuple[VenueSnapshot, ...]
@@ -285,7 +288,10 @@ class CommandEnvelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FactEnvelope(msgspec.Struct, frozen=True, array_like=True):
-    """A fact and its place in the client's stream. Market data, replies and snapshots carry 0 and count for nothing."""
+    """A fact and its place in the client's stream, which counts up from 1 after each snapshot.
+
+    Welcome, Refused, Snapshot, Resync, Reply and market data other than closed bars carry 0 and count for nothing.
+    """
 
     sequence: int
     fact: Fact

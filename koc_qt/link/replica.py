@@ -1,0 +1,111 @@
+"""A client's copy of what the engine knows, built from its snapshot and facts."""
+
+from __future__ import annotations
+
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Book, Quote, Trade
+from koc_qt.domain.orders import Fill, Order
+from koc_qt.domain.state import (
+    AccountSnapshot,
+    EngineSnapshot,
+    PositionSnapshot,
+    StrategySnapshot,
+    VenueSnapshot,
+)
+from koc_qt.link.messages import (
+    AccountChanged,
+    BookChanged,
+    EngineChanged,
+    Fact,
+    FillRecorded,
+    OrderChanged,
+    PositionChanged,
+    QuoteChanged,
+    Snapshot,
+    StrategyChanged,
+    TradePrinted,
+    VenueChanged,
+)
+
+PositionKey = tuple[str, str, InstrumentId]  # strategy, account, instrument
+FillKey = tuple[str, str]  # account, fill id
+
+
+class Replica:
+    """Dictionaries of the newest of everything, oldest first; read them, never write them.
+
+    At most `limit` fills and as many orders are kept: the oldest fills and the oldest closed orders make way.
+    """
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self.engine: EngineSnapshot | None = None
+        self.venues: dict[str, VenueSnapshot] = {}
+        self.accounts: dict[str, AccountSnapshot] = {}
+        self.instruments: dict[InstrumentId, Instrument] = {}
+        self.strategies: dict[str, StrategySnapshot] = {}
+        self.positions: dict[PositionKey, PositionSnapshot] = {}
+        self.orders: dict[str, Order] = {}
+        self.fills: dict[FillKey, Fill] = {}
+        self.quotes: dict[InstrumentId, Quote] = {}
+        self.books: dict[InstrumentId, Book] = {}
+        self.trades: dict[InstrumentId, Trade] = {}
+
+    def apply(self, fact: Fact) -> None:
+        """Take over a fact; those that carry no state are ignored. Applying one twice does no harm."""
+        match fact:
+            case Snapshot():
+                self._replace(fact)
+            case EngineChanged(engine):
+                self.engine = engine
+            case VenueChanged(venue):
+                self.venues[venue.venue] = venue
+            case AccountChanged(account):
+                self.accounts[account.account_id] = account
+            case StrategyChanged(strategy):
+                self.strategies[strategy.spec.strategy_id] = strategy
+            case PositionChanged(position):
+                self.positions[_position_key(position)] = position
+            case OrderChanged(order):
+                self._put_order(order)
+            case FillRecorded(fill):
+                self._put_fill(fill)
+            case QuoteChanged(quote):
+                self.quotes[quote.instrument] = quote
+            case BookChanged(book):
+                self.books[book.instrument] = book
+            case TradePrinted(trade):
+                self.trades[trade.instrument] = trade
+            case _:
+                pass
+
+    def _replace(self, snapshot: Snapshot) -> None:
+        """Forget what was known: after a lost connection it may be wrong. Market data goes on by itself."""
+        self.engine = snapshot.engine
+        self.venues = {venue.venue: venue for venue in snapshot.venues}
+        self.accounts = {account.account_id: account for account in snapshot.accounts}
+        self.instruments = {instrument.id: instrument for instrument in snapshot.instruments}
+        self.strategies = {strategy.spec.strategy_id: strategy for strategy in snapshot.strategies}
+        self.positions = {_position_key(position): position for position in snapshot.positions}
+        self.orders = {}
+        self.fills = {}
+        for order in snapshot.orders:
+            self._put_order(order)
+        for fill in snapshot.fills:
+            self._put_fill(fill)
+
+    def _put_order(self, order: Order) -> None:
+        self.orders[order.client_order_id] = order
+        if len(self.orders) > self._limit:
+            oldest_closed = next((key for key, known in self.orders.items() if not known.is_open), None)
+            if oldest_closed is not None:
+                del self.orders[oldest_closed]
+
+    def _put_fill(self, fill: Fill) -> None:
+        self.fills[fill.account_id, fill.fill_id] = fill
+        if len(self.fills) > self._limit:
+            del self.fills[next(iter(self.fills))]
+
+
+def _position_key(position: PositionSnapshot) -> PositionKey:
+    return position.strategy_id, position.account_id, position.instrument
