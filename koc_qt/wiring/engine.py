@@ -1,0 +1,409 @@
+"""Composition root of the engine process: every service with its adapters, the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+from loguru import logger
+from PySide6.QtCore import QCoreApplication
+from qasync import QEventLoop
+
+from koc_qt.adapters.clock import SystemClock
+from koc_qt.adapters.parquet_bars import ParquetBarStore
+from koc_qt.adapters.process_meter import PsutilMeter
+from koc_qt.adapters.sandbox import SandboxSettings
+from koc_qt.adapters.sqlite_journal import SqliteJournal
+from koc_qt.adapters.venues.paper import PaperVenue
+from koc_qt.adapters.worker_process import QProcessWorkerLauncher
+from koc_qt.config import Config, StrategyConfig, resolve_path
+from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.state import EngineState, StrategySpec
+from koc_qt.domain.timeframes import bar_open_ns
+from koc_qt.engine.accounts import AccountInfo, Accounts
+from koc_qt.engine.bus import Bus
+from koc_qt.engine.commands import Commands
+from koc_qt.engine.history import HistoryService
+from koc_qt.engine.kill_switch import KillSwitch
+from koc_qt.engine.latency import LatencyBook
+from koc_qt.engine.ledger import DAY_NS, Ledger
+from koc_qt.engine.market_data import MarketData
+from koc_qt.engine.orders import OrderService
+from koc_qt.engine.scheduler import DailyTimes, Scheduler
+from koc_qt.engine.services import Services
+from koc_qt.engine.store import Store
+from koc_qt.engine.strategies import RestartPolicy, StrategyHost
+from koc_qt.engine.telemetry import Telemetry
+from koc_qt.link import messages
+from koc_qt.link.auth import Gatekeeper
+from koc_qt.link.keys import ProfileKeys, load_or_create_keys
+from koc_qt.link.rendezvous import EngineInfo, ProfileLock, remove_engine_info, write_engine_info
+from koc_qt.link.server import LinkServer
+from koc_qt.link.telemetry import TelemetryPublisher
+from koc_qt.paths import Paths
+from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.version import __version__
+from koc_qt.wiring.venues import make_data_venues, make_paper_venue
+
+Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
+
+STEP_TIMEOUT_S = 15.0  # for each step of stopping
+PUBLISHED = (
+    messages.EngineChanged,
+    messages.VenueChanged,
+    messages.AccountChanged,
+    messages.StrategyChanged,
+    messages.OrderChanged,
+    messages.FillRecorded,
+    messages.PositionChanged,
+    messages.QuoteChanged,
+    messages.BookChanged,
+    messages.TradePrinted,
+    messages.BarChanged,
+    messages.LogRecorded,
+)
+RECONCILE_TIMEOUT_S = 15.0
+
+
+class EngineOptions(msgspec.Struct, frozen=True):
+    """What the command line adds to the configuration; strategies are started once the engine runs."""
+
+    strategies: tuple[StrategySpec, ...] = ()
+    duration_s: float | None = None
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What has to be opened before an engine can be made, and closed after it."""
+
+    journal: SqliteJournal
+    keys: ProfileKeys
+    context: zmq.Context[Any]
+    publisher: TelemetryPublisher
+
+
+class Engine:
+    """One engine on one profile: `start`, `serve` and `stop` once each, on the loop that made it."""
+
+    def __init__(self, paths: Paths, config: Config, options: EngineOptions, resources: Resources) -> None:
+        self.paths, self.config, self.options = paths, config, options
+        self.store, self.bus, self.clock = Store(), Bus(), SystemClock()
+        self._stop_asked = asyncio.Event()
+        self._stop_reason = ""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._keys = resources.keys
+        self._publisher = resources.publisher
+        self._remembered = resources.journal.load()
+        rng = random.Random()  # noqa: S311 - ids and jitter, nothing secret
+
+        self._data_venues = make_data_venues(config, paths, self.clock)
+        accounts = {account.id: account for account in config.accounts if account.venue in self._data_venues}
+        self._trading = {
+            key: make_paper_venue(account, self._data_venues[account.venue], config.simulator.seed)
+            for key, account in accounts.items()
+        }
+        self.ledger = Ledger(self.store, self.clock)
+        self.kill_switch = KillSwitch(resources.journal, self.clock)
+        latencies = LatencyBook(self.clock)
+        self.history = HistoryService(ParquetBarStore(paths.bars), self._data_venues, self.clock)
+        self.market_data = MarketData(self.store, self.bus, self.clock, self._data_venues, self.history)
+        self.orders = OrderService(
+            self.store,
+            self.bus,
+            resources.journal,
+            self.clock,
+            self.ledger,
+            self._trading,
+            self.kill_switch,
+            config.risk,
+            latencies,
+            rng,
+        )
+        infos = {key: AccountInfo(key, account.venue, account.mode) for key, account in accounts.items()}
+        self.accounts = Accounts(self.store, self.bus, self.clock, infos, self._trading)
+
+        self._gatekeeper = Gatekeeper(resources.context, resources.keys)
+        self.telemetry = Telemetry(
+            self.store,
+            self.bus,
+            self.clock,
+            self.ledger,
+            self.orders,
+            self.market_data,
+            self.kill_switch,
+            latencies,
+            PsutilMeter(),
+            self._publisher,
+        )
+        workers = config.engine.workers
+        self._launcher = QProcessWorkerLauncher(SandboxSettings(memory_bytes=workers.memory_mb << 20))
+        services = Services(
+            store=self.store,
+            bus=self.bus,
+            clock=self.clock,
+            ledger=self.ledger,
+            orders=self.orders,
+            market_data=self.market_data,
+            history=self.history,
+            launcher=self._launcher,
+            heartbeat=self.telemetry.heartbeat,
+            spawn=self._spawn,
+            seed=config.simulator.seed,
+            heartbeat_s=config.engine.heartbeat_s,
+        )
+        policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
+        self.host = StrategyHost(services, self.accounts, resources.journal, self.kill_switch, rng, policy)
+        self.commands = Commands(services, self.host, self.kill_switch, self.telemetry, self.ask_to_stop)
+        self._link = LinkServer(resources.context, config.engine.link.endpoint, resources.keys, self.commands)
+        self._scheduler = Scheduler()
+        self._connect_bus()
+
+    # ---- start, serve, stop ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bring everything up; raises KocError, with nothing left behind, when that cannot be."""
+        self.kill_switch.restore(self._remembered.kill_switch)
+        self.ledger.restore(self._remembered.fills)
+        self.orders.restore(self._remembered.orders)
+        wanted = self.host.restore(self._remembered.strategies)
+        for account_id, venue in self._trading.items():
+            venue.restore(
+                [order for order in self._remembered.orders if order.account_id == account_id],
+                [fill for fill in self._remembered.fills if fill.account_id == account_id],
+            )
+        self.orders.start()
+        self._gatekeeper.start()
+        self._link.start()
+        await self.market_data.start()
+        await self.accounts.start(self.orders.receive)
+        await self._reconcile()
+        self.telemetry.state = EngineState.RUNNING
+        self.telemetry.show(self.host)
+        self.telemetry.start(self.host)
+        self._plan()
+        self._announce()
+        for spec in self._to_start(wanted):
+            self._spawn(self._start_strategy(spec))
+
+    async def serve(self) -> str:
+        """Run until somebody asks to stop, or the time is over; gives the reason."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.options.duration_s):
+                await self._stop_asked.wait()
+        return self._stop_reason or f"ran for {self.options.duration_s:g} s, as asked"
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Let `serve` return; from any task of the loop."""
+        self._stop_reason = self._stop_reason or reason
+        self._stop_asked.set()
+
+    async def stop(self, reason: str) -> None:
+        """Stop strategies, write everything down, close everything. Every step is tried whatever the others do."""
+        logger.info("stopping: {}", reason)
+        self.telemetry.state, self.telemetry.reason = EngineState.STOPPING, reason
+        self._scheduler.close()
+        for step in (
+            self.host.stop_all(f"the engine stops: {reason}"),
+            self._settle(),
+            self._link.close(reason),
+            self.telemetry.close(),
+            self._launcher.close(),
+            self.accounts.close(),
+            self.market_data.close(),
+            self.orders.close(),
+        ):
+            try:
+                async with asyncio.timeout(STEP_TIMEOUT_S):
+                    await step
+            except Exception as error:
+                logger.error("a step of stopping failed: {}: {}", type(error).__name__, error)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._gatekeeper.close()
+        with contextlib.suppress(LinkError):
+            remove_engine_info(self.paths.run)
+
+    async def _settle(self) -> None:
+        """Let the last orders' ends be published while windows still listen."""
+        if self.orders.journal_ok:
+            await self.orders.settle()
+        self.telemetry.show(self.host)
+
+    async def _reconcile(self) -> None:
+        """Stream what open orders depend on, then ask the venues what became of them."""
+        open_orders = self.store.open_orders()
+        venues = {order.request.instrument.venue for order in open_orders}
+        for instrument in {order.request.instrument for order in open_orders}:
+            try:
+                async with asyncio.timeout(RECONCILE_TIMEOUT_S):
+                    await self.market_data.hold(instrument, "orders")
+            except (KocError, TimeoutError) as error:
+                logger.error("open orders of {} are not watched: {}", instrument, str(error) or "no answer")
+        accounts = {order.account_id for order in open_orders}
+        await asyncio.gather(*(self.orders.reconcile(account_id) for account_id in accounts))
+        if open_orders:
+            logger.info("{} open orders were found in the journal ({})", len(open_orders), ", ".join(sorted(venues)))
+
+    def _announce(self) -> None:
+        write_engine_info(
+            self.paths.run,
+            EngineInfo(
+                pid=os.getpid(),
+                version=__version__,
+                protocol=messages.PROTOCOL,
+                link=self._link.endpoint,
+                telemetry=self._publisher.endpoint,
+                server_key=self._keys.engine.public.decode(),
+                started_ns=self.clock.time_ns(),
+            ),
+        )
+
+    # ---- strategies --------------------------------------------------------------------------------------------------
+
+    def _to_start(self, wanted: list[StrategySpec]) -> list[StrategySpec]:
+        """What ran when the engine died, what the configuration starts, and what the command line asks for."""
+        specs = list(wanted)
+        if wanted:
+            names = ", ".join(spec.strategy_id for spec in wanted)
+            logger.info("running again, as when the engine last ended out of order: {}", names)
+        auto = [self._configured(entry) for entry in self.config.strategies if entry.autostart]
+        for spec in [*auto, *self.options.strategies]:
+            if not any(_is_same(spec, other) for other in specs):
+                specs.append(spec)
+        return specs
+
+    async def _start_strategy(self, spec: StrategySpec) -> None:
+        try:
+            for instrument in spec.instruments:
+                await self.market_data.wait_ready(instrument.venue)
+            await self.host.start(spec)
+        except KocError as error:
+            logger.error("{}", error)
+
+    def _configured(self, entry: StrategyConfig) -> StrategySpec:
+        account = self.config.find_account(entry.account)
+        return StrategySpec(
+            strategy_id=entry.id or Path(entry.path).stem,
+            path=str(resolve_path(self.paths, entry.path)),
+            account_id=account.id,
+            instruments=tuple(InstrumentId.parse(symbol, default_venue=account.venue) for symbol in entry.symbols),
+            timeframe=entry.timeframe,
+            parameters=dict(entry.parameters),
+        )
+
+    def _plan(self) -> None:
+        times = [DailyTimes(self._configured(entry), entry.start, entry.stop) for entry in self.config.strategies]
+        self._scheduler.start(
+            times, self.host.start, self.host.stop, self.config.scheduler.data_refresh, self._refresh_history
+        )
+
+    async def _refresh_history(self) -> None:
+        """Bring the last day of every series in use up to date."""
+        for managed in self.host.managed.values():
+            timeframe = managed.spec.timeframe or "1m"
+            for instrument in managed.spec.instruments:
+                now_ns = self.market_data.time_ns(instrument.venue)
+                span = Span(bar_open_ns(now_ns - DAY_NS, timeframe), bar_open_ns(now_ns, timeframe))
+                await self.history.bars(BarSeries(instrument, timeframe), span)
+
+    # ---- wires -------------------------------------------------------------------------------------------------------
+
+    def _connect_bus(self) -> None:
+        """Let windows hear every fact, and paper venues the market that they stand for."""
+        for kind in PUBLISHED:
+            self.bus.subscribe(kind, self._link.publish)
+        for venue in self._trading.values():
+            self.bus.subscribe(messages.QuoteChanged, partial(_feed_quote, venue))
+            self.bus.subscribe(messages.BookChanged, partial(_feed_book, venue))
+            self.bus.subscribe(messages.TradePrinted, partial(_feed_trade, venue))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error("a task of the engine failed: {}", error)
+
+
+def _is_same(one: StrategySpec, other: StrategySpec) -> bool:
+    """Tell whether two specs mean the same strategy on the same market, whatever its id."""
+    if one.strategy_id and one.strategy_id == other.strategy_id:
+        return True
+    return (one.path, one.account_id, one.instruments) == (other.path, other.account_id, other.instruments)
+
+
+def _feed_quote(venue: PaperVenue, fact: messages.QuoteChanged) -> None:
+    venue.on_market(fact.quote)
+
+
+def _feed_book(venue: PaperVenue, fact: messages.BookChanged) -> None:
+    venue.on_market(fact.book)
+
+
+def _feed_trade(venue: PaperVenue, fact: messages.TradePrinted) -> None:
+    venue.on_market(fact.trade)
+
+
+async def run(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:
+    """Run an engine on the running loop, `observe` beside it; give why it stopped. Raises KocError."""
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(ProfileLock(paths.engine_lock))
+        keys = load_or_create_keys(paths.keys)
+        context: zmq.Context[Any] = stack.enter_context(zmq.Context())
+        endpoint = config.engine.telemetry.endpoint
+        publisher = TelemetryPublisher(context, endpoint, keys, epoch_ns=SystemClock().time_ns())
+        stack.callback(publisher.close)
+        journal = SqliteJournal(paths.journal)
+        stack.push_async_callback(journal.close)
+        engine = Engine(paths, config, options, Resources(journal, keys, context, publisher))
+        stack.enter_context(_signals(asyncio.get_running_loop(), engine.ask_to_stop))
+        reason = "it could not start"
+        observing: asyncio.Future[None] | None = None
+        try:
+            await engine.start()
+            observing = asyncio.ensure_future(observe(engine))
+            reason = await engine.serve()
+        finally:
+            await engine.stop(reason)
+            if observing is not None:
+                observing.cancel()
+                await asyncio.gather(observing, return_exceptions=True)
+        return reason
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, ask_to_stop: Callable[[str], None]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a stop in order; a second one is no different, `kill -9` loses nothing either."""
+
+    def received(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(ask_to_stop, f"{signal.Signals(number).name} received")
+
+    before = {number: signal.signal(number, received) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:
+    """Run an engine in this process, which has no loop yet, and give why it stopped. Raises KocError."""
+    app = QCoreApplication.instance() or QCoreApplication(sys.argv[:1])
+    loop = QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    with loop:
+        return loop.run_until_complete(run(paths, config, options, observe))
