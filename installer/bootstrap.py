@@ -1,0 +1,382 @@
+#!/usr/bin/env python3
+"""Make a private environment for K.O.C. from its hash-locked requirements, and run or test it there.
+
+    python3 installer/bootstrap.py run [arguments of koc ...]      install what is needed, then start K.O.C.
+    python3 installer/bootstrap.py test [arguments of pytest ...]  install what tests need, then run every check;
+                                                                   with arguments, pytest alone with them
+    python3 installer/bootstrap.py venv                            install only, and say where
+
+The environment is .venv beside this folder, or KOC_VENV. Packages come from wherever your pip is configured to look.
+Only the standard library is used here, and nothing that an old Python could not read far enough to say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST = (3, 11)
+NEWER = ("python3.11", "python3.12", "python3.13", "python3.14")
+LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "installer" / "requirements-test.txt"}
+NEEDED_BYTES = 1_500_000_000
+SCHEME = "1"  # raised when what is written beside the packages changes
+PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by unit tests alone
+
+
+class Refused(Exception):  # noqa: N818
+    """The bootstrap cannot go on; the text says why and what to do."""
+
+
+def say(text: str) -> None:
+    """Tell the person; flushed, so that it stands before what a child process prints."""
+    print("koc bootstrap: " + text, flush=True)
+
+
+# ---- Python ---------------------------------------------------------------------------------------------------------
+
+
+def need_python() -> None:
+    """Go on with a Python that is new enough, or say which is needed. Raises Refused."""
+    if sys.version_info[:2] >= OLDEST:
+        return
+    for name in NEWER:
+        found = shutil.which(name)
+        if found:
+            sys.stdout.flush()
+            os.execv(found, [found, *sys.argv])
+    raise Refused(
+        "K.O.C. needs Python {}.{} or newer, and this is Python {} ({}). Install a newer one, on Debian or Ubuntu "
+        "for instance with 'apt-get install python3.11 python3.11-venv', and run this with it.".format(
+            *OLDEST, platform.python_version(), sys.executable
+        )
+    )
+
+
+def environment_folder() -> Path:
+    """Where the private environment is or will be."""
+    chosen = os.environ.get("KOC_VENV", "").strip()
+    return Path(chosen).expanduser().absolute() if chosen else ROOT / ".venv"
+
+
+def in_environment(venv: Path, name: str) -> Path:
+    """Where a program of the environment is."""
+    return venv / "Scripts" / (name + ".exe") if os.name == "nt" else venv / "bin" / name
+
+
+# ---- the system's packages ------------------------------------------------------------------------------------------
+
+
+def as_root() -> list[str] | None:
+    """Give what to put before a command to run it as root, or None where that is not possible."""
+    if os.name != "posix":
+        return None
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        return None
+    if (
+        subprocess.run(["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
+        == 0
+    ):
+        return ["sudo", "-n"]
+    if sys.stdin and sys.stdin.isatty() and not os.environ.get("CI"):
+        say("sudo may ask for your password now.")
+        return ["sudo"]
+    return None
+
+
+def apt_install(packages: list[str]) -> str:
+    """Install Debian packages; give an empty text, or why that was not possible."""
+    if not shutil.which("apt-get"):
+        return "this system has no apt-get"
+    prefix = as_root()
+    if prefix is None:
+        return "that needs root or sudo"
+    say("installing system packages: " + " ".join(packages))
+    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        result = subprocess.run(
+            [*prefix, *quiet, *arguments],
+            stdin=None if prefix == ["sudo"] else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        # A package list that could not be renewed may still do; what cannot be installed says so itself.
+        if result.returncode and arguments[0] == "install":
+            lines = [line for line in result.stdout.splitlines() if line.startswith("E:")] or result.stdout.splitlines()
+            return "apt-get failed: " + " ".join(lines[-3:])
+    return ""
+
+
+def need_venv_module() -> None:
+    """Make sure that this Python can make environments; Debian keeps that apart. Raises Refused."""
+    if importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv"):
+        return
+    package = "python{}.{}-venv".format(*sys.version_info[:2])
+    trouble = apt_install([package])
+    importlib.invalidate_caches()
+    if trouble or not importlib.util.find_spec("ensurepip"):
+        raise Refused(
+            f"this Python cannot make environments: its ensurepip is missing, and {package} was not installed "
+            f"({trouble or 'it brought none'}). Run 'sudo apt-get install {package}' and start this again."
+        )
+
+
+def want_qt_libraries() -> None:
+    """Install the system libraries that Qt lacks here, or name them; the engine can do without those of the window."""
+    sys.path.insert(0, str(ROOT))
+    from koc_qt.adapters.qt_libraries import ENGINE_LIBRARIES, WINDOW_LIBRARIES, missing_libraries
+
+    missing = missing_libraries({**ENGINE_LIBRARIES, **WINDOW_LIBRARIES})
+    if not missing:
+        return
+    packages = sorted(set(missing.values()))
+    trouble = apt_install(packages)
+    missing = missing_libraries(missing)
+    if missing:
+        what = (
+            "the engine and the window" if missing_libraries(ENGINE_LIBRARIES) else "a window (the engine needs none)"
+        )
+        say(
+            "system libraries are missing that Qt needs for {}: {}. Install {} ({}).".format(
+                what, ", ".join(sorted(missing)), " ".join(sorted(set(missing.values()))), trouble or "not found"
+            )
+        )
+
+
+# ---- the environment ------------------------------------------------------------------------------------------------
+
+
+def fingerprint(kind: str) -> str:
+    """Give what an environment for `kind` must have been made from to be used as it is."""
+    parts = [SCHEME, sys.version, str(ROOT)]
+    return hashlib.sha256("\0".join(parts).encode() + LOCKS[kind].read_bytes()).hexdigest()
+
+
+def stamp_file(venv: Path) -> Path:
+    """Where it is noted, last of all, what the environment was made from."""
+    return venv / "koc-installed.json"
+
+
+def installed(venv: Path, kind: str) -> bool:
+    """Whether the environment is whole and up to date."""
+    try:
+        stamp = json.loads(stamp_file(venv).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    whole = in_environment(venv, "python").exists() and launcher(venv).exists()
+    return isinstance(stamp, dict) and stamp.get(kind) == fingerprint(kind) and whole
+
+
+def launcher(venv: Path) -> Path:
+    """Where the environment's ``koc`` is."""
+    return venv / "Scripts" / "koc.cmd" if os.name == "nt" else venv / "bin" / "koc"
+
+
+def install(venv: Path, kind: str) -> None:
+    """Make the environment, or repair it: whatever was interrupted is made anew. Raises Refused."""
+    need_venv_module()
+    free = shutil.disk_usage(nearest_folder(venv)).free
+    if free < NEEDED_BYTES:
+        say(f"only {free // 1_000_000} MB are free at {venv}; about {NEEDED_BYTES // 1_000_000} MB are needed.")
+    stamp, unfinished = stamp_file(venv), venv / "koc-unfinished"
+    usable = stamp.exists() and runs(in_environment(venv, "python"))
+    ours = stamp.exists() or unfinished.exists() or venv == ROOT / ".venv"
+    if not ours and venv.exists() and any(venv.iterdir()):
+        raise Refused(f"{venv} holds something that K.O.C. did not make: point KOC_VENV at another folder.")
+    say(f"{'renewing' if usable else 'making'} the environment {venv} ({kind}); the first time takes a few minutes.")
+    venv.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()
+    stamp.unlink(missing_ok=True)
+    if not usable:
+        empty(venv, unfinished)
+        command([sys.executable, "-m", "venv", str(venv)], "the environment could not be made")
+    pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    quiet = [] if sys.stdout.isatty() else ["-q"]
+    locked = ["install", *quiet, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
+    command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
+    write_launcher(venv)
+    # The test lock holds the run lock's packages at the same versions (a test sees to that).
+    kinds = ("run", "test") if kind == "test" else ("run",)
+    write_whole(stamp, json.dumps({each: fingerprint(each) for each in kinds}))
+    unfinished.unlink()
+
+
+def empty(folder: Path, spared: Path) -> None:
+    """Delete all that is in a folder but one file."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != spared:
+            path.unlink()
+
+
+def nearest_folder(path: Path) -> Path:
+    """Give the path itself or the nearest folder above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def runs(python: Path) -> bool:
+    """Whether the environment's Python starts, is the version that runs this, and has pip."""
+    code = "import sys, pip; print(sys.version)"
+    try:
+        result = subprocess.run(
+            [str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return result.stdout.strip() == sys.version
+
+
+def command(arguments: list[str], trouble: str) -> None:
+    """Run a command of the installation. Raises Refused with `trouble` when it fails."""
+    environment = {**os.environ, "PIP_USER": "0", "PIP_NO_WARN_SCRIPT_LOCATION": "1"}
+    for name in ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__"):
+        environment.pop(name, None)
+    try:
+        result = subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, check=False)
+    except OSError as error:
+        raise Refused(f"{trouble}: {error}") from error
+    if result.returncode:
+        raise Refused(f"{trouble}. Mend that and start this again; nothing half-made will be used.")
+
+
+def write_launcher(venv: Path) -> None:
+    """Make the project importable in the environment, from where it is, and give it its ``koc``."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    python = in_environment(venv, "python")
+    packages = subprocess.run(
+        [str(python), "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    # Python before 3.13 reads .pth files in the locale's encoding.
+    encoding = "utf-8" if os.name == "posix" or sys.version_info >= (3, 13) else None
+    (Path(packages) / "koc_qt.pth").write_text(f"{ROOT}\n", encoding=encoding)
+    target = launcher(venv)
+    if os.name == "nt":
+        target.write_text('@"%~dp0python.exe" -P -m koc_qt %*\r\n', encoding="ascii")
+        return
+    write_whole(target, f'#!/bin/sh\nexec {shlex.quote(str(python))} -P -m koc_qt "$@"\n')
+    target.chmod(0o755)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def ready(kind: str) -> Path:
+    """Give the environment, made or renewed where it has to be. Raises Refused."""
+    venv = environment_folder()
+    if not installed(venv, kind):
+        try:
+            install(venv, kind)
+        except OSError as error:
+            raise Refused(
+                f"the environment {venv} cannot be written: {error}. KOC_VENV chooses another place."
+            ) from error
+    want_qt_libraries()
+    return venv
+
+
+# ---- what it is for -------------------------------------------------------------------------------------------------
+
+
+def run(arguments: list[str]) -> int:
+    """Start K.O.C. in the environment."""
+    python = in_environment(ready("run"), "python")
+    whole = [str(python), "-P", "-m", "koc_qt", *arguments]
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(whole[0], whole)
+    return subprocess.run(whole, check=False).returncode
+
+
+def checks(python: str, cores: int, qt: bool) -> list[tuple[str, list[str]]]:
+    """Give every check and its command, the quick ones first."""
+    pytest = [python, "-m", "pytest", "-q", "-n", str(cores), "--dist", "loadgroup"]
+    pytest += [] if qt else ["-p", "no:pytest-qt"]
+    coverage = [f"--cov={each}" for each in PERFECT]
+    coverage += ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]
+    return [
+        ("ruff check", [python, "-m", "ruff", "check", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
+        ("mypy", [python, "-m", "mypy"]),
+        ("import contracts", [python, "-c", "from importlinter.cli import lint_imports_command as main; main()"]),
+        ("unit tests, perfect files", [*pytest, "tests/unit", *coverage]),
+        ("all other tests", [*pytest, "tests", "--ignore=tests/unit"]),
+    ]
+
+
+def test(arguments: list[str]) -> int:
+    """Run every check, or pytest with the given arguments, and sum up."""
+    python = str(in_environment(ready("test"), "python"))
+    from koc_qt.adapters.qt_libraries import WINDOW_LIBRARIES, missing_libraries
+
+    qt = not missing_libraries(WINDOW_LIBRARIES)
+    cores = min(4, os.cpu_count() or 1)
+    if arguments:
+        plain = [] if qt else ["-p", "no:pytest-qt"]
+        planned = [("pytest", [python, "-m", "pytest", *plain, *arguments])]
+    else:
+        planned = checks(python, cores, qt)
+    environment = {**os.environ, "COVERAGE_FILE": str(environment_folder() / "coverage"), "PYTHONUNBUFFERED": "1"}
+    environment.pop("PYTHONPATH", None)
+    results = []
+    for name, whole in planned:
+        say(name)
+        started = time.monotonic()
+        code = subprocess.run(whole, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+        results.append((name, code, time.monotonic() - started))
+    failed = [name for name, code, _ in results if code]
+    for name, code, taken in results:
+        say(f"{'FAILED' if code else 'passed':>6}  {name} ({taken:.0f} s)")
+    total = sum(taken for _, _, taken in results)
+    say(
+        f"{len(failed)} of {len(results)} checks failed"
+        if failed
+        else f"all {len(results)} checks passed ({total:.0f} s)"
+    )
+    return 1 if failed else 0
+
+
+def main(arguments: list[str]) -> int:
+    """Do what was asked; the exit code is that of what was run."""
+    kind = arguments[0] if arguments else ""
+    if kind not in ("run", "test", "venv"):
+        print(__doc__)
+        return 0 if kind in ("-h", "--help") else 2
+    try:
+        need_python()
+        if kind == "run":
+            return run(arguments[1:])
+        if kind == "test":
+            return test(arguments[1:])
+        say(f"the environment is ready; K.O.C. is {launcher(ready('run'))}")
+    except Refused as refusal:
+        say(str(refusal))
+        return 1
+    except KeyboardInterrupt:
+        say("stopped.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
