@@ -31,6 +31,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._running = False
 
     def start(
         self,
@@ -50,6 +51,7 @@ class Scheduler:
         if refresh_at is not None:
             self._daily(refresh_at, "refresh history", refresh)
         self._scheduler.start()
+        self._running = True
 
     @property
     def jobs(self) -> list[str]:
@@ -58,7 +60,8 @@ class Scheduler:
 
     def close(self) -> None:
         """Forget all jobs."""
-        if self._scheduler.running:
+        if self._running:
+            self._running = False  # its own flag falls only on the loop's next turn
             self._scheduler.shutdown(wait=False)
 
     def _daily(self, at: str, name: str, job: Job) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.state import Badge
 from koc_qt.ports.workers import WorkerExit
-from koc_qt.sdk.channel import Described, HostMessage, Ready, Running, StartRun, StopRun, Stopped, WorkerMessage
+from koc_qt.sdk.channel import Described, HostMessage, Ready, Running, StartRun, Stopped, StopRun, WorkerMessage
 
 M = TypeVar("M")
 
