@@ -1,0 +1,209 @@
+"""The money of one account: what it has, what its open orders reserve, and what it can still pay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from koc_qt.domain.exact import EXACT, quotient
+from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.market import Side
+from koc_qt.domain.matching.model import FillModel
+from koc_qt.domain.matching.working import WorkingOrder
+from koc_qt.domain.orders import Fill, Liquidity
+from koc_qt.domain.state import Balance
+
+_ZERO = Decimal(0)
+_ONE = Decimal(1)
+
+MarkPrices = Callable[[str], Iterable[tuple[str, Decimal | None]]]
+"""Gives, for a quote currency, each base currency that trades in it and its price, None where none is known."""
+
+
+class Capacity:
+    """How much an order may execute: `cover`, in base units, costs nothing; the rest is paid from `power`, in quote."""
+
+    __slots__ = ("cover", "power")
+
+    def __init__(self, cover: Decimal, power: Decimal) -> None:
+        self.cover = max(cover, _ZERO)
+        self.power = max(power, _ZERO)
+
+    def grant(self, instrument: Instrument, price: Decimal, quantity: Decimal, fee_rate: Decimal) -> Decimal:
+        """Give how much of `quantity` can be paid at `price`, in whole lots, and take it off the capacity."""
+        opening = EXACT.subtract(quantity, self.cover)
+        if opening <= 0:
+            self.cover = EXACT.subtract(self.cover, quantity)
+            return quantity
+        unit = unit_cost(price, fee_rate)
+        if EXACT.multiply(unit, opening) > self.power:
+            opening = quotient(self.power, unit)
+            quantity = instrument.round_quantity(EXACT.add(self.cover, opening))
+            opening = max(EXACT.subtract(quantity, self.cover), _ZERO)
+            if EXACT.multiply(unit, opening) > self.power:  # the quotient was rounded up to a whole lot
+                quantity = EXACT.subtract(quantity, instrument.lot_size)
+                opening = max(EXACT.subtract(quantity, self.cover), _ZERO)
+        self.cover = max(EXACT.subtract(self.cover, quantity), _ZERO)
+        self.power = EXACT.subtract(self.power, EXACT.multiply(unit, opening))
+        return max(quantity, _ZERO)
+
+
+def unit_cost(price: Decimal, fee_rate: Decimal) -> Decimal:
+    """Give what one unit takes from the account at most; a rebate is not counted on."""
+    return EXACT.multiply(price, EXACT.add(_ONE, max(fee_rate, _ZERO)))
+
+
+class Ledger:
+    """Balances, changed by fills and their fees alone, and the part of them that open orders lock.
+
+    In a cash account a buy locks its limit (or stop, or reference) price times quantity and the fee, in quote currency;
+    a sell locks the quantity, in base currency.
+
+    With `allow_short` a base balance may become negative. What an order adds to exposure, long or short, must be paid
+    from cash - 2 * shorts - locked, in its quote currency and with shorts at the market's price: this keeps longs and
+    shorts together within the account's equity, 1x (L + S <= cash + L - S is the same as cash - 2S >= 0). What reduces
+    a holding needs nothing; of several orders that would reduce the same one, the oldest count first, and the later
+    ones as adding exposure. Reduce-only orders lock nothing there. A short that runs away is not liquidated: it only
+    stops new exposure.
+    """
+
+    def __init__(
+        self, balances: Iterable[Balance], model: FillModel, marks: MarkPrices, *, allow_short: bool = False
+    ) -> None:
+        self._totals = {balance.currency: balance.total for balance in balances}
+        self._locked: dict[str, Decimal] = {}
+        self._model = model
+        self._marks = marks
+        self._allow_short = allow_short
+        self._works: dict[str, dict[int, WorkingOrder]] = {}  # by base currency and sequence; margin accounts only
+
+    def total(self, currency: str) -> Decimal:
+        """Give what the account has."""
+        return self._totals.get(currency, _ZERO)
+
+    def locked(self, currency: str) -> Decimal:
+        """Give what open orders reserve of it."""
+        return self._locked.get(currency, _ZERO)
+
+    def balances(self) -> tuple[Balance, ...]:
+        """Give all balances, by currency."""
+        currencies = sorted(self._totals.keys() | self._locked.keys())
+        return tuple(Balance(name, self.total(name), self.locked(name)) for name in currencies)
+
+    def book(self, fill: Fill, base: str, quote: str) -> None:
+        """Change the balances of the pair by a fill and its fee, exactly."""
+        notional = EXACT.multiply(fill.price, fill.quantity)
+        if fill.side is Side.BUY:
+            bought, received = fill.quantity, notional.copy_negate()
+        else:
+            bought, received = fill.quantity.copy_negate(), notional
+        self._totals[base] = EXACT.add(self.total(base), bought)
+        self._totals[quote] = EXACT.add(self.total(quote), received)
+        self._totals[fill.fee_currency] = EXACT.subtract(self.total(fill.fee_currency), fill.fee)
+
+    def reducible(self, work: WorkingOrder) -> Decimal:
+        """Give how much of its quantity would reduce what the account holds."""
+        holding = self.total(work.instrument.base)
+        return max(holding.copy_negate() if work.is_buy else holding, _ZERO)
+
+    # ---- what an order may execute --------------------------------------------------------------------------------
+
+    def capacity(self, work: WorkingOrder) -> Capacity:
+        """Give how much of the order the account can pay, counting what the order itself has locked."""
+        instrument = work.instrument
+        if self._allow_short and work.order.request.reduce_only:
+            return Capacity(self.reducible(work), _ZERO)
+        if self._allow_short:
+            reserved = EXACT.subtract(self._covered(work), work.cover)
+            cover = EXACT.subtract(self.reducible(work), reserved)
+            return Capacity(
+                cover, EXACT.subtract(self._free(instrument.quote, work), self._collateral(instrument.quote))
+            )
+        if work.is_buy:
+            return Capacity(_ZERO, self._free(instrument.quote, work))
+        return Capacity(self._unlocked(work), _ZERO)
+
+    def lock_rate(self, work: WorkingOrder) -> Decimal:
+        """Give the highest fee rate that the order may have to pay."""
+        taker = self._model.fee_rate(work.instrument, Liquidity.TAKER)
+        if work.limit is None:
+            return taker
+        return max(taker, self._model.fee_rate(work.instrument, Liquidity.MAKER))
+
+    def describe(self, work: WorkingOrder) -> str:
+        """Say what the account has for this order, for a refusal."""
+        currency = work.instrument.quote if work.is_buy or self._allow_short else work.instrument.base
+        free = EXACT.subtract(self.total(currency), self.locked(currency))
+        margin = " and shorts allowed up to 1x the equity" if self._allow_short else ""
+        return f"insufficient funds: {free.normalize():f} {currency} free{margin}"
+
+    def _free(self, currency: str, work: WorkingOrder) -> Decimal:
+        return EXACT.add(EXACT.subtract(self.total(currency), self.locked(currency)), work.locked_quote)
+
+    def _unlocked(self, work: WorkingOrder) -> Decimal:
+        """Give the base currency that this sell may use."""
+        currency = work.instrument.base
+        return EXACT.add(EXACT.subtract(self.total(currency), self.locked(currency)), work.cover)
+
+    def _collateral(self, quote: str) -> Decimal:
+        """Give twice the value of all shorts that trade in `quote`; endless while one cannot be valued."""
+        value = _ZERO
+        for base, price in self._marks(quote):
+            held = self.total(base)
+            if held < 0:
+                if price is None:
+                    return Decimal("Infinity")
+                value = EXACT.subtract(value, EXACT.multiply(held, price))
+        return EXACT.add(value, value)
+
+    def _covered(self, work: WorkingOrder) -> Decimal:
+        covered = _ZERO
+        for other in self._works.get(work.instrument.base, {}).values():
+            if other.is_buy is work.is_buy:
+                covered = EXACT.add(covered, other.cover)
+        return covered
+
+    # ---- reservation ----------------------------------------------------------------------------------------------
+
+    def reserve(self, work: WorkingOrder) -> None:
+        """Lock what the rest of an open order needs; call it again after each of its fills."""
+        if self._allow_short:
+            base = work.instrument.base
+            if not work.order.request.reduce_only:
+                self._works.setdefault(base, {})[work.sequence] = work
+            self._allocate(base)
+        elif work.is_buy:
+            self._set(work, _ZERO, self._cost(work, work.remaining))
+        else:
+            self._set(work, max(min(work.remaining, self._unlocked(work)), _ZERO), _ZERO)
+
+    def release(self, work: WorkingOrder) -> None:
+        """Unlock everything that an order had reserved."""
+        self._set(work, _ZERO, _ZERO)
+        if self._allow_short:
+            base = work.instrument.base
+            self._works.get(base, {}).pop(work.sequence, None)
+            self._allocate(base)
+
+    def _allocate(self, base: str) -> None:
+        """Share the holding among the orders that would reduce it, oldest first."""
+        holding = self.total(base)
+        left = {True: max(holding.copy_negate(), _ZERO), False: max(holding, _ZERO)}
+        for work in self._works.get(base, {}).values():  # in the order of their arrival
+            cover = min(left[work.is_buy], work.remaining)
+            left[work.is_buy] = EXACT.subtract(left[work.is_buy], cover)
+            self._set(work, cover, self._cost(work, EXACT.subtract(work.remaining, cover)))
+
+    def _cost(self, work: WorkingOrder, quantity: Decimal) -> Decimal:
+        return EXACT.multiply(unit_cost(work.lock_price, self.lock_rate(work)), quantity)
+
+    def _set(self, work: WorkingOrder, cover: Decimal, locked_quote: Decimal) -> None:
+        instrument = work.instrument
+        if not work.is_buy:
+            self._shift(instrument.base, EXACT.subtract(cover, work.cover))
+        self._shift(instrument.quote, EXACT.subtract(locked_quote, work.locked_quote))
+        work.cover, work.locked_quote = cover, locked_quote
+
+    def _shift(self, currency: str, change: Decimal) -> None:
+        if change:
+            self._locked[currency] = EXACT.add(self.locked(currency), change)

@@ -1,0 +1,175 @@
+"""Orders that the matching engine works on, and the queues in which they wait, one set an instrument."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from decimal import Decimal
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.market import Side
+from koc_qt.domain.orders import Fill, Order, OrderReport, OrderStatus, TimeInForce
+
+if TYPE_CHECKING:
+    from koc_qt.domain.matching.market import Market
+
+_NEVER_BELOW = Decimal("-Infinity")
+_NEVER_ABOVE = Decimal("Infinity")
+_by_key = attrgetter("key")
+
+
+class WorkingOrder:
+    """An order at the venue, and after its end what is remembered of it.
+
+    `ahead` is the displayed quantity that trades before it at its price, None while that is not known. `cover` is the
+    part of `remaining` that reduces a holding, `locked_quote` the quote currency reserved for the rest.
+    """
+
+    __slots__ = (
+        "ahead",
+        "cover",
+        "fills",
+        "instrument",
+        "is_buy",
+        "key",
+        "limit",
+        "lock_price",
+        "locked_quote",
+        "market",
+        "order",
+        "queue",
+        "reason",
+        "remaining",
+        "sequence",
+        "status",
+        "stop",
+        "updated_ns",
+        "venue_order_id",
+    )
+
+    def __init__(self, order: Order, market: Market, sequence: int, lock_price: Decimal) -> None:
+        request = order.request
+        self.order = order
+        self.market = market
+        self.instrument: Instrument = market.instrument
+        self.sequence = sequence
+        self.is_buy = request.side is Side.BUY
+        self.limit = request.price
+        self.stop = request.stop_price
+        self.remaining = request.quantity
+        self.lock_price = lock_price
+        self.cover = Decimal(0)
+        self.locked_quote = Decimal(0)
+        self.ahead: Decimal | None = None
+        self.status = OrderStatus.SUBMITTED
+        self.fills: list[Fill] = []
+        self.reason = ""
+        self.updated_ns = order.updated_ns
+        self.venue_order_id = ""
+        self.queue: list[WorkingOrder] | None = None
+        self.key: tuple[Decimal, int] = (Decimal(0), sequence)
+
+    @property
+    def client_order_id(self) -> str:
+        """The engine's id of it."""
+        return self.order.client_order_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still be filled."""
+        return not self.status.is_terminal
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether what is not filled at once expires."""
+        return self.order.request.time_in_force is not TimeInForce.GTC
+
+    @property
+    def fill_or_kill(self) -> bool:
+        """Whether it is filled whole or not at all."""
+        return self.order.request.time_in_force is TimeInForce.FOK
+
+    def accepts(self, price: Decimal) -> bool:
+        """Whether its limit allows a fill at `price`."""
+        return self.limit is None or (price <= self.limit if self.is_buy else price >= self.limit)
+
+    def report(self) -> OrderReport:
+        """Say what became of it."""
+        return OrderReport(
+            self.client_order_id, self.venue_order_id, self.status, tuple(self.fills), self.updated_ns, self.reason
+        )
+
+
+class OpenOrders:
+    """One instrument's open orders, best price first in each queue, older first at one price.
+
+    Limit orders rest in `buys` and `sells`; stops are armed in `stop_buys` and `stop_sells`, nearest trigger first;
+    takers that need more market are in `waiting`. A price strictly between `lower` and `upper` reaches none.
+    """
+
+    __slots__ = (
+        "buys",
+        "idle",
+        "lower",
+        "lower_float",
+        "sells",
+        "stop_buys",
+        "stop_sells",
+        "upper",
+        "upper_float",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.buys: list[WorkingOrder] = []
+        self.sells: list[WorkingOrder] = []
+        self.stop_buys: list[WorkingOrder] = []
+        self.stop_sells: list[WorkingOrder] = []
+        self.waiting: list[WorkingOrder] = []
+        self._bound()
+
+    def rest(self, work: WorkingOrder, limit: Decimal) -> None:
+        """Let it wait for the market to come to its limit."""
+        self._put(work, self.buys if work.is_buy else self.sells, limit.copy_negate() if work.is_buy else limit)
+
+    def arm(self, work: WorkingOrder, stop: Decimal) -> None:
+        """Let it wait for its stop price."""
+        self._put(work, self.stop_buys if work.is_buy else self.stop_sells, stop if work.is_buy else stop.copy_negate())
+
+    def wait(self, work: WorkingOrder) -> None:
+        """Let it wait for any market at all."""
+        self._put(work, self.waiting, Decimal(0))
+
+    def remove(self, work: WorkingOrder) -> None:
+        """Take it out of its queue, if it is in one."""
+        if work.queue is not None:
+            del work.queue[bisect_left(work.queue, work.key, key=_by_key)]
+            work.queue = None
+            self._bound()
+
+    def _put(self, work: WorkingOrder, queue: list[WorkingOrder], rank: Decimal) -> None:
+        work.key = (rank, work.sequence)
+        work.queue = queue
+        insort(queue, work, key=_by_key)
+        self._bound()
+
+    def _bound(self) -> None:
+        lower, upper = _NEVER_BELOW, _NEVER_ABOVE
+        if self.waiting:
+            lower, upper = _NEVER_ABOVE, _NEVER_BELOW
+        else:
+            if self.buys:
+                lower = self.buys[0].key[0].copy_negate()
+            if self.stop_sells:
+                lower = max(lower, self.stop_sells[0].key[0].copy_negate())
+            if self.sells:
+                upper = self.sells[0].key[0]
+            if self.stop_buys:
+                upper = min(upper, self.stop_buys[0].key[0])
+        self.idle = not (self.waiting or self.buys or self.sells or self.stop_buys or self.stop_sells)
+        self.lower, self.upper = lower, upper
+        # a step outwards, because the nearest float may lie on the wrong side of the exact price
+        self.lower_float = math.nextafter(float(lower), math.inf)
+        self.upper_float = math.nextafter(float(upper), -math.inf)
