@@ -17,7 +17,7 @@ from loguru import logger
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.auth import Context
 from koc_qt.link.codec import MAX_COMMAND, PING, UnreadableError, decode_fact, encode_command
-from koc_qt.link.connection import Connection, Ended, EngineAddress
+from koc_qt.link.connection import Connection, EngineAddress, RefusedError
 from koc_qt.link.keys import KeyPair, load_pair
 from koc_qt.link.messages import (
     PROTOCOL,
@@ -100,11 +100,11 @@ class LinkClient:
         self._pending: dict[int, asyncio.Future[Reply]] = {}
         # Of the present connection:
         self._connection: Connection | None = None
-        self._over: asyncio.Future[Ended]
+        self._over: asyncio.Future[LinkError]
+        self._snapshots = 0
         self._expected = 0  # sequence of the next fact; 0 while a snapshot is awaited
         self._snapshot_due_s = 0.0
         self._unanswered_since_s: float | None = None
-        self._refused = False
         self._last_words = ""
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class LinkClient:
         if len(body) > MAX_COMMAND - _OVERHEAD:
             raise LinkError(f"{what} was not sent: it is longer ({len(body)} bytes) than the engine takes")
         if not self._connection.send(body):
-            raise LinkError(f"{what} was not sent: the engine reads no commands at the moment; try again")
+            raise LinkError(f"{what} was not sent: the engine takes no commands at the moment, or is gone; try again")
         number, answer = self._number, self._loop.create_future()
         self._pending[number] = answer
         try:
@@ -195,38 +195,37 @@ class LinkClient:
         try:
             while True:
                 before = self.connections
-                ended = await self._one_connection()
+                error = await self._one_connection()
                 failures = 1 if self.connections > before else failures + 1
-                state = LinkState.REFUSED if self._refused else LinkState.LOST
-                self._set_state(state, self._last_words or ended.reason)
+                state = LinkState.REFUSED if isinstance(error, RefusedError) else LinkState.LOST
+                self._set_state(state, self._last_words or str(error))
                 if self._first is not None and not self._first.done():
-                    self._first.set_exception(LinkError(self.reason))
+                    self._first.set_exception(error)
                 await asyncio.sleep(self._backoff_s(failures))
         finally:
             self._fail_pending("the client was closed")
 
     def _backoff_s(self, failures: int) -> float:
         longest = self._longest_backoff_s
-        if not self._refused:
+        if self.state is LinkState.LOST:
             longest = min(longest, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
         return longest * self._rng.uniform(0.5, 1.0)
 
-    async def _one_connection(self) -> Ended:
+    async def _one_connection(self) -> LinkError:
         """Connect and stay so as long as it lasts; give the reason why it ended."""
         assert self._context is not None  # noqa: S101 - set by start
         self._over = self._loop.create_future()
-        self._expected = 0
+        self._snapshots = self._expected = 0
         self._unanswered_since_s = None
-        self._refused = False
         self._last_words = ""
         self._snapshot_due_s = self._loop.time() + self._snapshot_timeout_s
         try:
             address = self._locate()
             self._connection = Connection(self._context, address, self._pair, self._heard, self._end)
         except LinkError as error:
-            return Ended(str(error))
+            return error
         except zmq.ZMQError as error:
-            return Ended(f"the engine's endpoint {address.endpoint!r} is of no use: {error.strerror}")
+            return LinkError(f"the engine's endpoint {address.endpoint!r} is of no use: {error.strerror}")
         try:
             self._send(self._hello)
             while not self._over.done():
@@ -238,10 +237,9 @@ class LinkClient:
             self._connection = None
             self._fail_pending("the connection to the engine was lost before the answer; it may have been carried out")
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, error: LinkError) -> None:
         if not self._over.done():
-            self._refused = self._refused or ended.key_refused
-            self._over.set_result(ended)
+            self._over.set_result(error)
 
     def _beat(self) -> None:
         """Ping the engine, and give up on one that is silent."""
@@ -249,9 +247,9 @@ class LinkClient:
         self._connection.drain()  # what waits there is a sign of life as well, also after this process hung
         now_s = self._loop.time()
         if self._unanswered_since_s is not None and now_s - self._unanswered_since_s > self._silence_s:
-            self._end(Ended(f"the engine has been silent for {self._silence_s:g} s"))
+            self._end(LinkError(f"the engine has been silent for {self._silence_s:g} s"))
         elif self._expected == 0 and now_s > self._snapshot_due_s:
-            self._end(Ended(f"the engine sent no snapshot within {self._snapshot_timeout_s:g} s"))
+            self._end(LinkError(f"the engine sent no snapshot within {self._snapshot_timeout_s:g} s"))
         elif not self._over.done():
             if self._unanswered_since_s is None:
                 self._unanswered_since_s = now_s
@@ -261,7 +259,7 @@ class LinkClient:
         assert self._connection is not None  # noqa: S101 - within _one_connection
         self._number += 1
         if not self._connection.send(encode_command(self._number, command)):
-            self._end(Ended("the engine reads no commands"))
+            self._end(LinkError("the engine reads no commands"))
 
     def _fail_pending(self, reason: str) -> None:
         for answer in self._pending.values():
@@ -288,8 +286,8 @@ class LinkClient:
             case Welcome():
                 logger.debug("welcomed by K.O.C. {}", fact.version)
             case Refused():
-                self._refused = self._expected == 0
-                self._end(Ended(fact.reason))
+                # Later it only means that the engine has forgotten this connection.
+                self._end(LinkError(fact.reason) if self._snapshots else RefusedError(fact.reason))
             case Reply():
                 answer = self._pending.get(fact.number)
                 if answer is not None and not answer.done():
@@ -321,7 +319,8 @@ class LinkClient:
 
     def _begin(self, snapshot: Snapshot) -> None:
         self._expected = 1
-        if self.state is not LinkState.CONNECTED:
+        self._snapshots += 1
+        if self._snapshots == 1:
             self.connections += 1
             self._set_state(LinkState.CONNECTED, "connected")
         self._deliver(snapshot)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import msgspec
 import zmq
 
+from koc_qt.domain.errors import LinkError
 from koc_qt.link.auth import Context, secure_client
 from koc_qt.link.codec import MAX_FACT
 from koc_qt.link.keys import KeyPair
+from koc_qt.link.rendezvous import NoEngineError
 from koc_qt.link.watch import Socket, SocketWatch
 
 _HIGH_WATER = 128
@@ -34,15 +36,12 @@ class EngineAddress(msgspec.Struct, frozen=True):
     server_key: str
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """Why a connection is no more; `key_refused` when the engine does not know our key."""
-
-    reason: str
-    key_refused: bool = False
+class RefusedError(LinkError):
+    """The engine is there and does not take this client."""
 
 
 class Connection:
-    """A DEALER socket with its monitor. `on_end` is called at most once, and never after `close`."""
+    """A DEALER socket with its monitor. `on_end` is told why it ended, at most once, and never after `close`."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Connection:
         address: EngineAddress,
         pair: KeyPair,
         on_body: Callable[[bytes], None],
-        on_end: Callable[[Ended], None],
+        on_end: Callable[[LinkError], None],
     ) -> None:
         """Begin to connect, on the running loop. Raises zmq.ZMQError for an endpoint that is none."""
         self._address = address
@@ -134,16 +133,18 @@ class Connection:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._greeted = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self._end(Ended(f"the engine at {at} does not let this key in: import it there into keys/authorized", True))
+            self._end(
+                RefusedError(f"the engine at {at} does not let this key in: import it there into keys/authorized")
+            )
         elif self._greeted:
             self.drain()  # its last words
-            self._end(Ended("the connection to the engine was lost"))
+            self._end(LinkError("the connection to the engine was lost"))
         elif event == zmq.EVENT_CLOSED:
-            self._end(Ended(f"nothing listens at {at}: the engine is not running"))
+            self._end(NoEngineError(f"nothing listens at {at}: the engine is not running"))
         else:
-            self._end(Ended(f"what listens at {at} is not the engine whose key we have"))
+            self._end(LinkError(f"what listens at {at} is not the engine whose key we have"))
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, error: LinkError) -> None:
         if not self._closed:
             self.close()
-            self._on_end(ended)
+            self._on_end(error)

@@ -1,0 +1,383 @@
+"""A fake engine behind the real link: for windows, commands and clients to talk to, in this process or in its own.
+
+async with serve(tmp_path) as link:                    in a test, on its loop
+    link.engine.place("BTC/USDT")
+python -m tests.fakes.link FOLDER [--qasync]           a process to be stopped or killed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from koc_qt.domain.errors import KocError
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Quote, Side
+from koc_qt.domain.orders import Fill, Liquidity, Order, OrderRequest, OrderStatus, OrderType
+from koc_qt.domain.state import (
+    AccountSnapshot,
+    Badge,
+    Balance,
+    EngineSnapshot,
+    EngineState,
+    PositionSnapshot,
+    StrategySnapshot,
+    StrategySpec,
+    StrategyState,
+    TradingMode,
+    VenueSnapshot,
+    VenueState,
+)
+from koc_qt.link.auth import Context, Gatekeeper
+from koc_qt.link.client import LinkClient, local_engine
+from koc_qt.link.keys import ProfileKeys, load_or_create_keys
+from koc_qt.link.messages import (
+    PROTOCOL,
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    EngageKillSwitch,
+    EngineChanged,
+    Fact,
+    FetchBars,
+    FillRecorded,
+    OrderChanged,
+    QuoteChanged,
+    ReleaseKillSwitch,
+    Shutdown,
+    Snapshot,
+    StartStrategy,
+    StopStrategy,
+    StrategyChanged,
+    SubmitOrder,
+    Subscribe,
+    Unsubscribe,
+)
+from koc_qt.link.rendezvous import EngineInfo, ProfileLock, remove_engine_info, write_engine_info
+from koc_qt.link.server import LinkServer
+from koc_qt.link.telemetry import TelemetryPublisher
+from koc_qt.version import __version__
+
+START_NS = 1_700_000_000_000_000_000
+BTC = InstrumentId("sim", "BTC/USDT")
+LOOPBACK = "tcp://127.0.0.1:*"
+
+
+def engine_snapshot(**changes: Any) -> EngineSnapshot:
+    """Give an engine's pulse."""
+    plain = EngineSnapshot(
+        state=EngineState.RUNNING,
+        reason="",
+        version=__version__,
+        pid=os.getpid(),
+        started_ns=START_NS,
+        uptime_s=12.5,
+        kill_switch=False,
+        kill_reason="",
+        pnl=Decimal("-1.50"),
+        trades=2,
+        trades_per_hour=4.0,
+        orders=3,
+        open_orders=1,
+        cpu_percent=1.5,
+        memory_bytes=50_000_000,
+        loop_lag_ms=0.2,
+        order_latency_p50_ms=1.25,
+        order_latency_p99_ms=None,
+        journal_ok=True,
+        time_ns=START_NS + 12_500_000_000,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def strategy_snapshot(strategy_id: str = "sma-1", **changes: Any) -> StrategySnapshot:
+    """Give a strategy's pulse."""
+    plain = StrategySnapshot(
+        spec=StrategySpec(strategy_id, "/strategies/sma_cross.py", "paper", (BTC,), "1m", {"fast": 10}),
+        name="SMA cross",
+        state=StrategyState.RUNNING,
+        reason="",
+        pid=4242,
+        badge=Badge.PARTIAL,
+        badge_reason="runs as root",
+        restarts=0,
+        started_ns=START_NS,
+        heartbeat_age_s=0.1,
+        rate_hz=9.5,
+        ticks=100,
+        anomalies=0,
+        pnl=Decimal("-1.50"),
+        realised_pnl=Decimal(-1),
+        unrealised_pnl=Decimal(0),
+        fees=Decimal("0.50"),
+        trades=2,
+        trades_per_hour=4.0,
+        orders=3,
+        open_orders=1,
+        cpu_percent=0.5,
+        memory_bytes=45_000_000,
+        order_latency_p50_ms=1.25,
+        order_latency_p99_ms=2.5,
+        metrics={"signal": 1.0},
+        time_ns=START_NS,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def market_buy(quantity: str = "0.1") -> OrderRequest:
+    """Ask for a market buy of BTC/USDT."""
+    return OrderRequest(BTC, Side.BUY, OrderType.MARKET, Decimal(quantity))
+
+
+@dataclass
+class FakeEngine:
+    """Implements LinkHandler on state in memory; orders work until they are filled or cancelled by a test."""
+
+    publish: Callable[[Fact], None] = lambda fact: None
+    engine: EngineSnapshot = field(default_factory=engine_snapshot)
+    strategies: dict[str, StrategySnapshot] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    fills: dict[str, Fill] = field(default_factory=dict)
+    commands: list[tuple[Command, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event | None = None  # while set and not released, FetchBars does not end
+
+    def snapshot(self) -> Snapshot:
+        """Give everything."""
+        return Snapshot(
+            engine=self.engine,
+            venues=(VenueSnapshot("sim", VenueState.CONNECTED, "", 1, "closed", START_NS),),
+            accounts=(
+                AccountSnapshot(
+                    "paper",
+                    "sim",
+                    TradingMode.PAPER,
+                    VenueState.CONNECTED,
+                    (Balance("USDT", Decimal(10_000)),),
+                    START_NS,
+                ),
+            ),
+            instruments=(Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001")),),
+            strategies=tuple(self.strategies.values()),
+            positions=(
+                PositionSnapshot(
+                    "sma-1",
+                    "paper",
+                    BTC,
+                    Decimal("0.1"),
+                    Decimal(100),
+                    Decimal(-1),
+                    Decimal(0),
+                    Decimal("0.50"),
+                    START_NS,
+                ),
+            ),
+            orders=tuple(self.orders.values()),
+            fills=tuple(self.fills.values()),
+        )
+
+    async def execute(self, command: Command, client_id: str) -> Any:
+        """Do what a client asks."""
+        self.commands.append((command, client_id))
+        match command:
+            case SubmitOrder(account_id, request):
+                return self.place(request, account_id).client_order_id
+            case CancelOrder(client_order_id):
+                self.cancel(client_order_id)
+            case CancelAllOrders():
+                for order in [order for order in self.orders.values() if order.is_open]:
+                    self.cancel(order.client_order_id)
+            case StartStrategy(spec):
+                self.show(strategy_snapshot(spec.strategy_id, spec=spec))
+                return spec.strategy_id
+            case StopStrategy(strategy_id):
+                if strategy_id not in self.strategies:
+                    raise KocError(f"there is no strategy {strategy_id!r}")
+                self.show(msgspec.structs.replace(self.strategies[strategy_id], state=StrategyState.STOPPED))
+            case EngageKillSwitch(reason):
+                self.pulse(kill_switch=True, kill_reason=reason, state=EngineState.HALTED)
+            case ReleaseKillSwitch():
+                self.pulse(kill_switch=False, kill_reason="", state=EngineState.RUNNING)
+            case FetchBars():
+                if self.hold is not None:
+                    await self.hold.wait()
+                return []
+            case Shutdown():
+                self.stopping.set()
+            case Subscribe(instrument) | Unsubscribe(instrument):
+                if instrument != BTC:
+                    raise KocError(f"there is no instrument {instrument}")
+            case _:
+                raise RuntimeError(f"the fake engine has no {type(command).__name__}")
+        return None
+
+    def disconnected(self, client_id: str) -> None:
+        """Note who has gone."""
+        self.gone.append(client_id)
+
+    def pulse(self, **changes: Any) -> None:
+        """Change the engine's state."""
+        self.engine = msgspec.structs.replace(self.engine, **changes)
+        self.publish(EngineChanged(self.engine))
+
+    def show(self, strategy: StrategySnapshot) -> None:
+        """Add or change a strategy."""
+        self.strategies[strategy.spec.strategy_id] = strategy
+        self.publish(StrategyChanged(strategy))
+
+    def place(self, request: OrderRequest | None = None, account_id: str = "paper") -> Order:
+        """Put an order to work."""
+        number = len(self.orders) + 1
+        order = Order(
+            f"K{number:05}",
+            "manual",
+            account_id,
+            request or market_buy(),
+            START_NS + number,
+            START_NS + number,
+            OrderStatus.ACCEPTED,
+        )
+        return self._put(order)
+
+    def fill(self, client_order_id: str, price: str = "100") -> Fill:
+        """Fill the whole of an order."""
+        order = self.orders[client_order_id]
+        fill = Fill(
+            f"T{len(self.fills) + 1:05}",
+            client_order_id,
+            order.strategy_id,
+            order.account_id,
+            order.request.instrument,
+            order.request.side,
+            Decimal(price),
+            order.request.quantity,
+            Decimal("0.01"),
+            "USDT",
+            Liquidity.TAKER,
+            order.updated_ns + 1,
+        )
+        self.fills[fill.fill_id] = fill
+        self._put(
+            msgspec.structs.replace(
+                order,
+                status=OrderStatus.FILLED,
+                filled_quantity=fill.quantity,
+                average_price=fill.price,
+                fill_ids=(fill.fill_id,),
+                updated_ns=fill.time_ns,
+            )
+        )
+        self.publish(FillRecorded(fill))
+        return fill
+
+    def cancel(self, client_order_id: str) -> None:
+        """Cancel an order."""
+        order = self.orders.get(client_order_id)
+        if order is None or not order.is_open:
+            raise KocError(f"there is no open order {client_order_id!r}")
+        self._put(msgspec.structs.replace(order, status=OrderStatus.CANCELED))
+
+    def quote(self, number: int, instrument: InstrumentId = BTC) -> Quote:
+        """Publish a quote that `number` tells from others."""
+        quote = Quote(instrument, START_NS + number, Decimal(number), Decimal(1), Decimal(number + 1), Decimal(1))
+        self.publish(QuoteChanged(quote))
+        return quote
+
+    def _put(self, order: Order) -> Order:
+        self.orders[order.client_order_id] = order
+        self.publish(OrderChanged(order))
+        return order
+
+
+@dataclass
+class FakeLink:
+    """A running fake engine."""
+
+    engine: FakeEngine
+    server: LinkServer
+    telemetry: TelemetryPublisher
+    gatekeeper: Gatekeeper
+    context: Context
+    keys: ProfileKeys
+    run_folder: Path
+
+    def client(self, **options: Any) -> LinkClient:
+        """Make a client of this profile."""
+        return LinkClient(local_engine(self.run_folder), self.keys.client, **options)
+
+
+@asynccontextmanager
+async def serve(
+    folder: Path, engine: FakeEngine | None = None, *, endpoint: str = LOOPBACK, **options: Any
+) -> AsyncIterator[FakeLink]:
+    """Run a fake engine on the profile in `folder`, on this loop."""
+    engine = engine or FakeEngine()
+    run_folder = folder / "run"
+    run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = load_or_create_keys(folder / "keys")
+    context: Context = zmq.Context()
+    gatekeeper = Gatekeeper(context, keys)
+    server = LinkServer(context, endpoint, keys, engine, **options)
+    try:
+        gatekeeper.start()
+        telemetry = TelemetryPublisher(context, LOOPBACK, keys)
+        try:
+            server.start()
+            engine.publish = server.publish
+            info = EngineInfo(
+                os.getpid(),
+                __version__,
+                PROTOCOL,
+                server.endpoint,
+                telemetry.endpoint,
+                keys.engine.public.decode(),
+                time.time_ns(),  # real: it is held against the process's start
+            )
+            write_engine_info(run_folder, info)
+            yield FakeLink(engine, server, telemetry, gatekeeper, context, keys, run_folder)
+        finally:
+            remove_engine_info(run_folder)
+            await server.close("the fake engine was stopped")
+            telemetry.close()
+    finally:
+        gatekeeper.close()
+        context.term()
+
+
+async def _until_stopped(folder: Path) -> None:
+    engine = FakeEngine()
+    engine.show(strategy_snapshot())
+    (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ProfileLock(folder / "run" / "engine.lock"):
+        async with serve(folder, engine):
+            print("ready", flush=True)
+            await engine.stopping.wait()
+
+
+def _main() -> None:
+    folder = Path(sys.argv[1])
+    if "--qasync" not in sys.argv:
+        asyncio.run(_until_stopped(folder))
+        return
+    import qasync
+    from PySide6.QtCore import QCoreApplication
+
+    application = QCoreApplication(sys.argv)
+    with qasync.QEventLoop(application) as loop:
+        loop.run_until_complete(_until_stopped(folder))
+
+
+if __name__ == "__main__":
+    _main()
