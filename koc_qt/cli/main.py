@@ -1,0 +1,148 @@
+"""``koc``: the command line.
+
+Exit codes: 0 done, 1 it could not be done (a sentence says why), 2 the command line is wrong, 70 an error in K.O.C.
+itself (a report is in the logs folder), 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+from koc_qt.cli.display import find_display
+from koc_qt.domain.errors import KocError
+from koc_qt.version import __version__
+
+COMMAND_MODULES = ("engine", "remote", "fetch", "doctor")
+FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
+_KEPT_REPORTS = 20
+
+_EPILOG = """\
+Without a command, koc opens its window. This version has none yet: it runs the engine here, with a live status.
+
+'koc COMMAND --help' explains a command. All data, configuration, logs and locks are under the folder that
+KOC_HOME names; without it, where this system keeps such things ('koc doctor' says where).
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was probably meant when an option or a command is not known."""
+
+    def error(self, message: str) -> NoReturn:
+        """Explain in a line or two on stderr, and end with code 2."""
+        self.exit(USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Make the parser of everything; also give the commands and their own parsers."""
+    parser = Parser(
+        prog="koc",
+        description="K.O.C., the Killer Operations Core: a trading desktop with sandboxed strategies.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"koc {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name in COMMAND_MODULES:
+        importlib.import_module(f"koc_qt.cli.{name}").add_parsers(commands)
+    return parser, commands.choices
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; ends the process with code 2 and a suggestion where it is wrong."""
+    parser, commands = build_parser()
+    words = list(arguments) or ["engine"]
+    if not words[0].startswith("-") and words[0] not in commands:
+        parser.error(f"there is no command {words[0]!r}{_did_you_mean(words[0], commands)}")
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        chosen = commands.get(args.command, parser)
+        options = [option for action in chosen._actions for option in action.option_strings]
+        what = f"there is no option {unknown[0].split('=')[0]!r}" if unknown[0].startswith("-") else ""
+        hint = _did_you_mean(unknown[0].split("=")[0], options) if what else ""
+        chosen.error((what or f"{unknown[0]!r} is one word too many") + hint)
+    return args
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code; no error reaches the person as a traceback."""
+    args = parse(arguments)
+    try:
+        if not arguments:
+            print(_no_window_yet(), flush=True)
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except KocError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("koc: stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _crash(error, arguments)
+    return code
+
+
+def _no_window_yet() -> str:
+    display = find_display()
+    found = f"A display is here ({display}), but this" if display else "No display was found, and this"
+    return f"{found} version of K.O.C. has no window yet: the engine runs in this terminal. Ctrl-C stops it."
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _fail(sentence: str) -> int:
+    from koc_qt.scrub import scrub
+
+    print(f"koc: {scrub(sentence)}", file=sys.stderr)
+    return FAILED
+
+
+def _crash(error: Exception, arguments: Sequence[str]) -> int:
+    try:
+        where = f"A report is in {write_crash_report(error, arguments)}"
+    except (OSError, KocError) as trouble:
+        where = f"A report could not be written ({trouble})"
+    print(f"koc: an error in K.O.C. itself, {type(error).__name__}, has ended this command. {where}.", file=sys.stderr)
+    return CRASHED
+
+
+def write_crash_report(error: Exception, arguments: Sequence[str]) -> str:
+    """Write what is needed to mend an error, without secrets, to the logs folder; gives the file. Raises OSError."""
+    import platform
+    from datetime import UTC, datetime
+
+    from koc_qt.paths import profile_paths
+    from koc_qt.scrub import scrub
+
+    folder = profile_paths().logs
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    lines = [
+        f"koc {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"{now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}",
+        f"arguments: {' '.join(arguments)}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    file = folder / f"crash-{now:%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(scrub("\n".join(lines)))
+    for old in sorted(folder.glob("crash-*.txt"))[:-_KEPT_REPORTS]:
+        old.unlink(missing_ok=True)
+    return str(file)
