@@ -77,14 +77,21 @@ class Instrument(msgspec.Struct, frozen=True):
         """Give the largest whole number of lots in `quantity`, never more than asked for."""
         return _on_grid(quantity, self.lot_size, ROUND_DOWN)
 
+    def ceil_quantity(self, quantity: Decimal) -> Decimal:
+        """Give the least whole number of lots that is not below `quantity`."""
+        return _on_grid(quantity, self.lot_size, ROUND_CEILING)
+
+
+_ONE = Decimal(1)
+
 
 @lru_cache(maxsize=4096)
 def _shortest(step: Decimal) -> Decimal:
     """Give `step` without trailing zeros (venues send 0.01000000), yet 10 as 10 and not as 1E+1."""
     shortest = EXACT.normalize(step)
-    return shortest.quantize(Decimal(1)) if shortest == shortest.to_integral_value() else shortest
+    return shortest.quantize(_ONE) if shortest == shortest.to_integral_value() else shortest
 
 
 def _on_grid(value: Decimal, step: Decimal, rounding: str) -> Decimal:
-    steps = EXACT.divide(value, step).to_integral_value(rounding=rounding)
+    steps = EXACT.divide(value, step).quantize(_ONE, rounding, EXACT)
     return EXACT.multiply(steps, _shortest(step))

@@ -55,10 +55,7 @@ def apply(order: Order, event: OrderEvent) -> Order:
     - a trigger of an order without a stop price;
     - submitting what is UNKNOWN or over: that could place it twice.
     """
-    if event.client_order_id != order.client_order_id:
-        raise InvalidTransition(
-            f"an event of order {event.client_order_id} was applied to order {order.client_order_id}"
-        )
+    _require_id("event", event.client_order_id, order)
     match event:
         case OrderFilled():
             return _filled(order, event)
@@ -80,7 +77,7 @@ def apply(order: Order, event: OrderEvent) -> Order:
             return _cancel_flag(order, event, requested=True, reason=order.reason)
         case CancelRejected():
             return _cancel_flag(order, event, requested=False, reason=event.reason)
-        case _:  # pragma: no cover - mypy proves that nothing is left
+        case _:
             assert_never(event)
 
 
@@ -92,10 +89,7 @@ def events_from_report(order: Order, report: OrderReport, time_ns: int) -> list[
     report of FILLED with fills missing leaves the order open, so ask again. Raises InvalidTransition where the report
     contradicts the order, as `apply` does.
     """
-    if report.client_order_id != order.client_order_id:
-        raise InvalidTransition(
-            f"a report on order {report.client_order_id} was applied to order {order.client_order_id}"
-        )
+    _require_id("report", report.client_order_id, order)
     news: list[OrderEvent] = []
     for event in _told(report, time_ns):
         after = apply(order, event)
@@ -166,9 +160,7 @@ def _accepted(order: Order, event: OrderAccepted) -> Order:
 
 def _triggered(order: Order, event: OrderTriggered) -> Order:
     if order.request.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
-        raise InvalidTransition(
-            f"order {order.client_order_id} is a {order.request.type} order: it has nothing to trigger"
-        )
+        raise InvalidTransition(f"{order.request.type} order {order.client_order_id} has no stop price to trigger it")
     if order.status is OrderStatus.REJECTED:
         raise InvalidTransition(f"order {order.client_order_id} was rejected, yet the venue triggered it")
     if order.status in _UNHEARD or order.status is OrderStatus.ACCEPTED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal, localcontext
+from decimal import Decimal, localcontext
 
 import msgspec
 
@@ -61,8 +61,8 @@ def check(request: OrderRequest, context: RiskContext, limits: RiskLimits) -> No
     """Let an order pass or say why not.
 
     Raises InvalidOrder where the order breaks the instrument's rules, with the nearest legal value, and RiskRefused
-    where the kill switch or a limit forbids it, with what would be allowed. The kill switch comes first and lets nothing
-    pass. Open orders count as if they will be filled, so that no series of orders passes a limit that one could not.
+    where the kill switch or a limit forbids it, with what would be allowed. The kill switch comes first and bars all.
+    Open orders count as if they will be filled, so that no series of orders passes a limit that one could not.
     """
     if context.kill_switch:
         reason = f" ({context.kill_reason})" if context.kill_reason else ""
@@ -106,16 +106,12 @@ def _check_instrument(request: OrderRequest, context: RiskContext) -> None:
         raise InvalidOrder(
             f"{quantity:f} at {price:f} is worth {quantity * price:f} {instrument.quote}, below the least of "
             f"{instrument.min_notional:f} for {instrument.id}: "
-            f"the least quantity at this price is {_lots_up(instrument.min_notional / price, instrument.lot_size):f}"
+            f"the least quantity at this price is {instrument.ceil_quantity(instrument.min_notional / price):f}"
         )
 
 
 def _least_quantity(instrument: Instrument) -> Decimal:
-    return max(_lots_up(instrument.min_quantity, instrument.lot_size), instrument.lot_size)
-
-
-def _lots_up(quantity: Decimal, lot_size: Decimal) -> Decimal:
-    return (quantity / lot_size).to_integral_value(rounding=ROUND_CEILING) * lot_size
+    return max(instrument.ceil_quantity(instrument.min_quantity), instrument.lot_size)
 
 
 def _reference(request: OrderRequest, context: RiskContext) -> Decimal:
