@@ -25,13 +25,17 @@ class WorkerLimits(msgspec.Struct, frozen=True):
 
 
 class TokenBucket:
-    """Tokens that grow with time and are spent on messages; times are monotonic seconds."""
+    """Tokens that grow with time and are spent on messages; times are monotonic seconds.
+
+    From running dry until a quarter of a second's worth has come together again, its owner floods.
+    """
 
     def __init__(self, rate_hz: float, burst: float, now_s: float) -> None:
         self._rate_hz = rate_hz
         self._burst = burst
         self._tokens = burst
         self._filled_s = now_s
+        self._dry_since_s: float | None = None
 
     def spend(self, frame_bytes: int) -> None:
         """Pay for one message; the bucket may go below zero, by one read at most."""
@@ -41,9 +45,17 @@ class TokenBucket:
         """Give how long to stop reading: 0 while there are tokens, else until 50 ms' worth of them is back."""
         self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate_hz)
         self._filled_s = now_s
+        if self._tokens >= min(self._burst / 2, self._rate_hz / 4):
+            self._dry_since_s = None
         if self._tokens > 0:
             return 0.0
+        if self._dry_since_s is None:
+            self._dry_since_s = now_s
         return 0.05 - self._tokens / self._rate_hz
+
+    def flooding_s(self, now_s: float) -> float:
+        """Give for how long its owner has been flooding, as of the last call of `wait_s`."""
+        return 0.0 if self._dry_since_s is None else now_s - self._dry_since_s
 
 
 class OutgoingQueue:

@@ -69,7 +69,9 @@ def _import_roots() -> list[str]:
         return []  # a bundle has it all inside
     found_anyway = set(site.getsitepackages())
     package_root = str(Path(__file__).resolve().parents[2])
-    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    installed = [
+        str(Path(path).absolute()) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")
+    ]
     return [path for path in dict.fromkeys([package_root, *installed]) if path not in found_anyway]
 
 
@@ -98,7 +100,6 @@ class _Worker:
         self._killed = False
         self._finished: tuple[int, QProcess.ExitStatus] | None = None
         self._last_words_bytes = _LAST_WORDS_BYTES
-        self._flooded_since_s: float | None = None
         self._resume_timer: asyncio.Handle | None = None
 
         self._frames = FrameReader()
@@ -243,13 +244,10 @@ class _Worker:
             return
         now_s = self._loop.time()
         wait_s = self._bucket.wait_s(now_s)
-        if wait_s == 0 or self._killed:
-            return
-        self._reader.setEnabled(False)
-        self._flooded_since_s = now_s if self._flooded_since_s is None else self._flooded_since_s
-        if now_s - self._flooded_since_s > self._limits.flood_s:
-            self.kill(f"floods: more than {self._limits.messages_per_s:g} messages a second")
-        else:
+        if self._bucket.flooding_s(now_s) > self._limits.flood_s:
+            self.kill(f"floods: it said more than {self._limits.messages_per_s:g} messages a second")
+        elif wait_s > 0:
+            self._reader.setEnabled(False)
             self._resume_timer = self._loop.call_later(wait_s, self._resume)
 
     def _resume(self) -> None:
@@ -261,15 +259,12 @@ class _Worker:
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
-            self._flooded_since_s = None
             return self._finished is None
         except ConnectionError:
             data = b""  # it ended without reading all that we wrote
         if not data:
             self._on_channel_closed()
             return False
-        if len(data) < _READ_BYTES:
-            self._flooded_since_s = None  # nothing was left waiting: it is within what it may say
         try:
             frames = self._frames.feed(data)
         except ValueError as error:

@@ -147,9 +147,9 @@ def _readable_paths() -> list[str]:
     standard_library = Path(os.__file__).parent
     installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages", "lib-dynload")]
     bundle = [str(sys._MEIPASS)] if hasattr(sys, "_MEIPASS") else []
-    libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path]
     own = [str(package), str(standard_library), str(Path(sys.base_exec_prefix, "lib"))]
-    return [*own, *installed, *bundle, *libraries, *_SYSTEM_FILES]
+    # A relative path would be looked up from /, where this process stands.
+    return [path for path in (*own, *installed, *bundle, *_SYSTEM_FILES) if Path(path).is_absolute()]
 
 
 def _seccomp() -> str:
