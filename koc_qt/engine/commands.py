@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -11,6 +12,7 @@ from loguru import logger
 
 from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.services import Services
@@ -59,6 +61,7 @@ class Commands:
         self._kill_switch = kill_switch
         self._telemetry = telemetry
         self._shut_down = shut_down
+        self._numbers = itertools.count(1)
         self._client_streams: dict[str, set[InstrumentId]] = {}
 
     def snapshot(self) -> Snapshot:
@@ -85,9 +88,7 @@ class Commands:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself
             case SubmitOrder(account_id, request):
-                await self._services.market_data.hold(request.instrument, "orders")
-                order = await self._services.orders.submit(request, MANUAL, account_id)
-                return order.client_order_id
+                return await self._submit(account_id, request)
             case CancelOrder(client_order_id):
                 return await self._services.orders.cancel(client_order_id)
             case CancelAllOrders():
@@ -144,6 +145,17 @@ class Commands:
         await self._services.market_data.hold(instrument, owner)
         for timeframe in timeframes:
             await self._services.market_data.hold_bars(instrument, timeframe, owner)
+
+    async def _submit(self, account_id: str, request: OrderRequest) -> str:
+        """Place an order by hand, on a market that streams for as long as the order is being placed at least."""
+        owner = f"order:{next(self._numbers)}"
+        await self._services.market_data.hold(request.instrument, owner)
+        try:
+            await self._services.market_data.wait_priced(request.instrument)
+            order = await self._services.orders.submit(request, MANUAL, account_id)
+        finally:
+            await self._services.market_data.release(request.instrument, owner)
+        return order.client_order_id
 
     async def _fetch(self, command: FetchBars) -> list[Any]:
         if not 1 <= command.count <= FETCH_LIMIT:

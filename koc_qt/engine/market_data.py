@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from loguru import logger
@@ -24,6 +25,8 @@ TICK_S = 0.1  # how often bars are closed by the clock and forming bars are publ
 QUIET_NS = 1_000_000_000  # a bar without a next trade is closed by the clock after this long without any (real time)
 LATE_NS = 150_000_000  # and this long (venue's time) after its end, for trades that are still on their way
 CONNECT_TIMEOUT_S = 30.0
+PRICE_TIMEOUT_S = 5.0
+PRICE_POLL_S = 0.02
 RECONNECT_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
 
 
@@ -110,6 +113,13 @@ class MarketData:
             holders.discard(owner)
             raise
         return rules
+
+    async def wait_priced(self, instrument: InstrumentId, timeout_s: float = PRICE_TIMEOUT_S) -> None:
+        """Wait until a held instrument has a price, or the time is over: then whoever needs one says so."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._store.mark(instrument) is None:
+                    await asyncio.sleep(PRICE_POLL_S)
 
     async def release(self, instrument: InstrumentId, owner: str) -> None:
         """Stop streaming for `owner`; the stream ends with its last holder."""

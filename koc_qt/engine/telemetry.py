@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Protocol
+
+import msgspec
 
 from koc_qt.domain.state import EngineSnapshot, EngineState, StrategySnapshot
 from koc_qt.engine.bus import Bus
@@ -16,15 +19,43 @@ from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import Managed, StrategyHost
 from koc_qt.engine.strategy_run import Pulse
 from koc_qt.link.messages import EngineChanged, PositionChanged, StrategyChanged, VenueChanged
-from koc_qt.link.telemetry import Anomaly, TelemetryPublisher
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.processes import ProcessMeter
 from koc_qt.sdk.channel import Heartbeat
 from koc_qt.version import __version__
 
 PERIOD_S = 0.5
-FASTEST_BEAT_MS = 50.0  # heartbeats closer together than this, or further apart than the next, are anomalies
-SLOWEST_BEAT_MS = 5_000.0
+FASTEST_BEAT_S = 0.05  # heartbeats closer together than this, or further apart than the next, are anomalies
+SLOWEST_BEAT_S = 5.0
+
+
+class HeartbeatSeen(msgspec.Struct, frozen=True):
+    """A heartbeat arrived; `interval_s` is None for a run's first. `time_ns` is UTC."""
+
+    strategy_id: str
+    beat: int
+    interval_s: float | None
+    ticks: int
+    callback_us: int
+    lag_ms: float
+    time_ns: int
+
+
+class AnomalySeen(msgspec.Struct, frozen=True):
+    """Heartbeats came too close together or too far apart."""
+
+    strategy_id: str
+    interval_s: float
+    reason: str
+    time_ns: int
+
+
+class TelemetrySink(Protocol):
+    """Where telemetry is published for any subscriber."""
+
+    def publish(self, topic: str, message: msgspec.Struct) -> None:
+        """Send without blocking; a subscriber that does not keep up loses messages, and sees it by their numbers."""
+        ...
 
 
 class Telemetry:
@@ -41,7 +72,7 @@ class Telemetry:
         kill_switch: KillSwitch,
         latencies: LatencyBook,
         meter: ProcessMeter,
-        publisher: TelemetryPublisher,
+        sink: TelemetrySink,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -52,14 +83,14 @@ class Telemetry:
         self._kill_switch = kill_switch
         self._latencies = latencies
         self._meter = meter
-        self._publisher = publisher
+        self._sink = sink
         self._started_ns = clock.time_ns()
         self._lag_ms = 0.0
         self._rates: dict[str, tuple[int, int, float]] = {}  # messages sent, when (monotonic), rate then
         self._task: asyncio.Task[None] | None = None
         self.state = EngineState.STARTING
         self.reason = ""
-        bus.subscribe(VenueChanged, lambda fact: publisher.venue(fact.venue, fact.venue.time_ns))
+        bus.subscribe(VenueChanged, lambda fact: sink.publish(f"venue.{fact.venue.venue}", fact.venue))
 
     def start(self, host: StrategyHost) -> None:
         """Begin to show."""
@@ -74,15 +105,19 @@ class Telemetry:
 
     def heartbeat(self, strategy_id: str, beat: Heartbeat, pulse: Pulse, monotonic_ns: int) -> None:
         """Take a heartbeat; `pulse` is as it was before it."""
-        interval_ms = None if pulse.heartbeat_ns is None else (monotonic_ns - pulse.heartbeat_ns) / 1e6
+        interval_s = None if pulse.heartbeat_ns is None else (monotonic_ns - pulse.heartbeat_ns) / 1e9
         now_ns = self._clock.time_ns()
-        self._publisher.heartbeat(strategy_id, beat, interval_ms, now_ns)
+        self._sink.publish(
+            f"heartbeat.{strategy_id}",
+            HeartbeatSeen(strategy_id, beat.sequence, interval_s, beat.ticks, beat.callback_us, beat.lag_ms, now_ns),
+        )
         # the first interval runs from Running, not from a heartbeat
-        if beat.sequence <= 1 or interval_ms is None or FASTEST_BEAT_MS <= interval_ms <= SLOWEST_BEAT_MS:
+        if beat.sequence <= 1 or interval_s is None or FASTEST_BEAT_S <= interval_s <= SLOWEST_BEAT_S:
             return
         pulse.anomalies += 1
-        kind, limit_ms = ("fast", FASTEST_BEAT_MS) if interval_ms < FASTEST_BEAT_MS else ("slow", SLOWEST_BEAT_MS)
-        self._publisher.anomaly(Anomaly(strategy_id, kind, interval_ms, limit_ms), now_ns)
+        what = "close together" if interval_s < FASTEST_BEAT_S else "far apart"
+        reason = f"heartbeats {interval_s * 1000:.0f} ms apart: too {what}"
+        self._sink.publish(f"anomaly.{strategy_id}", AnomalySeen(strategy_id, interval_s, reason, now_ns))
 
     async def _run(self, host: StrategyHost) -> None:
         loop = asyncio.get_running_loop()
@@ -104,14 +139,14 @@ class Telemetry:
             strategy = self.strategy(managed)
             self._store.strategies[strategy.spec.strategy_id] = strategy
             self._bus.publish(StrategyChanged(strategy))
-            self._publisher.strategy(strategy, strategy.time_ns)
+            self._sink.publish(f"strategy.{strategy.spec.strategy_id}", strategy)
         for position in self._store.positions.values():
             if position.quantity:
                 self._bus.publish(PositionChanged(self._ledger.snapshot(position)))
         engine = self.engine()
         self._store.engine = engine
         self._bus.publish(EngineChanged(engine))
-        self._publisher.engine(engine, engine.time_ns)
+        self._sink.publish("engine", engine)
 
     def strategy(self, managed: Managed) -> StrategySnapshot:
         """A strategy's pulse as it is now."""

@@ -34,6 +34,7 @@ from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.commands import Commands
+from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
@@ -73,7 +74,6 @@ PUBLISHED = (
     messages.BarChanged,
     messages.LogRecorded,
 )
-RECONCILE_TIMEOUT_S = 15.0
 
 
 class EngineOptions(msgspec.Struct, frozen=True):
@@ -161,6 +161,7 @@ class Engine:
             seed=config.simulator.seed,
             heartbeat_s=config.engine.heartbeat_s,
         )
+        self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
         self.host = StrategyHost(services, self.accounts, resources.journal, self.kill_switch, rng, policy)
         self.commands = Commands(services, self.host, self.kill_switch, self.telemetry, self.ask_to_stop)
@@ -241,19 +242,12 @@ class Engine:
         self.telemetry.show(self.host)
 
     async def _reconcile(self) -> None:
-        """Stream what open orders depend on, then ask the venues what became of them."""
+        """Ask the venues what became of the orders that are open in the journal, with their markets streaming."""
+        await self.exposure.start()
         open_orders = self.store.open_orders()
-        venues = {order.request.instrument.venue for order in open_orders}
-        for instrument in {order.request.instrument for order in open_orders}:
-            try:
-                async with asyncio.timeout(RECONCILE_TIMEOUT_S):
-                    await self.market_data.hold(instrument, "orders")
-            except (KocError, TimeoutError) as error:
-                logger.error("open orders of {} are not watched: {}", instrument, str(error) or "no answer")
-        accounts = {order.account_id for order in open_orders}
-        await asyncio.gather(*(self.orders.reconcile(account_id) for account_id in accounts))
+        await asyncio.gather(*(self.orders.reconcile(key) for key in {order.account_id for order in open_orders}))
         if open_orders:
-            logger.info("{} open orders were found in the journal ({})", len(open_orders), ", ".join(sorted(venues)))
+            logger.info("{} orders were open when the engine last ended", len(open_orders))
 
     def _announce(self) -> None:
         write_engine_info(
@@ -365,7 +359,7 @@ async def run(paths: Paths, config: Config, options: EngineOptions, observe: Obs
         keys = load_or_create_keys(paths.keys)
         context: zmq.Context[Any] = stack.enter_context(zmq.Context())
         endpoint = config.engine.telemetry.endpoint
-        publisher = TelemetryPublisher(context, endpoint, keys, epoch_ns=SystemClock().time_ns())
+        publisher = TelemetryPublisher(context, endpoint, keys)
         stack.callback(publisher.close)
         journal = SqliteJournal(paths.journal)
         stack.push_async_callback(journal.close)
