@@ -1,0 +1,1 @@
+"""Loopback servers that speak venues' own protocols, TLS and host names included, to unmodified client libraries."""
