@@ -26,7 +26,6 @@ QUIET_NS = 1_000_000_000  # a bar without a next trade is closed by the clock af
 LATE_NS = 150_000_000  # and this long (venue's time) after its end, for trades that are still on their way
 CONNECT_TIMEOUT_S = 30.0
 PRICE_TIMEOUT_S = 5.0
-PRICE_POLL_S = 0.02
 RECONNECT_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
 
 
@@ -116,10 +115,22 @@ class MarketData:
 
     async def wait_priced(self, instrument: InstrumentId, timeout_s: float = PRICE_TIMEOUT_S) -> None:
         """Wait until a held instrument has a price, or the time is over: then whoever needs one says so."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self._store.mark(instrument) is None:
-                    await asyncio.sleep(PRICE_POLL_S)
+        if self._store.mark(instrument) is not None:
+            return
+        priced = asyncio.Event()
+
+        def look(_: QuoteChanged | TradePrinted) -> None:
+            if self._store.mark(instrument) is not None:
+                priced.set()
+
+        ends = [self._bus.subscribe(QuoteChanged, look), self._bus.subscribe(TradePrinted, look)]
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await priced.wait()
+        finally:
+            for end in ends:
+                end()
 
     async def release(self, instrument: InstrumentId, owner: str) -> None:
         """Stop streaming for `owner`; the stream ends with its last holder."""

@@ -1,0 +1,119 @@
+"""``koc engine``: the engine in this terminal, with what it does before your eyes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import yaml
+
+from koc_qt.config import Config, load_config
+from koc_qt.domain.errors import ConfigError
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.state import StrategySpec
+from koc_qt.logger import setup_logger
+from koc_qt.paths import Paths, profile_paths
+
+if TYPE_CHECKING:
+    from koc_qt.wiring.engine import EngineOptions
+
+DEFAULT_SYMBOL = "BTC/USDT"
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register ``koc engine``."""
+    parser = subparsers.add_parser(
+        "engine",
+        help="run the engine in this terminal",
+        description="Run the engine in this terminal, on the built-in simulated market unless told otherwise. "
+        "Ctrl-C stops it in order; nothing is lost if it is killed.",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Register the engine's options, also those of plain ``koc``."""
+    parser.add_argument("--strategy", metavar="FILE", action="append", default=[], help="start this strategy file")
+    parser.add_argument(
+        "--symbol",
+        metavar="SYMBOL",
+        action="append",
+        default=[],
+        help=f"what it runs on, such as BTC/USDT or sim2:BTC/USDT; repeat for more (default: {DEFAULT_SYMBOL})",
+    )
+    parser.add_argument("--account", metavar="ID", help="the account that it trades with (default: the configured one)")
+    parser.add_argument(
+        "--timeframe", metavar="TF", default="", help="bars such as 1s, 1m, 1h (default: the strategy's)"
+    )
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], dest="parameters", help="set a strategy parameter"
+    )
+    parser.add_argument("--speed", type=float, metavar="X", help="speed of the simulated market (default: 1)")
+    parser.add_argument("--seed", type=int, metavar="N", help="which simulated market (default: 1)")
+    parser.add_argument("--duration", type=float, metavar="S", help="stop in order after S seconds")
+    parser.add_argument("--no-live", action="store_true", help="print plain lines instead of a live display")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the engine until it is stopped; gives the exit code."""
+    paths = profile_paths()
+    paths.ensure()
+    config, options = settings(args, load_config(paths), paths)
+    live = not args.no_live and sys.stdout.isatty()
+    with contextlib.closing(setup_logger(paths, level=config.log_level, console=not live)):
+        from koc_qt.cli.terminal import Terminal
+        from koc_qt.wiring.engine import main
+
+        terminal = Terminal(live=live)
+        reason = main(paths, config, options, terminal.observe)
+        terminal.close(reason)
+    return 0
+
+
+def settings(args: argparse.Namespace, config: Config, paths: Paths) -> tuple[Config, EngineOptions]:
+    """Give the configuration as the command line changes it, and what it adds. Raises ConfigError, InvalidOrder."""
+    from koc_qt.wiring.engine import EngineOptions
+
+    account = config.find_account(args.account)
+    instruments = tuple(
+        InstrumentId.parse(symbol, default_venue=account.venue) for symbol in args.symbol or [DEFAULT_SYMBOL]
+    )
+    venues = {account.venue, *(instrument.venue for instrument in instruments)}
+    if "binance" in venues and not config.venues.binance.enabled:
+        binance = msgspec.structs.replace(config.venues.binance, enabled=True)
+        config = msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
+    changes: dict[str, Any] = {}
+    if args.speed is not None:
+        if not 0 < args.speed <= 100_000:
+            raise ConfigError(f"--speed {args.speed:g}: it must be above 0 and at most 100000")
+        changes["speed"] = args.speed
+    if args.seed is not None:
+        if not 0 <= args.seed < 1 << 63:
+            raise ConfigError(f"--seed {args.seed}: it must be zero or a whole number above")
+        changes["seed"] = args.seed
+    if args.duration is not None and args.duration <= 0:
+        raise ConfigError(f"--duration {args.duration:g}: it must be above 0 seconds")
+    if (args.symbol or args.parameters or args.timeframe) and not args.strategy:
+        raise ConfigError("--symbol, --timeframe and --set need a strategy to apply to: add --strategy FILE")
+    config = msgspec.structs.replace(config, simulator=msgspec.structs.replace(config.simulator, **changes))
+    parameters = dict(_parameter(text) for text in args.parameters)
+    specs = tuple(
+        StrategySpec("", str(Path(file).absolute()), account.id, instruments, args.timeframe, parameters)
+        for file in args.strategy
+    )
+    return config, EngineOptions(specs, args.duration)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set {text}: write NAME=VALUE, such as --set fast=10")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name.strip(), value
