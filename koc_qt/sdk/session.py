@@ -13,10 +13,11 @@ from decimal import Decimal
 from itertools import islice
 from random import Random
 
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import BadTimeframe, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Side, Trade
 from koc_qt.domain.orders import Fill, Order, TimeInForce
+from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import PositionState
 from koc_qt.sdk.context import Context
 from koc_qt.sdk.orders import Number, OrderHandle, build_request, to_decimal
@@ -282,11 +283,14 @@ class Session:
 
     def request_history(self, count: int, timeframe: str | None, instrument: InstrumentId) -> HistoryAnswer:
         """Ask the engine for the last `count` closed bars."""
+        count, timeframe = _checked(count), timeframe or self._strategy.timeframe
+        try:
+            duration_ns(timeframe)
+        except BadTimeframe as error:
+            raise StrategyError(str(error)) from None
         self._last_request += 1
         answer = self._answers[self._last_request] = HistoryAnswer(self._last_request)
-        self.context.request_history(
-            answer.request_id, instrument, timeframe or self._strategy.timeframe, _checked(count)
-        )
+        self.context.request_history(answer.request_id, instrument, timeframe, count)
         return answer
 
     def take_history(self, answer: HistoryAnswer) -> list[Bar]:

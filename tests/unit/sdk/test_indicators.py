@@ -1,4 +1,4 @@
-"""Every indicator against TA-Lib (VWAP against numpy), on random walks and on recorded bars, and for a million updates."""
+"""Every indicator against TA-Lib (VWAP against numpy), on random walks, on recorded bars, for a million updates."""
 
 from __future__ import annotations
 
