@@ -45,12 +45,13 @@ def secure_client(socket: Socket, pair: KeyPair, server_key: bytes) -> None:
 
 
 def bind(socket: Socket, endpoint: str) -> str:
-    """Bind, and give the endpoint with the port that was chosen. Raises LinkError, saying which endpoint and why."""
+    """Bind, and give an endpoint for clients on this machine, with the port that was chosen. Raises LinkError."""
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         raise LinkError(f"the engine cannot listen at {endpoint}: {error.strerror}; choose another endpoint") from error
-    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    chosen = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+    return chosen.replace("://0.0.0.0:", "://127.0.0.1:")  # all interfaces: no address to connect to on Windows
 
 
 def _detect_dead_peers(socket: Socket) -> None:

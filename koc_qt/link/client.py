@@ -388,5 +388,10 @@ def local_engine(run_folder: Path) -> Callable[[], EngineAddress]:
 
 
 def connect(run_folder: Path, key_folder: Path, *, name: str = "koc", timeout_s: float = 5.0) -> BlockingClient:
-    """Connect to the engine of a profile. Raises LinkError: no engine, other version, bad or unknown key, no answer."""
-    return BlockingClient(LinkClient(local_engine(run_folder), load_pair(key_folder), name=name), timeout_s)
+    """Connect to the engine of a profile.
+
+    Raises NoEngineError when none runs, and LinkError for another version, a damaged or unknown key, or no answer.
+    """
+    locate = local_engine(run_folder)
+    locate()  # first: a profile whose engine never ran has no keys either
+    return BlockingClient(LinkClient(locate, load_pair(key_folder), name=name), timeout_s)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -356,6 +357,19 @@ async def serve(
         context.term()
 
 
+@contextmanager
+def engine_process(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a fake engine on the profile in `folder`, in a process of its own; it is killed in the end."""
+    command = [sys.executable, "-W", "error", "-m", "tests.fakes.link", str(folder), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
 async def _until_stopped(folder: Path) -> None:
     engine = FakeEngine()
     engine.show(strategy_snapshot())
@@ -364,6 +378,8 @@ async def _until_stopped(folder: Path) -> None:
         async with serve(folder, engine):
             print("ready", flush=True)
             await engine.stopping.wait()
+            if "--linger" in sys.argv:
+                await asyncio.Event().wait()
 
 
 def _main() -> None:

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -27,22 +25,9 @@ from koc_qt.link.rendezvous import (
     write_engine_info,
 )
 from tests.conditions import wait_until
-from tests.fakes.link import market_buy
+from tests.fakes.link import engine_process, market_buy
 
 INFO = EngineInfo(os.getpid(), "1", 1, "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "k" * 40, time.time_ns())
-
-
-@contextmanager
-def engine_process(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a fake engine in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "tests.fakes.link", str(folder), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
 
 
 def test_written_found_and_removed(tmp_path: Path) -> None:
