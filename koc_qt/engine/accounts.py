@@ -51,16 +51,20 @@ class Accounts:
         bus.subscribe(OrderChanged, lambda fact: self._mark(fact.order.account_id))
         bus.subscribe(FillRecorded, lambda fact: self._mark(fact.fill.account_id))
 
-    async def start(self, sink: OrderSink) -> None:
-        """Connect every account's venue and read its balances; one that fails is shown as disconnected."""
-        for account_id, venue in self._venues.items():
-            try:
-                await venue.connect(sink)
-                await self._refresh(account_id)
-            except VenueError as error:
-                logger.error("account {} cannot be used: {}", account_id, error)
-                self._show(account_id, VenueState.DISCONNECTED, ())
+    def start(self) -> None:
+        """Show every account as not connected yet, and begin to keep balances."""
+        for account_id in self._infos:
+            self._show(account_id, VenueState.CONNECTING, ())
         self._task = asyncio.create_task(self._refresh_forever(), name="accounts")
+
+    async def connect(self, account_id: str, sink: OrderSink) -> None:
+        """Connect an account's venue and read its balances; one that fails is shown as disconnected."""
+        try:
+            await self._venues[account_id].connect(sink)
+            await self._refresh(account_id)
+        except VenueError as error:
+            logger.error("account {} cannot be used: {}", account_id, error)
+            self._show(account_id, VenueState.DISCONNECTED, ())
 
     async def close(self) -> None:
         """Let go of the venues; orders stay as they are."""

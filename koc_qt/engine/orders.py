@@ -137,7 +137,8 @@ class OrderService:
         began_ns = self._clock.monotonic_ns()
         venue = self._venues.get(account_id)
         if venue is None:
-            raise InvalidOrder(f"there is no account {account_id!r}; there are: {', '.join(sorted(self._venues))}")
+            connected = ", ".join(sorted(self._venues)) or "none"
+            raise InvalidOrder(f"account {account_id!r} is not connected; connected are: {connected}")
         self._check_risk(request, strategy_id, account_id)
         order = self._new_order(request, strategy_id, account_id)
         if on_named is not None:
@@ -185,8 +186,11 @@ class OrderService:
             return
         self.receive(CancelRequested(client_order_id, self._clock.time_ns()))
         try:
+            venue = self._venues.get(order.account_id)
+            if venue is None:
+                raise VenueUnavailable(f"account {order.account_id!r} is not connected")
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                await self._venues[order.account_id].cancel(order)
+                await venue.cancel(order)
         except (VenueError, TimeoutError) as error:
             reason = str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s"
             self.receive(CancelRejected(client_order_id, self._clock.time_ns(), reason))

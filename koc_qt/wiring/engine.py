@@ -20,15 +20,15 @@ from PySide6.QtCore import QCoreApplication
 from qasync import QEventLoop
 
 from koc_qt.adapters.clock import SystemClock
-from koc_qt.adapters.parquet_bars import ParquetBarStore
 from koc_qt.adapters.process_meter import PsutilMeter
 from koc_qt.adapters.sandbox import SandboxSettings
 from koc_qt.adapters.sqlite_journal import SqliteJournal
 from koc_qt.adapters.venues.paper import PaperVenue
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
-from koc_qt.config import Config, StrategyConfig, resolve_path
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.config import AccountConfig, Config, StrategyConfig, resolve_path
+from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import StreamStatus
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
@@ -55,10 +55,12 @@ from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.version import __version__
-from koc_qt.wiring.venues import make_data_venues, make_paper_venue
+from koc_qt.wiring.accounts import make_paper_venue
+from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
 Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
 
+ACCOUNTS_TIMEOUT_S = 10.0  # how long the start waits for accounts; the simulated ones take no time
 STEP_TIMEOUT_S = 15.0  # for each step of stopping
 PUBLISHED = (
     messages.EngineChanged,
@@ -107,15 +109,13 @@ class Engine:
         rng = random.Random()  # noqa: S311 - ids and jitter, nothing secret
 
         self._data_venues = make_data_venues(config, paths, self.clock)
-        accounts = {account.id: account for account in config.accounts if account.venue in self._data_venues}
-        self._trading = {
-            key: make_paper_venue(account, self._data_venues[account.venue], config.simulator.seed)
-            for key, account in accounts.items()
-        }
+        self._accounts = {account.id: account for account in config.accounts if account.venue in self._data_venues}
+        self._trading: dict[str, PaperVenue] = {}  # filled as their markets become known
+
         self.ledger = Ledger(self.store, self.clock)
         self.kill_switch = KillSwitch(resources.journal, self.clock)
         latencies = LatencyBook(self.clock)
-        self.history = HistoryService(ParquetBarStore(paths.bars), self._data_venues, self.clock)
+        self.history = HistoryService(make_bar_store(config, paths), self._data_venues, self.clock)
         self.market_data = MarketData(self.store, self.bus, self.clock, self._data_venues, self.history)
         self.orders = OrderService(
             self.store,
@@ -129,7 +129,7 @@ class Engine:
             latencies,
             rng,
         )
-        infos = {key: AccountInfo(key, account.venue, account.mode) for key, account in accounts.items()}
+        infos = {key: AccountInfo(key, account.venue, account.mode) for key, account in self._accounts.items()}
         self.accounts = Accounts(self.store, self.bus, self.clock, infos, self._trading)
 
         self._gatekeeper = Gatekeeper(resources.context, resources.keys)
@@ -146,7 +146,7 @@ class Engine:
             self._publisher,
         )
         workers = config.engine.workers
-        self._launcher = QProcessWorkerLauncher(SandboxSettings(memory_bytes=workers.memory_mb << 20))
+        self._launcher = QProcessWorkerLauncher(SandboxSettings(address_space_bytes=workers.memory_mb << 20))
         services = Services(
             store=self.store,
             bus=self.bus,
@@ -177,17 +177,13 @@ class Engine:
         self.ledger.restore(self._remembered.fills)
         self.orders.restore(self._remembered.orders)
         wanted = self.host.restore(self._remembered.strategies)
-        for account_id, venue in self._trading.items():
-            venue.restore(
-                [order for order in self._remembered.orders if order.account_id == account_id],
-                [fill for fill in self._remembered.fills if fill.account_id == account_id],
-            )
         self.orders.start()
         self._gatekeeper.start()
         self._link.start()
         await self.market_data.start()
-        await self.accounts.start(self.orders.receive)
-        await self._reconcile()
+        self.accounts.start()
+        await self._open_accounts()
+        await self.exposure.start()
         self.telemetry.state = EngineState.RUNNING
         self.telemetry.show(self.host)
         self.telemetry.start(self.host)
@@ -241,13 +237,38 @@ class Engine:
             await self.orders.settle()
         self.telemetry.show(self.host)
 
-    async def _reconcile(self) -> None:
-        """Ask the venues what became of the orders that are open in the journal, with their markets streaming."""
-        await self.exposure.start()
-        open_orders = self.store.open_orders()
-        await asyncio.gather(*(self.orders.reconcile(key) for key in {order.account_id for order in open_orders}))
-        if open_orders:
-            logger.info("{} orders were open when the engine last ended", len(open_orders))
+    async def _open_accounts(self) -> None:
+        """Open every account; those whose market is out of reach are opened once it is not."""
+        tasks = [asyncio.create_task(self._open_account(account)) for account in self._accounts.values()]
+        _, late = await asyncio.wait(tasks, timeout=ACCOUNTS_TIMEOUT_S) if tasks else ((), ())
+        for task in late:
+            self._keep(task)
+
+    async def _open_account(self, account: AccountConfig) -> None:
+        """Rebuild an account from the journal, connect it, and ask what became of its open orders."""
+        data = self._data_venues[account.venue]
+        while not await self._is_ready(account.venue):
+            pass
+        listed = [instrument for key, instrument in self.store.instruments.items() if key.venue == account.venue]
+        venue = make_paper_venue(account, listed, data, self.config.simulator)
+        venue.restore(
+            [order for order in self._remembered.orders if order.account_id == account.id],
+            [fill for fill in self._remembered.fills if fill.account_id == account.id],
+        )
+        self.bus.subscribe(messages.QuoteChanged, partial(_feed_quote, venue, account.venue))
+        self.bus.subscribe(messages.BookChanged, partial(_feed_book, venue, account.venue))
+        self.bus.subscribe(messages.TradePrinted, partial(_feed_trade, venue, account.venue))
+        self.bus.subscribe(StreamStatus, partial(_feed_status, venue, account.venue))
+        self._trading[account.id] = venue
+        await self.accounts.connect(account.id, self.orders.receive)
+        await self.orders.reconcile(account.id)
+
+    async def _is_ready(self, venue: str) -> bool:
+        try:
+            await self.market_data.wait_ready(venue)
+        except VenueUnavailable:
+            return False  # market data goes on trying, and has said why
+        return True
 
     def _announce(self) -> None:
         write_engine_info(
@@ -314,16 +335,14 @@ class Engine:
     # ---- wires -------------------------------------------------------------------------------------------------------
 
     def _connect_bus(self) -> None:
-        """Let windows hear every fact, and paper venues the market that they stand for."""
+        """Let windows hear every fact."""
         for kind in PUBLISHED:
             self.bus.subscribe(kind, self._link.publish)
-        for venue in self._trading.values():
-            self.bus.subscribe(messages.QuoteChanged, partial(_feed_quote, venue))
-            self.bus.subscribe(messages.BookChanged, partial(_feed_book, venue))
-            self.bus.subscribe(messages.TradePrinted, partial(_feed_trade, venue))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
+        self._keep(asyncio.create_task(coroutine))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._landed)
 
@@ -340,16 +359,24 @@ def _is_same(one: StrategySpec, other: StrategySpec) -> bool:
     return (one.path, one.account_id, one.instruments) == (other.path, other.account_id, other.instruments)
 
 
-def _feed_quote(venue: PaperVenue, fact: messages.QuoteChanged) -> None:
-    venue.on_market(fact.quote)
+def _feed_quote(account: PaperVenue, venue: str, fact: messages.QuoteChanged) -> None:
+    if fact.quote.instrument.venue == venue:
+        account.on_market(fact.quote)
 
 
-def _feed_book(venue: PaperVenue, fact: messages.BookChanged) -> None:
-    venue.on_market(fact.book)
+def _feed_book(account: PaperVenue, venue: str, fact: messages.BookChanged) -> None:
+    if fact.book.instrument.venue == venue:
+        account.on_market(fact.book)
 
 
-def _feed_trade(venue: PaperVenue, fact: messages.TradePrinted) -> None:
-    venue.on_market(fact.trade)
+def _feed_trade(account: PaperVenue, venue: str, fact: messages.TradePrinted) -> None:
+    if fact.trade.instrument.venue == venue:
+        account.on_market(fact.trade)
+
+
+def _feed_status(account: PaperVenue, venue: str, fact: StreamStatus) -> None:
+    if fact.instrument.venue == venue:
+        account.on_market(fact)
 
 
 async def run(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:

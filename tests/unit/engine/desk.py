@@ -114,7 +114,8 @@ class EngineDesk:
         """Bring the services up."""
         self.orders.start()
         await self.market.start()
-        await self.accounts.start(self.orders.receive)
+        self.accounts.start()
+        await self.accounts.connect("sim", self.orders.receive)
         await self.market.wait_ready("sim")
         await self.exposure.start()
 

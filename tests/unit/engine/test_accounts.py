@@ -42,7 +42,8 @@ async def test_balances_are_read_at_the_start_and_after_changes(monkeypatch: pyt
     store, bus, accounts = make(venue)
     shown: list[AccountChanged] = []
     bus.subscribe(AccountChanged, shown.append)
-    await accounts.start(lambda event: None)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
     assert store.accounts["sim"].balances == (Balance("USDT", Decimal(100_000)),)
     venue.money = [Balance("USDT", Decimal(90_000), Decimal(10))]
     bus.publish(OrderChanged(order()))
@@ -65,7 +66,8 @@ async def test_an_account_that_cannot_be_used_is_shown_so() -> None:
     venue = Broken()
     venue.refuse_lookup = [VenueUnavailable("no route")]
     store, _, accounts = make(venue)
-    await accounts.start(lambda event: None)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
     assert store.accounts["sim"].state is VenueState.DISCONNECTED
     await accounts.close()
 
@@ -75,7 +77,8 @@ async def test_balances_that_cannot_be_read_stay_as_they_were(monkeypatch: pytes
     monkeypatch.setattr(accounts_module, "REFRESH_S", 0.0)
     venue = Broken()
     store, bus, accounts = make(venue)
-    await accounts.start(lambda event: None)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
     venue.refuse_lookup = [VenueUnavailable("gone")]
     bus.publish(OrderChanged(order()))
     await until(lambda: not venue.refuse_lookup)

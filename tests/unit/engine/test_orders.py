@@ -147,7 +147,7 @@ async def test_ids_fit_every_venue_and_never_repeat(desk: Desk) -> None:
 
 
 async def test_an_unknown_account_or_instrument_is_named(desk: Desk) -> None:
-    with pytest.raises(InvalidOrder, match="no account 'nope'; there are: sim"):
+    with pytest.raises(InvalidOrder, match="account 'nope' is not connected; connected are: sim"):
         await desk.orders.submit(market_buy(), "sma", "nope")
     del desk.store.instruments[BTC]
     with pytest.raises(InvalidOrder, match="sim:BTC/USDT is not known"):
@@ -298,6 +298,16 @@ async def test_a_cancel_that_fails_leaves_the_order_working_and_may_be_tried_aga
     desk.venue.refuse_cancel = None
     await desk.orders.cancel(order.client_order_id)
     assert (await desk.ends(order.client_order_id)).status is OrderStatus.CANCELED
+
+
+async def test_a_cancel_without_a_connection_says_so(desk: Desk) -> None:
+    before_the_crash(desk, OrderStatus.ACCEPTED, account_id="elsewhere")
+    await desk.orders.cancel("kocold")
+    await desk.orders.settle()
+    record = desk.journal.records[-1]
+    assert isinstance(record, OrderRecord)
+    assert isinstance(record.event, CancelRejected)
+    assert record.event.reason == "account 'elsewhere' is not connected"
 
 
 async def test_cancel_all_of_one_strategy_or_of_everybody(desk: Desk) -> None:
