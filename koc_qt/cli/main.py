@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import os
 import sys
 import traceback
@@ -16,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
+from koc_qt.cli import doctor, engine, fetch, remote
 from koc_qt.cli.display import find_display
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
-COMMAND_MODULES = ("engine", "remote", "fetch", "doctor")
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _KEPT_REPORTS = 20
 
@@ -51,8 +50,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument("--version", action="version", version=f"koc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for name in COMMAND_MODULES:
-        importlib.import_module(f"koc_qt.cli.{name}").add_parsers(commands)
+    for module in (engine, remote, fetch, doctor):
+        register = getattr(module, "add_parsers", None) or module.add_parser
+        register(commands)
     return parser, commands.choices
 
 
