@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_SYMBOL = "BTC/USDT"
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``koc engine``."""
     parser = subparsers.add_parser(
         "engine",

@@ -336,6 +336,7 @@ class Engine:
 
     def _connect_bus(self) -> None:
         """Let windows hear every fact."""
+        kind: type[Any]
         for kind in PUBLISHED:
             self.bus.subscribe(kind, self._link.publish)
 
@@ -427,4 +428,5 @@ def main(paths: Paths, config: Config, options: EngineOptions, observe: Observer
     loop = QEventLoop(app)
     asyncio.set_event_loop(loop)
     with loop:
-        return loop.run_until_complete(run(paths, config, options, observe))
+        reason: str = loop.run_until_complete(run(paths, config, options, observe))
+        return reason
