@@ -40,6 +40,7 @@ _LAST_WORDS_BYTES = (
     4 << 20
 )  # read at most this after a worker has ended: a child that it left may hold the channel open
 _CLOSE_TIMEOUT_S = 5.0
+_REFILL_AFTER_S = 0.5  # the strategy that was just launched has the processor first
 
 MessageSink = Callable[[WorkerMessage], None]
 ExitSink = Callable[[WorkerExit], None]
@@ -194,7 +195,7 @@ class _Worker:
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            self._loop.call_soon(self._end, WorkerExit(True, None, self._process.errorString()))
+            self._loop.call_soon(self._end, WorkerExit(True, None, self._process.errorString() or "no reason given"))
 
     def _on_start_timeout(self) -> None:
         self.kill(f"was not ready within {self._limits.start_timeout_s:g} s")
@@ -384,9 +385,10 @@ class QProcessWorkerLauncher:
         self._workers: list[_Worker] = []
         self._warm: list[_Worker] = []
         self._closed = False
+        self._refill_timer: asyncio.Handle | None = None
 
     def warm_up(self) -> None:
-        """Start as many idle workers as shall wait; one that dies is replaced when the next strategy is launched."""
+        """Start as many idle workers as shall wait; one that dies is replaced after the next launch."""
         while len(self._warm) < self._warm_wanted and not self._closed:
             self._warm.append(self._spawn())
 
@@ -403,12 +405,16 @@ class QProcessWorkerLauncher:
         if start_error:
             raise StrategyError(f"{label}: the worker process {self._command[0]} could not be started: {start_error}")
         worker.adopt(label, on_message, on_exit)
-        self.warm_up()
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+        self._refill_timer = asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self.warm_up)
         return worker
 
     async def close(self) -> None:
         """Kill what still runs and wait for it, for 5 seconds at most. Safe to call twice."""
         self._closed = True
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
         running = [worker.ended for worker in self._workers]
         for worker in list(self._workers):
             worker.kill("the engine stops")

@@ -7,12 +7,12 @@ On Windows, where descriptors are not inherited by number, FD is ``stdin``: the 
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from os import getpid
 
 import msgspec
 
@@ -21,6 +21,7 @@ from koc_qt.sdk.channel import Failed, Ready, frame
 
 Run = Callable[[socket.socket, Ready], int]
 
+_CHANNEL_FD = 3
 USAGE_EXIT = 64  # EX_USAGE
 LOCKDOWN_EXIT = 70  # EX_SOFTWARE
 
@@ -59,7 +60,7 @@ def serve(argv: Sequence[str], run: Run) -> int:
             reason = f"the worker could not lock itself down: {error}"
             channel.sendall(frame(Failed(reason, None, traceback.format_exc())))
             return LOCKDOWN_EXIT
-        return run(channel, Ready(getpid(), badge, badge_reason, proofs))
+        return run(channel, Ready(os.getpid(), badge, badge_reason, proofs))
 
 
 def _parse(argv: Sequence[str]) -> WorkerOptions:
@@ -75,6 +76,9 @@ def _open_channel(channel: str) -> socket.socket:
         # Not run on real Windows yet. The host writes what socket.share() gave for our process id, and closes stdin.
         return socket.fromshare(sys.stdin.buffer.read())
     else:  # noqa: RET505 - type checkers know the platform in both branches only so
-        opened = socket.socket(fileno=int(channel))
-        opened.set_inheritable(False)
-        return opened
+        # A host with many descriptors gives a high number, beyond what select() can wait for.
+        if int(channel) != _CHANNEL_FD:
+            os.dup2(int(channel), _CHANNEL_FD)
+            os.close(int(channel))
+        os.set_inheritable(_CHANNEL_FD, False)
+        return socket.socket(fileno=_CHANNEL_FD)

@@ -23,6 +23,8 @@ from koc_qt.domain.market import Quote
 from koc_qt.ports.workers import WorkerExit
 from koc_qt.sdk.channel import (
     MAX_FRAME,
+    Describe,
+    Described,
     Heartbeat,
     HistoryBars,
     LogLine,
@@ -311,8 +313,8 @@ def test_warm_workers_are_handed_out_and_replaced(qapp: QCoreApplication) -> Non
         launcher.warm_up()
         first = await watch(launcher)
         await first.become_ready()
+        await until(lambda: launcher._warm and launcher._warm[0]._unannounced, what="the next warm worker")
         warm = launcher._warm[0]
-        await until(lambda: warm._unannounced, what="the next warm worker")
         second = Watched()
         began = time.perf_counter()
         second.handle = await launcher.launch("second", second.messages.append, second.exits.append)
@@ -321,8 +323,8 @@ def test_warm_workers_are_handed_out_and_replaced(qapp: QCoreApplication) -> Non
         assert await second.attack("def attack(): return 1") == "done: 1"
         print(f"warm launch to strategy's answer: {(time.perf_counter() - began) * 1e3:.1f} ms")
         assert isinstance(second.messages[0], Ready)
+        await until(lambda: launcher._warm and launcher._warm[0]._unannounced, what="its replacement")
         third = launcher._warm[0]
-        await until(lambda: third._unannounced)
         os.kill(third.pid, signal.SIGKILL)
         await until(lambda: not launcher._warm, what="the dead worker to be forgotten")
         fourth = await watch(launcher)
@@ -349,6 +351,53 @@ def test_close_ends_all_and_forbids_new_ones(qapp: QCoreApplication) -> None:
             await launcher.launch("late", lambda _message: None, lambda _why: None)
 
     _scenario(qapp, use)
+
+
+def test_the_real_program_reads_a_strategy_with_numpy(qapp: QCoreApplication) -> None:
+    source = b"""
+import numpy as np
+import pandas as pd
+from koc_qt.sdk import Strategy, param
+
+class Mine(Strategy):
+    '''Does nothing.'''
+    length = param(int(np.ones(7).sum()), low=1, high=50)
+
+    def on_bar(self, bar):
+        pd.Series([bar.close]).mean()
+"""
+
+    async def use() -> Watched:
+        launcher = QProcessWorkerLauncher(warm=0)
+        try:
+            worker = await watch(launcher)
+            await worker.become_ready()
+            worker.handle.send(Describe(source, "mine.py"))
+            await until(lambda: len(worker.messages) > 1 or worker.exits)
+            return worker
+        finally:
+            await launcher.close()
+
+    worker = run_on_qt(qapp, use())
+    answer = worker.messages[-1]
+    assert isinstance(answer, Described), (answer, worker.exits)
+    assert [(parameter.name, parameter.default) for parameter in answer.parameters] == [("length", 7)]
+
+
+def test_a_host_with_many_descriptors_can_start_workers(qapp: QCoreApplication) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1500:
+        pytest.skip(f"this user may have no more than {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1500), hard))
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        echo = "import select\ndef attack(): return select.select([channel], [], [], 0)"
+        assert in_worker(qapp, lambda worker: worker.attack(echo)) == "done: ([], [], [])"
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_cancelled_launch_leaves_no_process(qapp: QCoreApplication) -> None:
