@@ -101,6 +101,8 @@ class ParquetBarStore:
                 whole = _month_span(month)
                 part = Span(max(covered.since_ns, whole.since_ns), min(covered.until_ns, whole.until_ns))
                 self._write_month(series, folder / _file_name(month), columns.between(part), part)
+            with _said("bars", folder):
+                _sync_folder(folder)
 
     def _write_month(self, series: BarSeries, path: Path, newer: BarColumns, span: Span) -> None:
         from koc_qt.adapters import bar_file
@@ -114,8 +116,9 @@ class ParquetBarStore:
         columns = columns.replaced(span, newer)
         with _said("bars", path), _replacing(path) as temporary, temporary.open("wb") as file:
             bar_file.write(file, series, columns, _merged([*covered, span]))
-            file.flush()
-            os.fsync(file.fileno())
+            if len(columns.open_time_ns):  # a month without bars costs nothing to ask for again after a power cut
+                file.flush()
+                os.fsync(file.fileno())
 
     def _folder(self, series: BarSeries) -> Path:
         duration_ns(series.timeframe)  # a folder name comes of it
@@ -208,7 +211,6 @@ def _replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -224,7 +226,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; Windows does that by itself."""
+    """Make renames in it durable; Windows does that by itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
