@@ -67,6 +67,7 @@ def test_an_order_against_the_instrument_s_rules_is_invalid_and_the_text_names_t
 
 
 def test_values_at_the_edge_of_the_rules_pass():
+    decide(buy("0.5"), instrument=instrument(min_quantity=D("0.5"), max_quantity=D("0.5"), min_notional=D(50)))
     decide(buy("0.1"))
     decide(buy("0.1", "100.05"))
     decide(buy("101", "100.05"))
@@ -144,7 +145,10 @@ def test_the_worth_of_an_order_is_limited(asked, passes):
     if passes:
         decide(asked, limits)
     else:
-        with pytest.raises(RiskRefused, match=r"above the order limit of 1000: the most at this price is (10|9\.\d+)"):
+        with pytest.raises(
+            RiskRefused,
+            match=r"is worth 1\d\d\d(\.\d+)? USDT, above the order limit of 1000: the most at this price is (10|9\.\d+)",
+        ):
             decide(asked, limits)
 
 
@@ -247,6 +251,13 @@ def test_a_limit_far_beyond_the_market_looks_like_a_slip(asked, inside):
     else:
         with pytest.raises(RiskRefused, match=f"is more than 5.00 % beyond the price of .* further than {inside}"):
             decide(asked, rules)
+
+
+def test_the_price_that_the_collar_names_lies_inside_it():
+    with pytest.raises(RiskRefused, match=r"go no further than 105\.00$"):  # 5 % above is 105.0315
+        decide(buy(price="106"), reference_price=D("100.03"))
+    with pytest.raises(RiskRefused, match=r"go no further than 95\.05$"):  # 5 % below is 95.0285
+        decide(sell(price="94"), reference_price=D("100.03"))
 
 
 def test_without_a_reference_price_a_limit_has_no_collar():
