@@ -40,7 +40,8 @@ class PositionState(msgspec.Struct, frozen=True):
 class StartRun(msgspec.Struct, frozen=True, tag=True):
     """Import the source and run it. `history` follows in HistoryBars messages, answered requests, not here.
 
-    `open_orders` maps the engine's open orders of this strategy, which survived an earlier worker.
+    An empty `timeframe` means the one that the strategy declares. `open_orders` are those of this strategy that survived
+    an earlier worker.
     """
 
     strategy_id: str

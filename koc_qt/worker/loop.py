@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import msgspec
 
-from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import (
     BarClosed,
@@ -99,7 +98,7 @@ class _Run:
 
     def __init__(self, start: StartRun, strategy: Strategy, session: Session, context: WorkerContext) -> None:
         self.strategy, self.session, self.context = strategy, session, context
-        self.bar_ns = duration_ns(start.timeframe)
+        self.bar_ns = duration_ns(strategy.timeframe)
         self.heartbeat_ns = max(round(start.heartbeat_s * 1e9), _SHORTEST_HEARTBEAT_NS)
         self.next_heartbeat_ns = monotonic_ns() + self.heartbeat_ns
         self.pulse = _Pulse()
@@ -248,8 +247,8 @@ class _Worker:
         offset_ns = start.time_ns - monotonic_ns()
         context = WorkerContext(self._outbox, self._logs, lambda: monotonic_ns() + offset_ns)
         try:
-            strategy_class = load_strategy(start.source, start.filename)
             self._filename, self._source = start.filename, decode_source(start.source, start.filename)
+            strategy_class = load_strategy(start.source, start.filename)
             run = self._make_run(start, strategy_class, context)
         except LoadError as error:
             self._end(LoadFailed(error.reason, error.line), EXIT_FAILED)
@@ -268,18 +267,14 @@ class _Worker:
                 strategy,
                 context,
                 instruments=start.instruments,
-                timeframe=start.timeframe,
+                timeframe=start.timeframe or strategy.timeframe,
                 cash=start.cash,
                 positions=start.positions,
                 open_orders=start.open_orders,
                 seed=start.seed,
             )
             return _Run(start, strategy, session, context)
-        except StrategyError as error:
-            raise LoadError(str(error)) from error
-        except (EngineGone, _Ended):
-            raise
-        except BaseException as error:  # the strategy's own __init__
+        except BaseException as error:  # parameters or instruments that do not fit, or the strategy's own __init__
             failure = explain(error, self._filename, self._source)
             raise LoadError(failure.reason, failure.line) from error
 
