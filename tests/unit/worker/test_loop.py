@@ -497,6 +497,16 @@ def test_a_channel_that_closes_before_a_run_is_in_order() -> None:
         assert host.code == EXIT_DONE
 
 
+def test_an_engine_that_dies_with_unread_messages_is_gone() -> None:
+    # A peer that closes with data unread resets the connection: an error of the channel, not its end.
+    with in_thread() as host:
+        host.start(QUIET, heartbeat_s=0.01)
+        host.send(BarClosed(bar(1.0)))
+        host.channel.close()
+        wait_until(lambda: host.code is not None, what="the end")
+        assert host.code == EXIT_ENGINE_GONE
+
+
 @pytest.mark.parametrize(
     ("garbage", "reason"),
     [
