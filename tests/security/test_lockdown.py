@@ -70,6 +70,41 @@ def test_the_badge_says_what_was_proved(
     assert reason in why
 
 
+def _locked_after(setup: str) -> tuple[str, str, dict[str, str]]:
+    """Lock a process of its own down after some preparation, and give what its self-test said."""
+    program = f"""
+import json, os, socket, threading
+import koc_qt.adapters.sandbox.linux as linux
+from koc_qt.adapters.sandbox import SandboxSettings, landlock
+{setup}
+ours, theirs = socket.socketpair()
+os.dup2(1, theirs.fileno())  # the report leaves by the one descriptor that is kept
+report = linux.lock_down(theirs.fileno(), SandboxSettings(), {os.getpid()})
+os.write(theirs.fileno(), json.dumps(linux.self_test(report)).encode())
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=True)
+    badge, reason, proofs = json.loads(done.stdout)
+    return badge, reason, proofs
+
+
+@pytest.mark.parametrize("abi", range(1, 8))
+def test_older_kernels_lose_nothing_that_was_probed(abi: int) -> None:
+    from koc_qt.adapters.sandbox import landlock
+
+    if landlock.abi() < abi:
+        pytest.skip(f"this kernel's Landlock is older than ABI {abi}")
+    badge, reason, proofs = _locked_after(f"landlock.abi = lambda: {abi}")
+    assert all(outcome.startswith("refused") for outcome in proofs.values()), proofs
+    assert badge == (Badge.PARTIAL if IS_ROOT else Badge.ISOLATED), reason
+
+
+def test_a_thread_that_landlock_would_not_bind_is_told() -> None:
+    badge, reason, _proofs = _locked_after("threading.Thread(target=threading.Event().wait, daemon=True).start()")
+    assert badge == Badge.PARTIAL
+    assert "landlock is missing (this process has threads already" in reason
+
+
 @pytest.mark.parametrize(
     ("broken", "missing", "open_doors"),
     [
@@ -80,21 +115,12 @@ def test_the_badge_says_what_was_proved(
     ids=["no Landlock", "no seccomp", "neither"],
 )
 def test_a_kernel_without_a_layer_is_told_apart(broken: list[str], missing: str, open_doors: set[str]) -> None:
-    program = f"""
-import errno, json, os, socket, sys
-import koc_qt.adapters.sandbox.linux as linux
-from koc_qt.adapters.sandbox import SandboxSettings
+    setup = f"""
+import errno
 def absent(): raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 for name in {broken!r}: setattr(linux, "_" + name, absent)
-ours, theirs = socket.socketpair()
-os.dup2(1, theirs.fileno())  # the report leaves by the one descriptor that is kept
-report = linux.lock_down(theirs.fileno(), SandboxSettings(), {os.getpid()})
-badge, reason, proofs = linux.self_test(report)
-os.write(theirs.fileno(), json.dumps([badge, reason, proofs]).encode())
-os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=True)
-    badge, reason, proofs = json.loads(done.stdout)
+    badge, reason, proofs = _locked_after(setup)
     assert badge == (Badge.UNPROTECTED if len(broken) == 2 else Badge.PARTIAL)
     assert missing in reason
     assert {name for name, outcome in proofs.items() if outcome.startswith("open")} >= open_doors
