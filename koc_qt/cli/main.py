@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from koc_qt.cli import doctor, engine, fetch, remote
 from koc_qt.cli.display import find_display
@@ -32,10 +32,13 @@ KOC_HOME names; without it, where this system keeps such things ('koc doctor' sa
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was probably meant when an option or a command is not known."""
+    """Takes options only as they are written, and says in a line or two what is wrong with others."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Explain in a line or two on stderr, and end with code 2."""
+        """Explain on stderr, and end with code 2."""
         self.exit(USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
 
 
@@ -46,7 +49,6 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         description="K.O.C., the Killer Operations Core: a trading desktop with sandboxed strategies.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"koc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")

@@ -1,0 +1,122 @@
+"""What each kind of process loads, and the import contracts: kept, and proven to fail when they are broken."""
+# ruff: noqa: E501 - one breach a line
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"PySide6", "qasync", "pandas", "numpy", "pyarrow", "ccxt", "aiohttp", "zmq", "keyring", "apscheduler", "rich"}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Run the program in a process of its own and give the top-level modules that it has loaded."""
+    code = (
+        "import json, os, sys\n"
+        "sys.stdout = open(os.devnull, 'w')\n"
+        "from koc_qt.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.__stdout__.write(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(json.loads(result.stdout))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["engine", "--help"], ["egnine"]])
+def test_the_command_line_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded_by(*arguments) & HEAVY == set()
+
+
+def test_a_worker_loads_no_framework_network_or_secrets() -> None:
+    modules = loaded_by("worker", "--channel", "none", "--parent", "1")
+    assert (
+        modules & (HEAVY | {"asyncio", "ssl", "loguru", "yaml", "platformdirs", "psutil", "sqlite3", "argparse"})
+        == set()
+    )
+    assert "koc_qt" in modules
+
+
+# ---- contracts ------------------------------------------------------------------------------------------------------
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "from importlinter.cli import lint_imports_command as main; main(['--no-cache'])"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Give a copy of the package and its contracts, to be broken."""
+    shutil.copytree(ROOT / "koc_qt", tmp_path / "koc_qt", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_contracts_are_kept() -> None:
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+INTO_PORTS = "Engine services and link are handed ports, never adapters"
+BREACHES = [
+    ("Rooms import downwards only", "koc_qt/domain/market.py", "import koc_qt.sdk.channel"),
+    ("Rooms import downwards only", "koc_qt/sdk/channel.py", "import koc_qt.ports.venue"),
+    ("Rooms import downwards only", "koc_qt/paths.py", "import koc_qt.config"),
+    ("Rooms import downwards only", "koc_qt/link/messages.py", "import koc_qt.engine.store"),
+    ("Rooms import downwards only", "koc_qt/engine/store.py", "import koc_qt.worker"),
+    ("Rooms import downwards only", "koc_qt/wiring/engine.py", "import koc_qt.cli.main"),
+    (INTO_PORTS, "koc_qt/engine/store.py", "import koc_qt.adapters.clock"),
+    (INTO_PORTS, "koc_qt/link/messages.py", "import koc_qt.adapters.clock"),
+    ("A worker sees the SDK and the domain alone", "koc_qt/worker/__init__.py", "import koc_qt.config"),
+    ("A worker sees the SDK and the domain alone", "koc_qt/worker/__init__.py", "import asyncio"),
+    ("A worker sees the SDK and the domain alone", "koc_qt/sdk/channel.py", "import zmq"),
+    ("The domain decides; it does no I/O and knows no framework", "koc_qt/domain/risk.py", "import sqlite3"),
+    ("The domain decides; it does no I/O and knows no framework", "koc_qt/domain/risk.py", "import time"),
+    ("Venue modules never import each other", "koc_qt/adapters/venues/paper.py", "import koc_qt.adapters.venues.binance"),
+    ("Qt stays in the composition roots and the worker launcher", "koc_qt/engine/store.py", "import PySide6.QtCore"),
+    ("Qt stays in the composition roots and the worker launcher", "koc_qt/cli/main.py", "import qasync"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), BREACHES, ids=[f"{file}: {line}" for _, file, line in BREACHES])
+def test_a_broken_contract_fails(contract: str, file: str, line: str, copy: Path) -> None:
+    module = copy / file
+    module.write_text(module.read_text(encoding="utf-8") + f"\n{line}\n", encoding="utf-8")
+    result = lint_imports(copy)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"{contract} BROKEN" in result.stdout
+
+
+def test_every_contract_is_proven() -> None:
+    import tomllib
+
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    assert {contract["name"] for contract in contracts} == {contract for contract, _, _ in BREACHES}
+    assert not any(contract.get("ignore_imports") for contract in contracts), "nothing is exempt"
