@@ -78,7 +78,7 @@ class PaperVenue:
         self._post(self._engine.submit(order, self._clock()))
 
     async def cancel(self, order: Order) -> None:
-        """Ask for a cancel; it takes effect after the fill model's latency. Raises VenueUnavailable as `submit` does."""
+        """Ask for a cancel; it takes effect after the latency as well. Raises VenueUnavailable when not connected."""
         self._require_connection()
         self._post(self._engine.cancel(order.client_order_id, self._clock()))
 

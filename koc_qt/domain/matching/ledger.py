@@ -132,10 +132,12 @@ class Ledger:
 
     def describe(self, work: WorkingOrder) -> str:
         """Say what the account has for this order, for a refusal."""
-        currency = work.instrument.quote if work.is_buy or self._allow_short else work.instrument.base
-        free = EXACT.subtract(self.total(currency), self.locked(currency))
-        margin = " and shorts allowed up to 1x the equity" if self._allow_short else ""
-        return f"insufficient funds: {free.normalize():f} {currency} free{margin}"
+        instrument = work.instrument
+        if self._allow_short:
+            return f"insufficient margin: long and short together may be worth 1x the equity in {instrument.quote}"
+        if work.is_buy:
+            return f"insufficient funds: {self._free(instrument.quote, work).normalize():f} {instrument.quote} free"
+        return f"insufficient funds: {self._unlocked(work).normalize():f} {instrument.base} free"
 
     def _free(self, currency: str, work: WorkingOrder) -> Decimal:
         return EXACT.add(EXACT.subtract(self.total(currency), self.locked(currency)), work.locked_quote)

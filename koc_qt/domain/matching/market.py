@@ -160,19 +160,17 @@ class Market:
             return self.trade.price
         return None if self.bar is None else exact_price(self.bar.close)
 
-    def reaches_stop(self, work: WorkingOrder) -> bool:
+    def reaches(self, is_buy: bool, stop: Decimal) -> bool:
         """Whether a stop's price is reached by the last trade, else by what it would take, else by the last close."""
-        if work.stop is None:
-            return False
         price = self.trade.price if self.trade is not None else None
         if price is None and self.has_ladder:
-            levels = self.displayed(work.is_buy)
+            levels = self.displayed(is_buy)
             price = levels[0][0] if levels else None
         elif price is None:
             price = self.last
         if price is None:
             return False
-        return price >= work.stop if work.is_buy else price <= work.stop
+        return price >= stop if is_buy else price <= stop
 
 
 def exact_price(price: float) -> Decimal:

@@ -35,8 +35,8 @@ class Matcher:
         self._blotter = blotter
         self._model = model
         self._ledger = blotter.ledger
-        self._moves_in_queue = model.queue is QueueModel.POSITION
-        self.fills_at_touch = model.queue is QueueModel.TOUCH
+        self._moves_in_queue = model.queue == QueueModel.POSITION
+        self.fills_at_touch = model.queue == QueueModel.TOUCH
 
     # ---- new orders -----------------------------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ class Matcher:
         self._blotter.accept(work, time_ns)
         if work.stop is None:
             self.execute(work, time_ns)
-        elif work.market.reaches_stop(work):
+        elif work.market.reaches(work.is_buy, work.stop):
             self.trigger(work, time_ns)
             self.execute(work, time_ns)
         else:
@@ -264,7 +264,9 @@ class Matcher:
 
     def _trigger_stops(self, market: Market, time_ns: int) -> None:
         for queue in (market.orders.stop_sells, market.orders.stop_buys):
-            while queue and market.reaches_stop(queue[0]):
+            while queue:
                 work = queue[0]
+                if work.stop is None or not market.reaches(work.is_buy, work.stop):
+                    break
                 self.trigger(work, time_ns)
                 self.execute(work, time_ns)
