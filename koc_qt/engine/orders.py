@@ -36,6 +36,7 @@ from koc_qt.domain.orders import (
     OrderEvent,
     OrderFilled,
     OrderRejected,
+    OrderReport,
     OrderRequest,
     OrderSubmitted,
     OrderUnknown,
@@ -362,15 +363,25 @@ class OrderService:
                 logger.warning("order {} could not be looked up: {}", key, str(error) or "no answer")
             else:
                 if report is not None:
-                    for event in events_from_report(self._working.get(key, order), report, self._clock.time_ns()):
-                        self.receive(event)
-                    return
-                absent += 1
-                if absent >= LOOKUPS_BEFORE_ABSENT:
+                    self._take_report(self._working.get(key, order), report)
+                    settled = not report.status.is_terminal or key not in self._working
+                    if settled or not self._working[key].is_open:
+                        return
+                    # it ended there, but not all of its fills have been told yet
+                elif (absent := absent + 1) >= LOOKUPS_BEFORE_ABSENT:
                     self.receive(self._absence(order))
                     return
             await asyncio.sleep(self._lookup_delays_s[min(tries, len(self._lookup_delays_s) - 1)])
             tries += 1
+
+    def _take_report(self, order: Order, report: OrderReport) -> None:
+        try:
+            events = events_from_report(order, report, self._clock.time_ns())
+        except InvalidTransition as error:
+            logger.error("order {}: what its venue reports cannot be: {}", order.client_order_id, error)
+            return
+        for event in events:
+            self.receive(event)
 
     def _absence(self, order: Order) -> OrderEvent:
         now_ns = self._clock.time_ns()

@@ -187,6 +187,7 @@ class Engine:
         self.telemetry.state = EngineState.RUNNING
         self.telemetry.show(self.host)
         self.telemetry.start(self.host)
+        self._launcher.warm_up()
         self._plan()
         self._announce()
         for spec in self._to_start(wanted):

@@ -238,6 +238,29 @@ async def test_a_silent_venue_is_not_waited_for_for_ever(desk: Desk, monkeypatch
     assert len(desk.venue.looked_up) == orders_module.LOOKUPS_BEFORE_ABSENT
 
 
+async def test_an_order_that_ended_is_asked_about_until_its_fills_are_told(desk: Desk) -> None:
+    order = before_the_crash(desk, OrderStatus.ACCEPTED, venue_order_id="v1")
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.FILLED, (), NOW_NS)
+    reconciling = asyncio.create_task(desk.orders.reconcile("sim"))
+    await until(lambda: len(desk.venue.looked_up) > 1, what="a second lookup")
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.FILLED, (fill_of(order),), NOW_NS)
+    await reconciling
+    assert (await desk.ends("kocold")).status is OrderStatus.FILLED
+    assert desk.ledger.trades() == 1
+
+
+@pytest.mark.expected_warnings("what its venue reports cannot be")
+async def test_a_report_that_cannot_be_is_logged_and_asked_for_again(desk: Desk) -> None:
+    order = before_the_crash(desk, OrderStatus.ACCEPTED, venue_order_id="v1")
+    foreign = msgspec.structs.replace(fill_of(order), client_order_id="stranger")
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.FILLED, (foreign,), NOW_NS)
+    reconciling = asyncio.create_task(desk.orders.reconcile("sim"))
+    await until(lambda: len(desk.venue.looked_up) > 1, what="a second lookup")
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.CANCELED, (), NOW_NS)
+    await reconciling
+    assert (await desk.ends("kocold")).status is OrderStatus.CANCELED
+
+
 async def test_a_submit_that_is_cancelled_half_way_leaves_an_order_to_look_up(desk: Desk) -> None:
     desk.venue.hold = asyncio.Event()
     task = asyncio.create_task(desk.orders.submit(market_buy(), "sma", "sim"))
