@@ -197,11 +197,15 @@ def _exchange_class(exchange_id: str) -> Any:
             return 0.0
 
         def on_rest_response(self, code: int, reason: str, url: str, *args: Any) -> Any:
-            """Refuse web pages, which ccxt would hand on as an answer."""
+            """Refuse web pages and the like, of which ccxt would make an empty answer."""
             body = super().on_rest_response(code, reason, url, *args)
-            if code < 400 and body.startswith("<"):
-                raise errors.ExchangeNotAvailable(f"{url} answered with a web page instead of data")
+            if code < 400 and not (body.startswith(("{", "[")) and body.endswith(("}", "]"))):
+                raise errors.ExchangeNotAvailable(f"{url} answered with {body[:40]!r} instead of data")
             return body
+
+        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, timeframe: str = "1m", *_: Any, **__: Any) -> Any:
+            """Leave every row in: ccxt's filter by time would drop those that have none without a word."""
+            return super().parse_ohlcvs(ohlcvs, market, timeframe)
 
     return Watched
 

@@ -112,16 +112,16 @@ def _levels(rows: Sequence[Sequence[Any]], *, falling: bool) -> tuple[BookLevel,
     return tuple(levels)
 
 
-def bar(instrument: InstrumentId, timeframe: str, row: Sequence[Any]) -> Bar:
+def bar(instrument: InstrumentId, timeframe: str, row: object) -> Bar:
     """Read a candle: opening time in milliseconds, open, high, low, close, volume. Raises MalformedError.
 
     Whether the prices make sense together is checked where bars are kept.
     """
-    if len(row) < 6 or isinstance(row[0], bool) or not isinstance(row[0], int):
-        raise MalformedError(f"candle {list(row)!r} has no opening time and five numbers")
+    if not isinstance(row, list) or len(row) < 6 or isinstance(row[0], bool) or not isinstance(row[0], int):
+        raise MalformedError(f"candle {row!r} has no opening time and five numbers")
     numbers = [float(exact(value, "a candle's number")) for value in row[1:6]]
     if not all(map(math.isfinite, numbers)):
-        raise MalformedError(f"candle {list(row)!r} has a number that is too large")
+        raise MalformedError(f"candle {row!r} has a number that is too large")
     return Bar(instrument, timeframe, row[0] * MS_NS, *numbers)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from aiohttp import WSCloseCode, web
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint
-from tests.wire.authority import make_authority
+from tests.wire.authority import Authority, make_authority
 
 _SLOWEST = 20_000  # messages that a client may be behind before it is cut off, as venues do
 
@@ -116,11 +116,12 @@ class LoopbackServer:
         self._folder = folder
         self._port = port
         self._runner: web.AppRunner | None = None
+        self.authority: Authority | None = None  # may be another server's, so that clients trust this one too
         self.endpoint: LoopbackEndpoint
 
     async def start(self) -> LoopbackEndpoint:
         """Listen."""
-        authority = make_authority(self._folder, self.site.hosts)
+        authority = self.authority = self.authority or make_authority(self._folder, self.site.hosts)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

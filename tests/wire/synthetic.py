@@ -27,26 +27,26 @@ class _Book:
             "a": {mid + i: self._size() for i in range(_LEVELS)},
         }
         self.changed: dict[str, dict[int, int]] = {"b": {}, "a": {}}
+        self.best = {"b": mid - 1, "a": mid}
 
     def _size(self) -> int:
         return self._rng.randint(50, self._most)
 
-    def best(self, side: str) -> int:
-        return max(self.sides["b"]) if side == "b" else min(self.sides["a"])
-
     def put(self, side: str, price: int, size: int) -> None:
         self.update_id += 1
         self.changed[side][price] = size
+        better = max if side == "b" else min
         if size:
             self.sides[side][price] = size
-        else:
-            self.sides[side].pop(price, None)
+            self.best[side] = better(self.best[side], price)
+        elif self.sides[side].pop(price, None) and price == self.best[side]:
+            self.best[side] = better(self.sides[side])
 
     def stir(self) -> None:
         """Add, change or cancel an order near the top; narrow a wide spread."""
         side = self._rng.choice("ba")
-        best, toward = self.best(side), 1 if side == "b" else -1
-        spread = self.best("a") - self.best("b")
+        best, toward = self.best[side], 1 if side == "b" else -1
+        spread = self.best["a"] - self.best["b"]
         if spread > 1 and self._rng.random() < 0.5:
             self.put(side, best + toward, self._size())
         else:
@@ -58,7 +58,7 @@ class _Book:
         """Trade `size` against `side`; gives price and size of every level touched."""
         fills: list[tuple[int, int]] = []
         while size > 0:
-            price = self.best(side)
+            price = self.best[side]
             filled = min(size, self.sides[side][price])
             self.put(side, price, self.sides[side][price] - filled)
             if price not in self.sides[side]:  # as many levels as before: the book has no end
@@ -115,7 +115,7 @@ def lines(
                 yield line("trade", {**trade, "q": _quantity(size), "T": time_ms, "m": side == "b", "M": True})
         else:
             book.stir()
-        bid, ask = book.best("b"), book.best("a")
+        bid, ask = book.best["b"], book.best["a"]
         newest = (bid, book.sides["b"][bid], ask, book.sides["a"][ask])
         if newest != quote:
             quote = newest
