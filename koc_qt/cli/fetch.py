@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = re.compile(r"[1-9][0-9]{0,7}[smhdw]", re.ASCII)
+_PARTS_SAID = 3
 _PLAIN_STEP = 0.1  # without a terminal, a line for each tenth
 
 Show = Callable[[float, int], None]
@@ -149,7 +150,9 @@ def _kept(fetch: _Fetch) -> str:
     spans = fetch.store.covered(fetch.source, fetch.span)
     if not spans:
         return "Nothing is kept of that span."
-    where = " and ".join(f"{_text(span.since_ns)} to {_text(span.until_ns)}" for span in spans)
+    where = " and ".join(f"{_text(span.since_ns)} to {_text(span.until_ns)}" for span in spans[:_PARTS_SAID])
+    if len(spans) > _PARTS_SAID:
+        where += f" and {len(spans) - _PARTS_SAID} more parts up to {_text(spans[-1].until_ns)}"
     return f"Kept: {fetch.source.instrument} {fetch.source.timeframe}, {where} UTC."
 
 
@@ -172,7 +175,7 @@ def _progress(title: str) -> Iterator[Show]:
 
     def line(fraction: float, bars: int) -> None:
         nonlocal shown
-        if fraction >= shown + _PLAIN_STEP:
+        if fraction >= shown + _PLAIN_STEP or shown < fraction == 1.0:
             shown = fraction
             print(f"{title}: {fraction:.0%}, {bars:,} bars", flush=True)
 
