@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, SupportsFloat, SupportsIndex
 
 from koc_qt.domain.errors import InvalidOrder
+from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order, OrderRequest, OrderStatus, OrderType, TimeInForce
@@ -90,6 +91,15 @@ def _on_tick(instrument: Instrument, price: Decimal, *, up: bool) -> Decimal:
     if price > 0 and not rounded:
         raise InvalidOrder(f"a price of {price} is less than one tick of {instrument.id} ({instrument.tick_size})")
     return rounded
+
+
+def smallest_quantity(instrument: Instrument, price: Decimal) -> Decimal:
+    """Give the least quantity that keeps lot, minimum quantity and minimum notional at `price`. Raises InvalidOrder."""
+    if price <= 0:
+        raise InvalidOrder(f"price must be above zero, not {price}")
+    least = max(instrument.lot_size, instrument.min_quantity, EXACT.divide(instrument.min_notional, price))
+    lots = instrument.round_quantity(least)
+    return lots if lots >= least else lots + instrument.lot_size
 
 
 def _time_in_force(value: TimeInForce | str) -> TimeInForce:

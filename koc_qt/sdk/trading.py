@@ -12,7 +12,7 @@ from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Quote, Side
 from koc_qt.domain.orders import TimeInForce
-from koc_qt.sdk.orders import Number, OrderHandle
+from koc_qt.sdk.orders import Number, OrderHandle, smallest_quantity, to_decimal
 
 if TYPE_CHECKING:
     from koc_qt.sdk.session import Session
@@ -170,6 +170,13 @@ class Trading:
     def last_price(self, instrument: AnyInstrument | None = None) -> Decimal | None:
         """Give the newest quote's mid, trade's price or bar's close, whichever came last; None before the first."""
         return self._session.mark(self._session.resolve(instrument).id)
+
+    def smallest_quantity(self, price: Number, *, instrument: AnyInstrument | None = None) -> Decimal:
+        """Give the least quantity, in whole lots, that the venue's rules let trade at `price`.
+
+        A holding below it cannot be sold alone: treat it as nothing.
+        """
+        return smallest_quantity(self._session.resolve(instrument), to_decimal(price, "price"))
 
     # ---- telling people
 

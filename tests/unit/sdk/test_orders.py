@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import OrderRequest, OrderType, TimeInForce
 from koc_qt.sdk import InvalidOrder
-from koc_qt.sdk.orders import build_request, to_decimal
+from koc_qt.sdk.orders import build_request, smallest_quantity, to_decimal
 from tests.unit.sdk.desk import BTC
 
 
@@ -75,6 +75,20 @@ def test_time_in_force_may_be_written_as_text() -> None:
     assert build(time_in_force=TimeInForce.FOK).time_in_force is TimeInForce.FOK
     with pytest.raises(InvalidOrder, match="time_in_force must be gtc, ioc or fok, not 'day'"):
         build(time_in_force="day")
+
+
+@given(st.decimals("0.01", "1000000", places=2))
+def test_the_smallest_quantity_is_just_enough(price: Decimal) -> None:
+    smallest = smallest_quantity(BTC, price)
+    assert smallest == BTC.round_quantity(smallest) >= BTC.lot_size
+    assert smallest * price >= BTC.min_notional
+    less = smallest - BTC.lot_size
+    assert not less or less * price < BTC.min_notional
+
+
+def test_there_is_no_smallest_quantity_at_no_price() -> None:
+    with pytest.raises(InvalidOrder, match="price must be above zero, not 0"):
+        smallest_quantity(BTC, Decimal(0))
 
 
 @pytest.mark.parametrize(

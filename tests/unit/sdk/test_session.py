@@ -161,6 +161,11 @@ def test_a_position_is_marked_to_the_market() -> None:
     assert (position.pnl, position.is_flat) == (26, False)
 
 
+def test_the_least_that_can_be_traded_follows_the_rules() -> None:
+    strategy, _ = started()
+    assert strategy.smallest_quantity(50_000.0) == Decimal("0.0001")
+
+
 def test_a_flat_position_is_one() -> None:
     strategy, desk = started()
     desk.session.on_trade(trade("110"))

@@ -121,6 +121,12 @@ def test_running_says_what_the_run_uses() -> None:
         assert (running.described.warmup_bars, running.described.timeframe) == (33, "5m")
 
 
+def test_without_a_timeframe_the_strategys_own_is_used() -> None:
+    with in_thread() as host:
+        host.start(QUIET + "    timeframe = '15m'\n", timeframe="")
+        assert host.of(Running)[0].described.timeframe == "15m"
+
+
 def test_orders_of_on_start_follow_running_and_later_ones_go_at_once() -> None:
     source = on_bar("self.sell(2, price=5)", more="    def on_start(self): self.buy(1)\n")
     with in_thread() as host:
