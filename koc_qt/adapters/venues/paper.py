@@ -106,8 +106,6 @@ class PaperVenue:
                 self._outbox.extend(engine.on_book(event))
             case StreamStatus(state=StreamState.INTERRUPTED | StreamState.ENDED):
                 engine.forget_market(event.instrument)
-            case StreamStatus():
-                pass  # data is about to come
         if self._outbox:
             self._deliver()
 

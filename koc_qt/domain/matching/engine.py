@@ -60,7 +60,8 @@ class MatchingEngine:
         self._markets = {instrument.id: Market(instrument) for instrument in instruments}
         self._model = model
         self._rng = rng
-        ledger = Ledger(balances, model, self._marks, allow_short=allow_short)
+        pairs = {(market.instrument.base, market.instrument.quote): market for market in self._markets.values()}
+        ledger = Ledger(balances, model, pairs, allow_short=allow_short)
         self._ledger = ledger
         self._blotter = Blotter(account_id, ledger, model)
         self._events = self._blotter.events
@@ -320,11 +321,6 @@ class MatchingEngine:
         events = self._events.copy()
         self._events.clear()
         return events
-
-    def _marks(self, quote: str) -> Iterable[tuple[str, Decimal | None]]:
-        for market in self._markets.values():
-            if market.instrument.quote == quote:
-                yield market.instrument.base, market.mark
 
 
 def _book_reaches(book: Book, lower: Decimal, upper: Decimal) -> bool:

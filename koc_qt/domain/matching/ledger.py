@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from koc_qt.domain.exact import EXACT, quotient
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
+from koc_qt.domain.matching.market import Market
 from koc_qt.domain.matching.model import FillModel
 from koc_qt.domain.matching.working import WorkingOrder
 from koc_qt.domain.orders import Fill, Liquidity
@@ -16,8 +17,8 @@ from koc_qt.domain.state import Balance
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
 
-MarkPrices = Callable[[str], Iterable[tuple[str, Decimal | None]]]
-"""Gives, for a quote currency, each base currency that trades in it and its price, None where none is known."""
+Pairs = Mapping[tuple[str, str], Market]
+"""Markets by base and quote currency."""
 
 
 class Capacity:
@@ -68,12 +69,12 @@ class Ledger:
     """
 
     def __init__(
-        self, balances: Iterable[Balance], model: FillModel, marks: MarkPrices, *, allow_short: bool = False
+        self, balances: Iterable[Balance], model: FillModel, pairs: Pairs, *, allow_short: bool = False
     ) -> None:
         self._totals = {balance.currency: balance.total for balance in balances}
         self._locked: dict[str, Decimal] = {}
         self._model = model
-        self._marks = marks
+        self._pairs = pairs
         self._allow_short = allow_short
         self._works: dict[str, dict[int, WorkingOrder]] = {}  # by base currency and sequence; margin accounts only
 
@@ -150,9 +151,10 @@ class Ledger:
     def _collateral(self, quote: str) -> Decimal:
         """Give twice the value of all shorts that trade in `quote`; endless while one cannot be valued."""
         value = _ZERO
-        for base, price in self._marks(quote):
-            held = self.total(base)
-            if held < 0:
+        for currency, held in self._totals.items():
+            market = self._pairs.get((currency, quote)) if held < 0 else None
+            if market is not None:
+                price = market.mark
                 if price is None:
                     return Decimal("Infinity")
                 value = EXACT.subtract(value, EXACT.multiply(held, price))
