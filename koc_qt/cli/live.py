@@ -59,8 +59,11 @@ class Section(NamedTuple):
     empty: str
 
 
-def render(snapshot: Snapshot, width: int = 80, height: int = 24, quotes: Iterable[Quote] = ()) -> Text:
-    """Give the screen of an engine: its state, the market, strategies, positions, orders and fills, newest first."""
+def render(snapshot: Snapshot, width: int = 80, height: int = 24, quotes: Iterable[Quote] = (), note: str = "") -> Text:
+    """Give the screen of an engine: its state, the market, strategies, positions, orders and fills, newest first.
+
+    `note` is something to know, such as the log's last warning; it stands in the last line.
+    """
     lines = _header(snapshot, width)
     sections = [
         _market(snapshot, list(quotes)),
@@ -75,7 +78,8 @@ def render(snapshot: Snapshot, width: int = 80, height: int = 24, quotes: Iterab
             lines += _table(section, count, width)
     lines = lines[: max(height - _FOOTER_LINES, 0)]
     lines += [Text("")] * (height - _FOOTER_LINES - len(lines))
-    lines.append(_line([Cell(" Ctrl-C stops the engine in order", _FAINT)], width))
+    last = Cell(f" {_clean(note)}", _CAREFUL) if note else Cell(" Ctrl-C stops the engine in order", _FAINT)
+    lines.append(_line([last], width))
     return Text("\n").join(lines)
 
 

@@ -218,6 +218,11 @@ def test_the_kill_switch_and_a_failing_journal_are_not_overlooked() -> None:
     assert "SIGTERM received" in screen(stopping)[1]
 
 
+def test_a_note_stands_in_the_last_line() -> None:
+    last = render(FULL, 80, 24, note="strategy x\x1b[2J failed").plain.split("\n")[-1]
+    assert last.strip() == "strategy x\\x1b[2J failed"
+
+
 NASTY = "\x1b[2J\x1b]0;title\x07\r\nvery long 名前 [red]not markup[/red] " * 5
 
 

@@ -1,0 +1,331 @@
+"""The two commands of the README: what they install, repair, refuse, and run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="fakes system programs with shell scripts")
+
+
+@pytest.fixture
+def bootstrap() -> ModuleType:
+    """Load installer/bootstrap.py, which is a script and no package, afresh."""
+    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "installer" / "bootstrap.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- the lock files -------------------------------------------------------------------------------------------------
+
+
+def locked(name: str) -> dict[str, str]:
+    """Give the requirements of a lock file with their hashes."""
+    entries = re.split(r"\n(?=\S)", (ROOT / "installer" / name).read_text(encoding="utf-8").strip())
+    return {entry.split(" \\")[0].strip(): entry for entry in entries if not entry.startswith("#")}
+
+
+def test_every_requirement_is_pinned_and_hashed_and_names_no_index() -> None:
+    for name in ("requirements.txt", "requirements-test.txt"):
+        entries = locked(name)
+        assert len(entries) > 20
+        for requirement, entry in entries.items():
+            assert re.match(r"[a-z0-9._-]+==[^ ]+", requirement), requirement
+            assert "--hash=sha256:" in entry, requirement
+            assert "://" not in entry, requirement
+            assert not requirement.startswith("-"), requirement
+
+
+def test_the_test_lock_holds_the_run_lock() -> None:
+    run, test = locked("requirements.txt"), locked("requirements-test.txt")
+    assert {requirement: test.get(requirement) for requirement in run} == run
+
+
+def test_the_locks_hold_what_the_project_depends_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, wanted in (
+        ("requirements.txt", project["dependencies"]),
+        ("requirements-test.txt", project["dependencies"] + project["optional-dependencies"]["test"]),
+    ):
+        names = {re.split(r"[=<>;\[ ]", requirement)[0].replace("_", "-").lower() for requirement in locked(name)}
+        missing = {re.split(r"[=<>;\[ ]", each)[0].replace("_", "-").lower() for each in wanted} - names
+        assert missing == set(), f"{name} is older than pyproject.toml"
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_usage(bootstrap: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bootstrap.main([]) == 2
+    assert bootstrap.main(["install"]) == 2
+    assert bootstrap.main(["--help"]) == 0
+    assert capsys.readouterr().out.count("bootstrap.py test [arguments of pytest ...]") == 3
+
+
+def test_an_old_python_is_told_what_is_needed(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
+    assert bootstrap.main(["run"]) == 1
+    assert "K.O.C. needs Python 3.11 or newer" in capsys.readouterr().out
+
+
+def test_an_old_python_hands_over_to_a_newer_one(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Exception):
+        pass
+
+    def execv(program: str, arguments: list[str]) -> None:
+        raise Gone(program, arguments)
+
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12))
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "run", "--x"])
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/bin/{name}" if name == "python3.12" else None)
+    monkeypatch.setattr(bootstrap.os, "execv", execv)
+    with pytest.raises(Gone) as gone:
+        bootstrap.need_python()
+    assert gone.value.args == ("/bin/python3.12", ["/bin/python3.12", "bootstrap.py", "run", "--x"])
+
+
+def test_the_script_is_read_by_an_old_python(bootstrap: ModuleType) -> None:
+    import ast
+
+    source = (ROOT / "installer" / "bootstrap.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 7))
+
+
+# ---- the system's packages ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Replace PATH by programs that write down how they were called; gives what makes them, and the notes."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "env").symlink_to("/usr/bin/env")
+    (folder / "cat").symlink_to("/bin/cat")
+    monkeypatch.setenv("PATH", str(folder))
+    notes = tmp_path / "notes"
+    notes.touch()
+
+    def make(name: str, body: str = "") -> Path:
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {notes}\n{body}\n')
+        (folder / name).chmod(0o755)
+        return notes
+
+    return make
+
+
+@needs_posix
+def test_root_installs_packages_after_an_update(
+    bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0)
+    notes = programs("apt-get", 'if [ "$4" = update ]; then exit 100; fi')
+    assert bootstrap.apt_install(["liba", "libb"]) == ""
+    assert notes.read_text().splitlines() == [
+        "apt-get -qq -o DPkg::Lock::Timeout=120 update",
+        "apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends liba libb",
+    ]
+
+
+@needs_posix
+def test_others_use_sudo_where_it_asks_for_nothing(
+    bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
+    programs("apt-get")
+    assert bootstrap.apt_install(["liba"]) == "that needs root or sudo"
+    notes = programs("sudo", 'shift; exec "$@"')
+    programs("true")
+    assert bootstrap.apt_install(["liba"]) == ""
+    assert "apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends liba" in notes.read_text()
+    programs("sudo", "exit 1")
+    assert bootstrap.apt_install(["liba"]) == "that needs root or sudo"
+
+
+@needs_posix
+def test_what_apt_says_is_passed_on(
+    bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0)
+    assert bootstrap.apt_install(["liba"]) == "this system has no apt-get"
+    programs("apt-get", "echo noise; echo 'E: Unable to locate package liba' >&2; exit 100")
+    assert bootstrap.apt_install(["liba"]) == "apt-get failed: E: Unable to locate package liba"
+
+
+def test_missing_qt_libraries_do_not_stop_the_engine(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from koc_qt.adapters import qt_libraries
+
+    def missing(libraries: dict[str, str]) -> dict[str, str]:
+        return {name: package for name, package in libraries.items() if name == "libEGL.so.1"}
+
+    monkeypatch.setattr(qt_libraries, "missing_libraries", missing)
+    monkeypatch.setattr(bootstrap, "apt_install", lambda packages: "that needs root or sudo")
+    bootstrap.want_qt_libraries()
+    assert capsys.readouterr().out == (
+        "koc bootstrap: system libraries are missing that Qt needs for a window (the engine needs none): libEGL.so.1. "
+        "Install libegl1 (that needs root or sudo).\n"
+    )
+
+
+def test_a_python_without_ensurepip(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        bootstrap.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else found(name)
+    )
+    asked: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "apt_install", lambda packages: asked.append(packages) or "that needs root or sudo")
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    with pytest.raises(bootstrap.Refused, match=f"sudo apt-get install {package}"):
+        bootstrap.need_venv_module()
+    assert asked == [[package]]
+
+
+# ---- the environment ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a small checkout, with locks that need no package, in a folder with an awkward name."""
+    root = tmp_path / "it's a höhle"
+    (root / "koc_qt").mkdir(parents=True)
+    (root / "koc_qt" / "__init__.py").write_text("")
+    (root / "koc_qt" / "__main__.py").write_text("import sys\nprint('koc runs', sys.argv[1:], sys.prefix)\n")
+    (root / "lock.txt").write_text("# nothing\n")
+    monkeypatch.setattr(bootstrap, "ROOT", root)
+    monkeypatch.setattr(bootstrap, "LOCKS", {"run": root / "lock.txt", "test": root / "lock.txt"})
+    monkeypatch.setattr(bootstrap, "want_qt_libraries", lambda: None)
+    monkeypatch.delenv("KOC_VENV", raising=False)
+    return root
+
+
+def test_an_environment_is_made_used_again_renewed_and_repaired(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real, commands = bootstrap.command, []
+
+    def command(arguments: list[str], trouble: str) -> None:
+        commands.append("venv" if "venv" in arguments else "pip")
+        real(arguments, trouble)
+
+    monkeypatch.setattr(bootstrap, "command", command)
+    venv = bootstrap.ready("test")
+    assert venv == checkout / ".venv"
+    assert commands == ["venv", "pip"]
+
+    koc = subprocess.run(
+        [bootstrap.launcher(venv), "a b"], cwd="/", capture_output=True, text=True, check=True, timeout=60
+    )
+    assert koc.stdout == f"koc runs ['a b'] {venv}\n"
+
+    assert bootstrap.ready("test") == bootstrap.ready("run") == venv
+    assert commands == ["venv", "pip"], "an environment for tests serves to run as well, and nothing is done twice"
+
+    (checkout / "lock.txt").write_text("# something else\n")
+    bootstrap.ready("run")
+    assert commands == ["venv", "pip", "pip"], "another lock renews what is there"
+
+    # An installation that is interrupted is not used, and made anew.
+    (checkout / "lock.txt").write_text("no-such-package==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(bootstrap.Refused, match="the packages could not be installed"):
+        bootstrap.ready("run")
+    (venv / "half-written").mkdir()
+    (checkout / "lock.txt").write_text("# mended\n")
+    commands.clear()
+    bootstrap.ready("run")
+    assert commands == ["venv", "pip"]
+    assert not (venv / "half-written").exists()
+
+    # A Python that is gone, or a launcher that was deleted, is mended.
+    bootstrap.launcher(venv).unlink()
+    bootstrap.ready("run")
+    assert bootstrap.launcher(venv).exists()
+    capfd.readouterr()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(
+    bootstrap: ModuleType,
+    checkout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "pyvenv.cfg").write_text("")
+    monkeypatch.setenv("KOC_VENV", str(theirs))
+    assert bootstrap.main(["venv"]) == 1
+    assert "holds something that K.O.C. did not make" in capsys.readouterr().out
+    assert [path.name for path in theirs.iterdir()] == ["pyvenv.cfg"]
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KOC_VENV", str(checkout / "lock.txt" / "x"))
+    assert bootstrap.main(["venv"]) == 1
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def test_ctrl_c(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(kind: str) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bootstrap, "ready", interrupted)
+    assert bootstrap.main(["venv"]) == 130
+    assert capsys.readouterr().out == "koc bootstrap: stopped.\n"
+
+
+# ---- the checks -----------------------------------------------------------------------------------------------------
+
+
+def test_all_checks_are_run_and_summed_up(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "ready", lambda kind: Path("unused"))
+    for codes, said in (((0, 0), "all 2 checks passed"), ((3, 0), "1 of 2 checks failed")):
+        planned = [(f"check {n}", [sys.executable, "-c", f"raise SystemExit({code})"]) for n, code in enumerate(codes)]
+        monkeypatch.setattr(bootstrap, "checks", lambda python, cores, qt, planned=planned: planned)
+        assert bootstrap.test([]) == (1 if any(codes) else 0)
+        lines = capfd.readouterr().out.splitlines()
+        assert said in lines[-1]
+        assert [re.sub(r"\d+ s", "", line) for line in lines[-3:-1]] == [
+            f"koc bootstrap: {'FAILED' if code else 'passed'}  check {n} ()" for n, code in enumerate(codes)
+        ]
+
+
+def test_every_test_is_in_one_of_the_checks(bootstrap: ModuleType) -> None:
+    planned = dict(bootstrap.checks("python", 2, qt=True))
+    unit, others = planned["unit tests, perfect files"], planned["all other tests"]
+    assert "tests/unit" in unit
+    assert "--cov-fail-under=100" in unit
+    assert "--cov-branch" in unit
+    assert {"tests", "--ignore=tests/unit"} <= set(others)
+    assert all(command[command.index("-n") :][:2] == ["-n", "2"] for command in (unit, others))
+    assert {"ruff check", "ruff format", "mypy", "import contracts"} <= set(planned)
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "exec python3 installer/bootstrap.py test </dev/null\n" in script
+    assert re.search(r"^\s*python3 installer/bootstrap\.py test$", readme, re.MULTILINE)
+    assert re.search(r"^\s*python3 installer/bootstrap\.py run$", readme, re.MULTILINE)
+    assert os.access(ROOT / ".ci" / "run", os.X_OK) or os.name == "nt"
