@@ -8,17 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import yaml
-
-from koc_qt.config import Config, load_config
 from koc_qt.domain.errors import ConfigError
-from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.state import StrategySpec
-from koc_qt.logger import setup_logger
-from koc_qt.paths import Paths, profile_paths
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded when the command runs: ``koc --help`` shall not wait for them
+    from koc_qt.config import Config
     from koc_qt.wiring.engine import EngineOptions
 
 DEFAULT_SYMBOL = "BTC/USDT"
@@ -61,9 +54,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the engine until it is stopped; gives the exit code."""
+    from koc_qt.config import load_config
+    from koc_qt.logger import setup_logger
+    from koc_qt.paths import profile_paths
+
     paths = profile_paths()
     paths.ensure()
-    config, options = settings(args, load_config(paths), paths)
+    config, options = settings(args, load_config(paths))
     live = not args.no_live and sys.stdout.isatty()
     with contextlib.closing(setup_logger(paths, level=config.log_level, console=not live)):
         from koc_qt.cli.terminal import Terminal
@@ -75,8 +72,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def settings(args: argparse.Namespace, config: Config, paths: Paths) -> tuple[Config, EngineOptions]:
+def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOptions]:
     """Give the configuration as the command line changes it, and what it adds. Raises ConfigError, InvalidOrder."""
+    import msgspec
+
+    from koc_qt.domain.instruments import InstrumentId
+    from koc_qt.domain.state import StrategySpec
     from koc_qt.wiring.engine import EngineOptions
 
     account = config.find_account(args.account)
@@ -110,6 +111,8 @@ def settings(args: argparse.Namespace, config: Config, paths: Paths) -> tuple[Co
 
 
 def _parameter(text: str) -> tuple[str, Any]:
+    import yaml
+
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"--set {text}: write NAME=VALUE, such as --set fast=10")
