@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from koc_qt.adapters.parquet_bars import ParquetBarStore
 from koc_qt.config import Config, resolve_path
 from koc_qt.domain.errors import ConfigError
@@ -43,7 +45,9 @@ def make_data_venues(config: Config, paths: Paths, clock: Clock) -> dict[str, Ma
 
 def make_bar_store(config: Config, paths: Paths) -> ParquetBarStore:
     """Make the store of the profile's bars. Each simulated market, that is each seed, has bars of its own there."""
-    from koc_qt.adapters.venues.simulator.venue import MODEL_VERSION
+    from koc_qt.adapters.venues.simulator import MODEL_VERSION
 
-    edition = f"model{MODEL_VERSION}-seed{config.simulator.seed}"
+    # numpy may change its random streams from one minor release to the next, and the market with them (its NEP 19).
+    numpy_version = "-".join(np.__version__.split(".")[:2])
+    edition = f"model{MODEL_VERSION}-numpy{numpy_version}-seed{config.simulator.seed}"
     return ParquetBarStore(paths.bars, dict.fromkeys(SIMULATED, edition))
