@@ -42,13 +42,6 @@ def _above_zero(raw: Mapping[str, Any], field: str) -> Decimal:
     return number
 
 
-def _size(value: object, what: str) -> Decimal:
-    number = exact(value, what)
-    if number < 0:
-        raise MalformedError(f"{what} is {number}, below zero")
-    return number
-
-
 def _time_ns(raw: Mapping[str, Any], otherwise_ns: int | None = None) -> int:
     """Give the fact's time, which ccxt has in milliseconds, or `otherwise_ns` where the venue sends none."""
     time_ms = raw.get("timestamp")
@@ -85,9 +78,9 @@ def quote(instrument: InstrumentId, raw: Mapping[str, Any], received_ns: int) ->
         instrument=instrument,
         time_ns=_time_ns(raw, received_ns),
         bid=bid,
-        bid_size=_size(raw.get("bidVolume"), "bidVolume"),
+        bid_size=_above_zero(raw, "bidVolume"),
         ask=ask,
-        ask_size=_size(raw.get("askVolume"), "askVolume"),
+        ask_size=_above_zero(raw, "askVolume"),
     )
 
 

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
+import msgspec
+
 from koc_qt.adapters import ccxt_facts as facts
 from koc_qt.adapters.ccxt_client import WATCHER, CcxtClient, LoopbackEndpoint, Timeouts, VenueClock, Watcher
 from koc_qt.adapters.ccxt_facts import MS_NS, MalformedError
 from koc_qt.domain.errors import BadBars, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, MarketEvent, StreamState, StreamStatus
+from koc_qt.domain.market import Bar, Book, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketSink
@@ -28,6 +30,7 @@ _SNAPSHOT_LEVELS = 1_000  # what ccxt asks for
 _REMEMBERED_TRADES = 5_000  # ids a symbol; ccxt itself holds the newest 1,000
 _SETTLED_NS = 250_000_000  # a bar is asked for this long after its end: late trades, and our error about the clock
 _STEADY_NS = 10_000_000_000  # a stream that lived this long has earned a quick reconnect
+_CLOCK_ERROR_NS = 10_000_000_000  # times that we stamp ourselves are right within this
 _FARTHEST_FUTURE_NS = 86_400_000_000_000  # no event is from later than tomorrow
 
 Watch = Callable[[Any, str], Awaitable[Any]]
@@ -39,6 +42,14 @@ class _Stream(Watcher):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.up = False
+        self._last_ns = 0
+
+    def in_order(self, event: Quote | Book) -> Quote | Book:
+        """Give the event, not before its predecessor: our estimate of the venue's clock stamps some of them."""
+        if event.time_ns < self._last_ns <= event.time_ns + _CLOCK_ERROR_NS:
+            return msgspec.structs.replace(event, time_ns=self._last_ns)
+        self._last_ns = event.time_ns
+        return event
 
 
 class _Subscription:
@@ -352,29 +363,34 @@ class CcxtMarketData:
                 self._client.drop(stream.url, f"silent for {limit_s:g} s")
                 return f"{stream.kind}: silent for {limit_s:g} s"
             self._is_up(subscription, stream)
-            self._deliver(subscription, stream.kind, raw)
+            self._deliver(subscription, stream, raw)
 
-    def _deliver(self, subscription: _Subscription, kind: str, raw: Any) -> None:
-        for item in raw if kind == "trades" else [raw]:
+    def _deliver(self, subscription: _Subscription, stream: _Stream, raw: Any) -> None:
+        for item in raw if stream.kind == "trades" else [raw]:
             try:
-                event = self._fact(subscription, kind, item)
+                event = self._fact(subscription, stream, item)
             except (MalformedError, KeyError, TypeError, IndexError) as error:
-                self._refuse(kind, error)
+                self._refuse(stream.kind, error)
                 continue
             if event is not None and self._sink is not None:
                 self._sink(event)
 
-    def _fact(self, subscription: _Subscription, kind: str, raw: Any) -> MarketEvent | None:
+    def _fact(self, subscription: _Subscription, stream: _Stream, raw: Any) -> Trade | Quote | Book | None:
+        """Read one message; None for a trade that was seen before. Raises MalformedError."""
         instrument, now_ns = subscription.instrument, self.time_ns()
-        if kind == "quotes":
-            return facts.quote(instrument, raw, now_ns)
-        event = facts.trade(instrument, raw) if kind == "trades" else facts.book(instrument, raw, BOOK_LEVELS, now_ns)
+        event: Trade | Quote | Book
+        if stream.kind == "trades":
+            event = facts.trade(instrument, raw)
+        elif stream.kind == "quotes":
+            event = facts.quote(instrument, raw, now_ns)
+        else:
+            event = facts.book(instrument, raw, BOOK_LEVELS, now_ns)
         if event.time_ns > now_ns + _FARTHEST_FUTURE_NS:
             raise MalformedError(f"from the future: {event.time_ns} ns")
-        if kind == "trades" and not subscription.is_new(event.trade_id):  # type: ignore[union-attr]
-            return None
         self._venue_clock.saw(event.time_ns)
-        return event
+        if isinstance(event, Trade):
+            return event if subscription.is_new(event.trade_id) else None
+        return stream.in_order(event)
 
     def _heard(self, url: str) -> None:
         """A connection spoke: what it carries is subscribed, though a thin market may have no trade to show for it."""
