@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -127,51 +128,51 @@ def test_it(expected_warnings):
 }
 
 
-def run_pytest(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
-    """Run one test file under the project's own conftest and settings."""
-    (tmp_path / "tests").mkdir()
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Run every case under the project's own conftest and settings, one file a case; give what was said of each."""
+    folder = tmp_path_factory.mktemp("rails")
+    (folder / "tests").mkdir()
     for name in ("__init__.py", "conftest.py", "leaks.py"):
-        (tmp_path / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
-    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    (tmp_path / "tests" / "test_one.py").write_text(PRELUDE + body, encoding="utf-8")
+        (folder / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
+    (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    bodies = [*CAUGHT.values(), *ALLOWED.values()]
+    for number, body in enumerate(bodies):
+        (folder / "tests" / f"test_{number}.py").write_text(PRELUDE + body, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:pytest-qt",
-        "-p",
-        "no:xdist",
-        "-p",
-        "no:cov",
-        "tests/test_one.py",
-    ]
-    return subprocess.run(
+    plugins = [word for name in ("pytest-qt", "xdist", "cov") for word in ("-p", f"no:{name}")]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "--junit-xml=report.xml", "tests"]
+    result = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
         stdin=subprocess.DEVNULL,
     )
+    assert (folder / "report.xml").exists(), result.stdout + result.stderr
+    said: dict[int, str] = {}
+    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
+        number = int(case.attrib["classname"].rpartition("_")[2])
+        said[number] = said.get(number, "") + "".join(
+            f"{part.get('message')}\n{part.text}" for part in case if part.tag in ("error", "failure")
+        )
+    return dict(zip([*CAUGHT, *ALLOWED], [said[number] for number in range(len(bodies))], strict=True))
 
 
 @pytest.mark.parametrize("named", CAUGHT)
 @pytest.mark.skipif(sys.platform != "linux", reason="descriptors and children are read from /proc")
-def test_what_is_left_behind_fails_and_is_named(named: str, tmp_path: Path) -> None:
-    result = run_pytest(tmp_path, CAUGHT[named])
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert named in result.stdout
+@pytest.mark.xdist_group("rails")
+def test_what_is_left_behind_fails_and_is_named(named: str, outcomes: dict[str, str]) -> None:
+    assert named in outcomes[named]
 
 
 @pytest.mark.parametrize("case", ALLOWED)
-def test_what_is_in_order_passes(case: str, tmp_path: Path) -> None:
-    result = run_pytest(tmp_path, ALLOWED[case])
-    assert result.returncode == 0, result.stdout + result.stderr
+@pytest.mark.xdist_group("rails")
+def test_what_is_in_order_passes(case: str, outcomes: dict[str, str]) -> None:
+    assert outcomes[case] == ""
 
 
 def test_wait_until_gives_the_value_and_is_bounded() -> None:

@@ -67,3 +67,15 @@ def test_what_must_not_be_committed(pattern: str) -> None:
 def test_text_is_utf8_with_plain_line_ends() -> None:
     assert [name for name, text in texts().items() if "\r" in text] == []
     assert [name for name, text in texts().items() if text and not text.endswith("\n")] == []
+
+
+def test_documents_point_at_what_is_there() -> None:
+    documents = {name: text for name, text in texts().items() if name.endswith(".md")}
+    broken = [
+        f"{name}: {target}"
+        for name, text in documents.items()
+        for target in re.findall(r"\]\(([^)#:]+)\)", text)
+        if not (ROOT / name).parent.joinpath(target).exists()
+    ]
+    assert "README.md" in documents
+    assert broken == []
