@@ -20,6 +20,7 @@ from zmq.utils import z85
 
 from koc_qt.domain.errors import LinkError
 from koc_qt.link.private_files import WRITE_ACCESS, make_private_folder, read_private, write_private
+from koc_qt.scrub import register_secret
 
 ENGINE = "engine"
 CLIENT = "client"
@@ -85,10 +86,11 @@ def load_pair(folder: Path, name: str = CLIENT) -> KeyPair:
     try:
         text = read_private(path)
     except FileNotFoundError as error:
-        raise LinkError(f"there is no key file {path}: start the engine of this profile once") from error
+        raise LinkError(f"there is no key file {path}; start the engine of this profile once") from error
     keys = _parse(path, text)
     if "secret" not in keys or zmq.curve_public(keys["secret"]) != keys["public"]:
         raise _damaged(path, "its two keys do not belong together")
+    register_secret(keys["secret"].decode())  # whatever goes wrong, it is in no log
     return KeyPair(keys["public"], keys["secret"])
 
 

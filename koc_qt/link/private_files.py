@@ -13,6 +13,10 @@ from koc_qt.domain.errors import LinkError
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _ANY_ACCESS = 0o077
+# What a platform does not have does nothing.
+_BINARY = getattr(os, "O_BINARY", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 WRITE_ACCESS = 0o022
 
 
@@ -30,7 +34,7 @@ def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data` atomically, mode 0600, durable when it returns. Raises LinkError."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, _FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
@@ -50,7 +54,7 @@ def read_private(path: Path, *, limit: int = 65_536, forbidden: int = _ANY_ACCES
     """
     try:
         # Checked on the open descriptor, so that nobody can swap the file in between; no link is followed.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | _BINARY | _NO_FOLLOW | _NO_WAIT)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

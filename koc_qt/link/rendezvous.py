@@ -101,7 +101,7 @@ class ProfileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path, timeout=0, mode=0o600)
+        self._lock = FileLock(path, timeout=0, mode=0o600, thread_local=False)
         self._pid_file = path.with_suffix(".pid")
 
     def acquire(self) -> None:

@@ -19,6 +19,8 @@ import zmq
 
 Socket = zmq.Socket[Any]
 
+_LOOK_S = 1.0
+
 
 class SocketWatch:
     """Calls `callback` on the loop when the socket may have become readable or writable. For the loop's thread."""
@@ -95,7 +97,9 @@ class _SelectThread:
             except RuntimeError:
                 return  # the loop was closed under us
             # The descriptor stays ready until the callback has read the socket: wait for that.
-            self._handled.wait()
+            while not self._handled.wait(_LOOK_S):
+                if self._loop.is_closed():
+                    return
 
     def _handle(self) -> None:
         try:

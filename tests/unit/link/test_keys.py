@@ -19,6 +19,7 @@ from koc_qt.link.keys import (
     read_public,
 )
 from koc_qt.link.private_files import read_private, write_private
+from koc_qt.scrub import scrub
 
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes mean nothing on this platform")
 
@@ -51,6 +52,7 @@ def test_a_secret_is_never_shown(folder: Path) -> None:
     for shown in (repr(keys.engine), str(keys.engine), repr(keys), f"{vars(keys)}"):
         assert keys.engine.secret.decode() not in shown
     assert keys.engine.secret.decode() not in (folder / "authorized" / "client.key").read_text()
+    assert keys.engine.secret.decode() not in scrub(f"a bug prints {keys.engine.secret!r}")
 
 
 @posix

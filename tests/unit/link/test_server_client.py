@@ -17,7 +17,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.orders import OrderStatus
 from koc_qt.domain.state import EngineState, StrategySpec
-from koc_qt.link.auth import secure_client
+from koc_qt.link.auth import Gatekeeper, secure_client
 from koc_qt.link.client import LinkClient, LinkState, local_engine
 from koc_qt.link.codec import decode_fact, encode_command
 from koc_qt.link.connection import EngineAddress
@@ -418,6 +418,20 @@ async def test_a_wrong_engine_key_is_noticed(link: FakeLink) -> None:
     address = EngineAddress(link.server.endpoint, KeyPair.generate().public.decode())
     with pytest.raises(LinkError, match="is not the engine whose key we have"):
         await LinkClient(lambda: address, link.keys.client).connect()
+
+
+async def test_one_gatekeeper_a_context(link: FakeLink) -> None:
+    with pytest.raises(LinkError, match="cannot listen at inproc"):
+        Gatekeeper(link.context, link.keys).start()
+
+
+async def test_keys_that_go_bad_while_the_engine_runs(link: FakeLink, expected_warnings: list[str]) -> None:
+    (link.keys.authorized_folder / "broken.key").write_text("nonsense")
+    async with link.client() as client:
+        assert client.state is LinkState.CONNECTED
+    assert any("those known before still count" in line for line in expected_warnings)
+    with pytest.raises(LinkError, match=r"broken\.key"):
+        Gatekeeper(link.context, link.keys).start()
 
 
 async def test_without_a_gatekeeper_nobody_enters(link: FakeLink) -> None:

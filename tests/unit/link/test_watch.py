@@ -13,7 +13,7 @@ from koc_qt.domain.errors import LinkError
 from koc_qt.link.client import LinkState
 from koc_qt.link.messages import OrderChanged, SubmitOrder
 from koc_qt.link.watch import SocketWatch
-from tests.conditions import until
+from tests.conditions import until, wait_until
 from tests.fakes.link import market_buy, serve
 
 
@@ -50,14 +50,24 @@ def test_everything_works_through_the_thread(tmp_path: Path) -> None:
 
 def test_a_loop_that_is_closed_first() -> None:
     loop = ProactorLike()
-    calls: list[int] = []
+    got: list[bytes] = []
+
+    def drain() -> None:
+        while reader.poll(0):
+            got.append(reader.recv())
+
     with zmq.Context() as context, context.socket(zmq.PAIR) as reader, context.socket(zmq.PAIR) as writer:
         reader.bind("inproc://watched")
         writer.connect("inproc://watched")
-        watch = SocketWatch(loop, reader, lambda: calls.append(reader.events))
-        loop.run_until_complete(until(lambda: not calls))
+        watch = SocketWatch(loop, reader, drain)
+        writer.send(b"1")
+        loop.run_until_complete(until(lambda: got == [b"1"]))
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
-        writer.send(b"x")  # the thread finds nobody to tell, and ends
+        writer.send(b"2")  # the thread finds nobody to tell, and ends
+        assert watch._selector is not None
+        thread = watch._selector._thread
+        wait_until(lambda: not thread.is_alive())
         watch.close()
         watch.close()
 

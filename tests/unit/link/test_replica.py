@@ -1,0 +1,166 @@
+"""The replica agrees with the engine, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Book, Side, Trade
+from koc_qt.domain.state import StrategyState
+from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
+from koc_qt.link.messages import (
+    AccountChanged,
+    BookChanged,
+    EngineChanged,
+    Fact,
+    LogRecorded,
+    PositionChanged,
+    QuoteChanged,
+    Resync,
+    Snapshot,
+    StrategyChanged,
+    TradePrinted,
+    VenueChanged,
+)
+from koc_qt.link.replica import Replica
+from koc_qt.link.session import Session, stream_of
+from tests.fakes.link import BTC, START_NS, FakeEngine, strategy_snapshot
+
+
+def test_every_fact_finds_its_place() -> None:
+    engine = FakeEngine()
+    snapshot = engine.snapshot()
+    facts: list[Fact] = [
+        EngineChanged(snapshot.engine),
+        *(VenueChanged(venue) for venue in snapshot.venues),
+        *(AccountChanged(account) for account in snapshot.accounts),
+        *(PositionChanged(position) for position in snapshot.positions),
+        StrategyChanged(strategy_snapshot()),
+        StrategyChanged(strategy_snapshot(state=StrategyState.STOPPED)),
+        BookChanged(Book(BTC, START_NS, (), ())),
+        TradePrinted(Trade(BTC, START_NS, engine.quote(1).bid, engine.quote(1).bid, Side.BUY, "1")),
+        QuoteChanged(engine.quote(5)),
+        LogRecorded(START_NS, "INFO", "x", "y"),
+    ]
+    from_facts, from_snapshot = Replica(), Replica()
+    for fact in facts * 2:
+        from_facts.apply(fact)
+    from_snapshot.apply(snapshot)
+    for name in ("engine", "venues", "accounts", "positions"):
+        assert getattr(from_facts, name) == getattr(from_snapshot, name)
+    assert from_facts.strategies["sma-1"].state is StrategyState.STOPPED
+    assert (len(from_facts.books), len(from_facts.trades)) == (1, 1)
+    assert from_facts.quotes[BTC].bid == 5
+    assert list(from_snapshot.instruments) == [BTC]
+
+
+def test_the_oldest_make_way_but_no_open_order() -> None:
+    replica, engine = Replica(limit=3), FakeEngine()
+    engine.publish = replica.apply
+    first = engine.place()
+    for _ in range(5):
+        engine.fill(engine.place().client_order_id)
+    assert list(replica.orders) == [first.client_order_id, "K00005", "K00006"]
+    assert [fill_id for _, fill_id in replica.fills] == ["T00003", "T00004", "T00005"]
+    for _ in range(5):
+        engine.place()
+    assert all(order.is_open for order in replica.orders.values())
+    assert len(replica.orders) == 6
+
+
+ACTIONS = st.lists(
+    st.sampled_from(["place", "fill", "cancel", "quote", "send", "lose", "snapshot"]), min_size=1, max_size=60
+)
+
+
+@given(ACTIONS, st.integers(1, 5))
+def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: list[str], limit: int) -> None:
+    """Any mix of changes, slow reading, overflow and lost messages ends in the engine's own state."""
+    engine, replica, session = FakeEngine(), Replica(), Session(b"id", "client", limit, 0.0)
+    expected = 0
+
+    def publish(fact: Fact) -> None:
+        if (stream := stream_of(fact)) is not None:
+            session.offer_newest(stream, encode_fact(fact))
+            return
+        session.offer(encode_fact(fact))
+        if session.is_full:
+            session.resync()
+
+    def deliver(*, lost: bool = False) -> None:
+        nonlocal expected
+        body = session.next_body()
+        session.sent()
+        if not body:
+            return
+        sequence, fact = (envelope := decode_fact(body)).sequence, envelope.fact
+        if sequence and (lost or sequence != expected):
+            expected = expected if lost else 0
+            return
+        match fact:
+            case Snapshot():
+                expected = 1
+            case Resync():
+                expected = 0
+            case _ if sequence:
+                expected += 1
+        replica.apply(fact)
+
+    def drain() -> None:
+        while not session.is_idle:
+            deliver()
+
+    def ask() -> None:
+        if not session._snapshot_waits:
+            session.offer_snapshot(encode_fact(engine.snapshot()))
+
+    engine.publish = publish
+    ask()
+    for action in actions:
+        open_orders = [order for order in engine.orders.values() if order.is_open]
+        if action == "place":
+            engine.place()
+        elif action == "quote":
+            engine.quote(len(actions))
+        elif action in ("fill", "cancel") and open_orders:
+            getattr(engine, action)(open_orders[0].client_order_id)
+        elif action == "send":
+            deliver()
+        elif action == "lose":
+            deliver(lost=True)
+        elif action == "snapshot":
+            ask()
+    drain()
+    engine.place()  # shows a gap, if there was one
+    drain()
+    if expected == 0:
+        ask()
+        drain()
+    assert replica.orders == engine.orders
+    assert list(replica.fills.values()) == list(engine.fills.values())
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_bring_the_decoders_down(body: bytes) -> None:
+    for decode in (decode_command, decode_fact):
+        with contextlib.suppress(UnreadableError):
+            decode(body)
+
+
+def test_a_fact_survives_the_wire() -> None:
+    fact = StrategyChanged(strategy_snapshot(metrics={"x": 1.5}))
+    envelope = decode_fact(number_fact(7, encode_fact(fact)))
+    assert (envelope.sequence, envelope.fact) == (7, fact)
+    other = InstrumentId("sim", "ETH/USDT")
+    assert stream_of(QuoteChanged(msgspec.structs.replace(FakeEngine().quote(1), instrument=other))) == (
+        "quote",
+        other,
+        "",
+    )
+    with pytest.raises(UnreadableError):
+        decode_fact(b"")
