@@ -34,7 +34,7 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register ``koc doctor``."""
     parser = subparsers.add_parser(
         "doctor",

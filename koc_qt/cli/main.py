@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from koc_qt.cli import doctor, engine, fetch, remote
 from koc_qt.cli.display import find_display
@@ -51,11 +51,13 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"koc {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (engine, remote, fetch, doctor):
-        register = getattr(module, "add_parsers", None) or module.add_parser
-        register(commands)
-    return parser, commands.choices
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands = cast("argparse._SubParsersAction[argparse.ArgumentParser]", subparsers)
+    engine.add_parser(commands)
+    remote.add_parsers(commands)
+    fetch.add_parser(commands)
+    doctor.add_parser(commands)
+    return parser, subparsers.choices
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
