@@ -79,6 +79,8 @@ class Market:
         """Give what an order of this side could take, best first: displayed, less what is used up."""
         used = self.used_asks if is_buy else self.used_bids
         sweep = self._sweep(is_buy)
+        if sweep is None and not used:
+            return self.displayed(is_buy)
         levels = []
         for price, size in self.displayed(is_buy):
             if sweep is not None and (price < sweep.price if is_buy else price > sweep.price):
@@ -89,6 +91,17 @@ class Market:
             if size > 0:
                 levels.append((price, size))
         return levels
+
+    def is_beyond(self, is_buy: bool, limit: Decimal) -> bool:
+        """Whether not even the top of what is displayed is within a limit, used up or not; cheap, for frequent use."""
+        if self.quote is not None:
+            top = self.quote.ask if is_buy else self.quote.bid
+        else:
+            levels = () if self.book is None else self.book.asks if is_buy else self.book.bids
+            if not levels:
+                return True
+            top = levels[0].price
+        return top > limit if is_buy else top < limit
 
     def best(self, is_buy: bool) -> Decimal | None:
         """Give the best price that an order of this side could take, None without one."""

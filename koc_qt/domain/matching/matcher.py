@@ -253,8 +253,10 @@ class Matcher:
         """Fill resting orders that the other side's ladder has come to: who is displayed there would have hit them."""
         while queue:
             work = queue[0]
+            if work.limit is None or market.is_beyond(is_buy, work.limit):
+                return
             best = next(iter(market.available(is_buy)), None)
-            if best is None or work.limit is None or not work.accepts(best[0]):
+            if best is None or not work.accepts(best[0]):
                 return
             price, size = best
             filled = self.make(work, work.limit, size, time_ns)
