@@ -19,8 +19,8 @@ _MINUTE_S = 60
 class SymbolMarket:
     """A pure function of seed, venue, symbol and day, with a small memory. Safe to call from any thread.
 
-    Every venue but `sim` trades at a basis to the common path. The numbers are those of one minor release of numpy, whose
-    random streams may change with the next: bars that are kept have to be told apart by it.
+    Every venue but `sim` trades at a basis to the common path. The numbers are those of one minor release of numpy,
+    whose random streams may change with the next: bars that are kept have to be told apart by it.
     """
 
     def __init__(self, seed: int, venue: str, listing: Listing) -> None:
