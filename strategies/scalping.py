@@ -24,7 +24,7 @@ class Scalping(Strategy):
 
     notional: float = param(1_000.0, low=1.0, help="size of one order in quote currency")
     max_orders_held: int = param(3, low=1, high=100, help="inventory limit, in orders of that size")
-    average_s: float = param(60.0, low=1.0, high=86_400.0, help="memory of the slow average, seconds")
+    average_s: float = param(20.0, low=1.0, high=86_400.0, help="memory of the slow average, seconds")
     margin_bp: float = param(2.0, low=0.0, help="profit wanted of a round trip after fees, basis points")
     stop_bp: float = param(60.0, low=1.0, help="loss at which the inventory is sold at the market, basis points")
     pace_s: float = param(1.0, low=0.1, help="shortest time between two orders of one side, seconds")
