@@ -45,7 +45,7 @@ class Problem(NamedTuple):
     text: str
 
 
-class YamlProblems(Exception):  # noqa: N818 - it carries them all, in the order of their lines
+class YamlProblems(Exception):
     """Everything wrong with a text."""
 
     def __init__(self, problems: list[Problem]) -> None:

@@ -40,8 +40,8 @@ class PositionState(msgspec.Struct, frozen=True):
 class StartRun(msgspec.Struct, frozen=True, tag=True):
     """Import the source and run it. `history` follows in HistoryBars messages, answered requests, not here.
 
-    An empty `timeframe` means the one that the strategy declares. `open_orders` are those of this strategy that survived
-    an earlier worker.
+    An empty `timeframe` means the one that the strategy declares. `open_orders` are those of this strategy that
+    survived an earlier worker.
     """
 
     strategy_id: str
@@ -205,7 +205,8 @@ class MetricValue(msgspec.Struct, frozen=True, tag=True):
 
 class Heartbeat(msgspec.Struct, frozen=True, tag=True):
     """Still alive. `ticks` counts market messages handled since the start, `callback_us` the longest callback since
-    the last heartbeat, `lag_ms` the age of the newest market message when its callback began."""
+    the last heartbeat, `lag_ms` the age of the newest market message when its callback began.
+    """
 
     sequence: int
     ticks: int
