@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from koc_qt.domain.market import Bar
@@ -161,6 +163,25 @@ def test_bars_are_ignored_once_something_finer_is_known():
     desk.send(order("a", BUY, 1, 90))
     desk.feed(quote(99, 1, 100, 1))
     assert desk.feed(bar(80, 80, 80, 80)) == []
+
+
+def test_market_orders_on_bars_are_the_arithmetic_of_next_open():
+    """Fixed size at the next open with a fee: what vectorised back-tests compute, to the last digit."""
+    rng = random.Random(3)
+    opens = [D(10_000 + rng.randint(-500, 500)) / 100 for _ in range(200)]
+    signals = [rng.choice((None, BUY, SELL)) for _ in opens]
+    desk = Desk(usdt=100_000, btc=100)
+    cash, coins = D(100_000), D(100)
+    for at, opening in enumerate(opens):
+        price = float(opening)
+        desk.feed(bar(price, price + 1, price - 1, price + 0.5, time_ns=at * 60))
+        decided = signals[at - 1] if at else None
+        if decided is not None:
+            cash -= decided.sign * opening + opening * D("0.002")
+            coins += decided.sign
+        assert (desk.total("USDT"), desk.total("BTC")) == (cash, coins)
+        if signals[at] is not None:
+            desk.send(order(f"o{at}", signals[at], 1), now_ns=at * 60 + 60)
 
 
 def test_bars_of_strangers_are_ignored():

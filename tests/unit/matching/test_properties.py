@@ -212,7 +212,6 @@ def test_resting_orders_never_share_more_than_the_trade(traded, sent, queue):
 
 @given(bars(), st.lists(orders(), max_size=8, unique_by=lambda sent: sent.client_order_id))
 def test_a_bar_gives_no_price_that_it_did_not_have_and_no_more_than_its_share(shown, sent):
-    run = Run([Bar(BTC, "1m", 0, 100, 100, 100, 100, 0.0), *sent], {}, (10_000, 100, False))
     run = Run([], {}, (10_000, 100, False))
     run.play(Bar(BTC, "1m", 0, 100.0, 100.0, 100.0, 100.0, 0.0))
     for one in sent:
@@ -226,14 +225,13 @@ def test_a_bar_gives_no_price_that_it_did_not_have_and_no_more_than_its_share(sh
             assert fill.price >= D(shown.low) if fill.side is BUY else fill.price <= D(shown.high)
 
 
-@given(tick_steps, models, st.integers(0, 40))
-@settings(max_examples=60)
-def test_a_restart_at_any_moment_keeps_the_money(steps, model, cut):
-    account = (10_000, 100, False)
+@given(steps_of_either, models, accounts, st.integers(0, 40))
+def test_a_restart_at_any_moment_keeps_the_money(steps, model, account, cut):
     run = Run([], {**model, "latency_ns": 0, "latency_jitter_ns": 0}, account)
     for step in steps[:cut]:
         run.play(step)
-    again = Desk(usdt=10_000, btc=100)
+    usdt, btc, allow_short = account
+    again = Desk(usdt=usdt, btc=btc, allow_short=allow_short)
     again.orders = dict(run.desk.orders)
     again.note(again.engine.restore(run.desk.orders.values(), run.fills))
     for currency in ("USDT", "BTC"):
@@ -243,3 +241,5 @@ def test_a_restart_at_any_moment_keeps_the_money(steps, model, cut):
     assert still_open <= before.keys()
     for report in again.engine.open_orders:
         assert report.fills == before[report.client_order_id].fills
+        again.cancel(report.client_order_id, 10**9)
+    assert again.locked("USDT") == again.locked("BTC") == 0
