@@ -284,7 +284,7 @@ class LinkClient:
         fact = envelope.fact
         match fact:
             case Welcome():
-                logger.debug("welcomed by K.O.C. {}", fact.version)
+                pass  # the snapshot that follows is what counts
             case Refused():
                 # Later it only means that the engine has forgotten this connection.
                 self._end(LinkError(fact.reason) if self._snapshots else RefusedError(fact.reason))

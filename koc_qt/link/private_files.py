@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 from koc_qt.domain.errors import LinkError
@@ -71,15 +72,12 @@ def read_private(path: Path, *, limit: int = 65_536, forbidden: int = _ANY_ACCES
 
 
 def _check_owner(path: Path, status: os.stat_result, forbidden: int) -> None:
-    if os.name != "posix":
-        return  # Windows: the user's profile folder is closed to others by its access list
-    if status.st_uid != os.geteuid():
-        raise LinkError(
-            f"{path} belongs to user {status.st_uid}, not to you: run K.O.C. as the user who owns the profile"
-        )
-    if status.st_mode & forbidden:
-        mode = _FOLDER_MODE if stat.S_ISDIR(status.st_mode) else _FILE_MODE
-        raise LinkError(
-            f"{path} can be reached by other users (mode {stat.S_IMODE(status.st_mode):04o}): "
-            f"run `chmod {mode:o} {path}`, and make new keys if others use this machine"
-        )
+    if sys.platform != "win32":  # there the user's profile folder is closed to others by its access list
+        if status.st_uid != os.geteuid():
+            raise LinkError(f"{path} belongs to user {status.st_uid}, not to you: run K.O.C. as the profile's owner")
+        if status.st_mode & forbidden:
+            mode = _FOLDER_MODE if stat.S_ISDIR(status.st_mode) else _FILE_MODE
+            raise LinkError(
+                f"{path} can be reached by other users (mode {stat.S_IMODE(status.st_mode):04o}): "
+                f"run `chmod {mode:o} {path}`, and make new keys if others use this machine"
+            )

@@ -248,6 +248,14 @@ def test_a_damaged_journal_is_a_sentence(profile: Paths) -> None:
 
 
 def test_the_program_itself(profile: Paths) -> None:
+    with engine_process(home(profile)):
+        command = [sys.executable, "-W", "error", "-m", "koc_qt", "status", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["engine"]["state"] == "running"
+
+
+def test_parsers_are_cheap() -> None:
     """The commands cost no more than they must: the parser alone loads neither zmq nor rich."""
     script = (
         "import argparse, sys; from koc_qt.cli.remote import add_parsers;"

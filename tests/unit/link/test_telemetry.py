@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,7 @@ from koc_qt.link.keys import KeyPair
 from koc_qt.link.telemetry import FORMAT, TelemetryPublisher
 from koc_qt.sdk.channel import Heartbeat
 from tests.conditions import until
-from tests.fakes.link import BTC, LOOPBACK, START_NS, FakeLink, engine_snapshot, serve, strategy_snapshot
-
-
-@pytest.fixture
-async def link(tmp_path: Path) -> AsyncIterator[FakeLink]:
-    async with serve(tmp_path) as link:
-        yield link
+from tests.fakes.link import BTC, LOOPBACK, START_NS, FakeLink, engine_snapshot, strategy_snapshot
 
 
 @contextlib.contextmanager
