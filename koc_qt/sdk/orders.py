@@ -151,6 +151,7 @@ class OrderHandle:
         handle._notional_seen = order.filled_quantity * (order.average_price or 0)
         handle._seen_ids = set(order.fill_ids)
         handle.update(order)
+        handle.cancel_requested = False  # what an earlier worker asked for may have been lost: it may be asked again
         return handle
 
     def update(self, order: Order) -> None:

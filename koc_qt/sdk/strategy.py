@@ -98,6 +98,7 @@ def describe(strategy: type[Strategy] | Strategy) -> Described:
     """
     cls = strategy if isinstance(strategy, type) else type(strategy)
     _check_methods(cls)
+    _check_parameters(cls)
     _check_declarations(strategy, cls.__name__)
     return Described(
         name=strategy.name or cls.__name__,
@@ -125,6 +126,14 @@ def _check_methods(cls: type[Strategy]) -> None:
             )
     elif not any(overrides(cls, callback) for callback in CALLBACKS):
         raise StrategyError(f"{name} would never do anything: it has neither run nor any of {', '.join(CALLBACKS)}")
+
+
+def _check_parameters(cls: type[Strategy]) -> None:
+    for parameter in parameters_of(cls):
+        if hasattr(Strategy, parameter):
+            raise StrategyError(
+                f"{cls.__name__}.{parameter} cannot be a parameter, for Strategy has a {parameter} itself"
+            )
 
 
 def _check_declarations(strategy: type[Strategy] | Strategy, name: str) -> None:

@@ -6,6 +6,7 @@ import gc
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic_ns
@@ -50,7 +51,13 @@ EXIT_PROTOCOL = 3  # the engine said what cannot be understood here
 _READ_SIZE = 1 << 16
 _LONGEST_WAIT_S = 60.0
 _LAST_WORDS_S = 2.0  # for the engine to take Failed or LoadFailed
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; elsewhere the monotonic clock counts sleep or nothing does
 _SHORTEST_HEARTBEAT_NS = 10_000_000
+
+
+def _elapsed_ns() -> int:
+    """Never runs backwards, and goes on while the machine sleeps, where the platform can say so."""
+    return time.monotonic_ns() if _BOOT_CLOCK is None else time.clock_gettime_ns(_BOOT_CLOCK)
 
 
 class _Ended(BaseException):
@@ -244,8 +251,8 @@ class _Worker:
                 self._refuse(f"a {type(message).__name__} before any strategy was started")
 
     def _start(self, start: StartRun) -> None:
-        offset_ns = start.time_ns - monotonic_ns()
-        context = WorkerContext(self._outbox, self._logs, lambda: monotonic_ns() + offset_ns)
+        offset_ns = start.time_ns - _elapsed_ns()
+        context = WorkerContext(self._outbox, self._logs, lambda: _elapsed_ns() + offset_ns)
         try:
             self._filename, self._source = start.filename, decode_source(start.source, start.filename)
             strategy_class = load_strategy(start.source, start.filename)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -324,6 +325,14 @@ def test_orders_of_an_earlier_worker_are_taken_over() -> None:
     assert strategy.calls[-1] == (first, OrderStatus.CANCELED)
     desk.session.on_order_update(0, open_order("never-heard-of"))
     assert strategy.calls[-1] == (first, OrderStatus.CANCELED)
+
+
+def test_a_cancel_that_an_earlier_worker_asked_for_may_be_asked_again() -> None:
+    order = msgspec.structs.replace(open_order(), cancel_requested=True)
+    strategy, desk = started(open_orders=[order])
+    strategy.cancel_all()
+    strategy.cancel_all()
+    assert desk.cancels == ["old-1"]
 
 
 def test_a_fill_of_an_order_that_nobody_knows_still_changes_the_position() -> None:

@@ -110,6 +110,7 @@ def test_overriding_in_a_base_class_counts() -> None:
         ({"on_bar": method, "instruments_wanted": "2"}, "Made.instruments_wanted must be of type int, not '2'"),
         ({"on_bar": method, "warmup_bars": -1}, "Made.warmup_bars must be 0 or more, not -1"),
         ({"on_bar": method, "warmup_bars": True}, "Made.warmup_bars must be of type int, not True"),
+        ({"on_bar": method, "position": param(1)}, "Made.position cannot be a parameter, for Strategy has a position"),
         ({"on_bar": method, "name": 3}, "Made.name must be of type str, not 3"),
         ({"on_bar": method, "timeframe": "1 minute"}, "Made.timeframe: '1 minute' is not a timeframe"),
         ({"on_bar": method, "subscriptions": "bars"}, "Made.subscriptions must be a tuple of some of bars, quotes"),
