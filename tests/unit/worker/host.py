@@ -44,7 +44,22 @@ with socket.socket(fileno=int(sys.argv[1])) as channel:
     sys.exit(run(channel, Ready(1, Badge.UNPROVEN, "a test", {})))
 """
 
+QUIET = """
+from koc_qt.sdk import Strategy, param
+
+class Mine(Strategy):
+    '''Do nothing.'''
+    size: float = param(1.0, low=0.5)
+    def on_bar(self, bar): ...
+"""
+
 M = TypeVar("M")
+
+
+def on_bar(*lines: str, more: str = "") -> str:
+    """Give a strategy with this in its on_bar, which begins at line 5."""
+    body = "".join(f"\n        {line}" for line in lines)
+    return f"from koc_qt.sdk import Strategy\n\nclass Mine(Strategy):\n    def on_bar(self, bar):{body}\n{more}"
 
 
 class Host:

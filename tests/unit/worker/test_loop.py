@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import socket
 import sys
-import threading
 from decimal import Decimal
 
 import pytest
@@ -38,19 +35,11 @@ from koc_qt.sdk.channel import (
 )
 from koc_qt.worker.context import METRICS_LIMIT
 from koc_qt.worker.loop import EXIT_DONE, EXIT_ENGINE_GONE, EXIT_PROTOCOL
-from koc_qt.worker.outbox import BUFFER_LIMIT, LOG_BURST, LONGEST_LINE, EngineGone, LogGate, Outbox, PrintStream
+from koc_qt.worker.outbox import LOG_BURST, LONGEST_LINE
 from tests.conditions import wait_until
-from tests.unit.sdk.desk import BTC, BTC_ID, OTHER, START_NS, bar, quote, trade
-from tests.unit.worker.host import READY, Host, in_thread
+from tests.unit.sdk.desk import BTC_ID, START_NS, bar, quote, trade
+from tests.unit.worker.host import QUIET, READY, Host, in_thread, on_bar
 
-QUIET = """
-from koc_qt.sdk import Strategy, param
-
-class Mine(Strategy):
-    '''Do nothing.'''
-    size: float = param(1.0, low=0.5)
-    def on_bar(self, bar): ...
-"""
 ECHO = """
 from koc_qt.sdk import Strategy
 
@@ -63,12 +52,6 @@ class Echo(Strategy):
     def on_fill(self, fill): self.log.info(f"fill {fill.price} {self.position().quantity} {self.cash()}")
     def on_stop(self): self.log.info("stop")
 """
-
-
-def on_bar(*lines: str, more: str = "") -> str:
-    """Give a strategy with this in its on_bar, which begins at line 5."""
-    body = "".join(f"\n        {line}" for line in lines)
-    return f"from koc_qt.sdk import Strategy\n\nclass Mine(Strategy):\n    def on_bar(self, bar):{body}\n{more}"
 
 
 # ---- a life in order
@@ -358,122 +341,6 @@ def test_too_many_metrics_are_refused() -> None:
         assert host.failure().reason == "a strategy shows at most 100 metrics; 'n100' is one too many"
 
 
-# ---- what goes wrong in a strategy
-
-
-def test_an_exception_is_told_with_line_and_the_strategys_own_frames() -> None:
-    source = on_bar("self.helper(0)", more="    def helper(self, x):\n        return 1 / x\n")
-    with in_thread() as host:
-        host.start(source)
-        host.send(BarClosed(bar(1.0)))
-        failed = host.failure()
-    assert failed.reason == "ZeroDivisionError: division by zero"
-    assert failed.line == 7
-    assert failed.traceback == (
-        '  File "mine.py", line 5, in on_bar\n    self.helper(0)\n'
-        '  File "mine.py", line 7, in helper\n    return 1 / x\n'
-        "ZeroDivisionError: division by zero"
-    )
-
-
-def test_an_error_of_the_sdk_is_a_sentence_and_names_the_strategys_line() -> None:
-    with in_thread() as host:
-        host.start(on_bar("self.buy(0.0000001)"))
-        host.send(BarClosed(bar(1.0)))
-        failed = host.failure()
-    assert failed.reason.startswith("1E-7 BTC is less than one lot of sim:BTC/USDT")
-    assert failed.line == 5
-    assert "koc_qt" not in failed.traceback.replace("koc_qt.sdk", "")
-
-
-def test_what_led_to_an_error_is_told_as_well() -> None:
-    source = on_bar("try: {}['x']", "except KeyError as error: raise ValueError('no x') from error")
-    with in_thread() as host:
-        host.start(source)
-        host.send(BarClosed(bar(1.0)))
-        failed = host.failure()
-    assert failed.traceback.startswith('  File "mine.py", line 5, in on_bar')
-    assert "KeyError: 'x'\n\nwhich led to:\n\n" in failed.traceback
-    assert failed.traceback.endswith("ValueError: no x")
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("import sys; sys.exit(3)", "the strategy called sys.exit(3)"),
-        ("raise KeyboardInterrupt", "the strategy raised KeyboardInterrupt"),
-        ("self.on_bar(bar)", "the strategy calls itself without end: maximum recursion depth exceeded"),
-        ("raise MemoryError", "the strategy ran out of memory: more was asked for than a worker may have"),
-        ("raise ValueError", "ValueError"),
-        ("input()", "RuntimeError: input(): lost sys.stdin"),
-        (
-            "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})",
-            "the strategy failed with an exception that",
-        ),
-        ("raise ValueError('x' * 10_000_000)", "ValueError: xxx"),
-        ("import koc_qt.engine", "ImportError: a strategy imports koc_qt.sdk and installed packages; koc_qt.engine"),
-        ("compile('x y', 'other.py', 'exec')", "SyntaxError: invalid syntax (other.py, line 1)"),
-    ],
-)
-def test_every_way_to_fail_is_told(line: str, reason: str) -> None:
-    with in_thread() as host:
-        host.start(on_bar(line))
-        host.send(BarClosed(bar(1.0)))
-        failed = host.failure()
-    assert failed.reason.startswith(reason)
-    assert len(failed.reason) < 2_100
-    assert len(failed.traceback) < 16_100
-    assert failed.line in (5, None)
-
-
-@pytest.mark.parametrize("callback", ["on_start", "on_stop"])
-def test_failing_at_the_ends_is_told(callback: str) -> None:
-    with in_thread() as host:
-        host.start(on_bar("pass", more=f"    def {callback}(self): raise ValueError('no')\n"), wait=False)
-        host.send(StopRun("done", 1.0))
-        assert host.failure().reason == "ValueError: no"
-        assert host.of(Stopped) == []
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "reason", "line"),
-    [
-        ("x = (\n", {}, "syntax error in mine.py, line 1: '(' was never closed", 1),
-        (QUIET, {"parameters": {"size": 0}}, "size must be at least 0.5, not 0", None),
-        (QUIET, {"parameters": {"nope": 0}}, "the strategy has no parameter 'nope': its parameters are size", None),
-        (QUIET, {"instruments": (BTC, OTHER)}, "Mine wants 1 instrument(s) and was given sim:BTC/USDT, sim2:", None),
-        (QUIET, {"timeframe": "1 day"}, "'1 day' is not a timeframe", None),
-        (on_bar("pass", more="    def __init__(self): 1 / 0\n"), {}, "ZeroDivisionError: division by zero", 6),
-        (on_bar("pass", more="    def __init__(self): self.buy(1)\n"), {}, "the strategy is not running yet", 6),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_started_is_refused(
-    source: str, options: dict[str, object], reason: str, line: int | None
-) -> None:
-    with in_thread() as host:
-        host.start(source, wait=False, **options)
-        refused = host.load_failure()
-    assert refused.reason.startswith(reason)
-    assert refused.line == line
-
-
-def test_a_warmup_that_makes_no_sense_is_told() -> None:
-    with in_thread() as host:
-        host.start(on_bar("pass", more="    def on_start(self): self.warmup_bars = 2.5\n"), wait=False)
-        assert host.failure().reason == "Mine.warmup_bars must be of type int, not 2.5"
-
-
-def test_a_strategy_cannot_catch_the_end_of_the_engine() -> None:
-    source = on_bar("while True:", "    try: self.buy(1)", "    except Exception: pass")
-    with in_thread() as host:
-        host.start(source)
-        host.send(BarClosed(bar(1.0)))
-        host.wait_for(Submit)
-        host.channel.close()
-        assert wait_until(lambda: host.code is not None, what="the end")
-        assert host.code == EXIT_ENGINE_GONE
-
-
 # ---- what goes wrong on the channel
 
 
@@ -559,107 +426,3 @@ def test_it_leaves_the_process_as_it_was() -> None:
         assert host.wait_for(LogLine).text == "[]"
     assert (sys.path, sys.meta_path) == (path, finders)
     assert "koc_strategy" not in sys.modules
-
-
-# ---- the outbox by itself
-
-
-@pytest.fixture
-def pair() -> object:
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    with ours, theirs:
-        yield ours, theirs
-
-
-def test_writes_wait_for_a_reader_and_nothing_is_lost(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = pair
-    outbox = Outbox(theirs)
-    received = bytearray()
-
-    def read() -> None:
-        while data := ours.recv(1 << 16):
-            received.extend(data)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    sent = LogLine("INFO", "x" * 100_000)
-    for _ in range(40):
-        outbox.put(sent)
-        outbox.flush()
-        assert outbox.pending <= BUFFER_LIMIT
-    assert outbox.drain(10)
-    theirs.shutdown(socket.SHUT_WR)
-    thread.join(10)
-    assert bytes(received) == frame(sent) * 40
-
-
-def test_an_engine_that_reads_nothing_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
-    _, theirs = pair
-    outbox = Outbox(theirs, stall_limit_s=0.05)
-    for _ in range(BUFFER_LIMIT // 10_000 * 2):
-        outbox.put(LogLine("INFO", "x" * 10_000))
-    with pytest.raises(EngineGone, match=r"the engine has read nothing for 0\.05 s"):
-        outbox.flush()
-    assert outbox.pending > BUFFER_LIMIT
-
-
-def test_last_words_are_bounded(pair: tuple[socket.socket, socket.socket]) -> None:
-    _, theirs = pair
-    outbox = Outbox(theirs)
-    for _ in range(100):
-        outbox.put(LogLine("INFO", "x" * 10_000))
-    assert not outbox.drain(0.05)
-
-
-def test_a_closed_channel_is_the_end(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = pair
-    outbox = Outbox(theirs)
-    ours.close()
-    outbox.put(LogLine("INFO", "x"))
-    with pytest.raises(EngineGone, match="the channel is closed"):
-        outbox.flush()
-
-
-def test_a_channel_that_is_closed_on_our_side_is_the_end() -> None:
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    outbox = Outbox(theirs)
-    with ours, theirs:
-        for _ in range(100):
-            outbox.put(LogLine("INFO", "x" * 10_000))
-        assert not outbox.drain(0.0)
-    with pytest.raises(EngineGone, match="the channel is closed"):
-        outbox._wait_writable(1.0)
-
-
-def test_dropped_lines_are_told_when_lines_may_pass_again() -> None:
-    said: list[object] = []
-    gate = LogGate(said.append)
-    for number in range(LOG_BURST + 10):
-        gate.write("INFO", str(number))
-    dropped = LOG_BURST + 10 - len(said)
-    assert 0 < dropped <= 10
-
-    def told() -> bool:
-        gate.settle()
-        return len(said) > LOG_BURST + 10 - dropped
-
-    wait_until(told, what="the count of dropped lines")
-    assert said[-1] == LogLine("WARNING", f"{dropped} log lines were dropped: a strategy may write 50 a second")
-    gate.settle(at_end=True)
-    assert said[-1] == LogLine("WARNING", f"{dropped} log lines were dropped: a strategy may write 50 a second")
-
-
-def test_the_print_stream_is_a_text_stream() -> None:
-    written: list[tuple[str, str]] = []
-    stream = PrintStream(lambda level, text: written.append((level, text)), "INFO")
-    assert isinstance(stream, io.TextIOBase)
-    assert stream.writable()
-    assert stream.encoding == "utf-8"
-    assert stream.write("a\nb") == 3
-    stream.flush()
-    assert written == [("INFO", "a")]
-    stream.finish()
-    stream.finish()
-    assert written == [("INFO", "a"), ("INFO", "b")]

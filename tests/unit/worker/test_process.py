@@ -9,8 +9,7 @@ import pytest
 from koc_qt.sdk.channel import BarClosed, Failed, LoadFailed, LogLine, MetricValue, Ready, Running, StopRun
 from koc_qt.worker.loop import EXIT_DONE, EXIT_ENGINE_GONE, EXIT_FAILED
 from tests.unit.sdk.desk import bar
-from tests.unit.worker.host import in_process
-from tests.unit.worker.test_loop import QUIET, on_bar
+from tests.unit.worker.host import QUIET, in_process, on_bar
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not inherited by number on Windows")
 
