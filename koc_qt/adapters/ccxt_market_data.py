@@ -99,6 +99,7 @@ class CcxtMarketData:
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = {}
     BARS_PER_PAGE: ClassVar[int] = 1000
+    UNREAD_TRADES: ClassVar[int] = 20_000  # a symbol; should more come while the loop is busy, the stream says so
 
     def __init__(
         self,
@@ -169,7 +170,8 @@ class CcxtMarketData:
             raise
 
     async def _open(self) -> None:
-        await self._client.open(self.EXCHANGE_ID, self.OPTIONS, self._endpoint, self._heard, self._unreadable)
+        options = {"tradesLimit": self.UNREAD_TRADES, **self.OPTIONS}
+        await self._client.open(self.EXCHANGE_ID, options, self._endpoint, self._heard, self._unreadable)
         markets = await self._client.read(
             "the list of instruments", lambda exchange: exchange.load_markets(True, dict(self.MARKET_PARAMETERS))
         )
@@ -300,7 +302,9 @@ class CcxtMarketData:
     # What a venue may do otherwise: how ccxt is asked to watch.
 
     async def _watch_trades(self, exchange: Any, symbol: str) -> Any:
-        return await exchange.watch_trades(symbol)
+        trades = list(await exchange.watch_trades(symbol))
+        exchange.trades[symbol].clear()  # read; what is left in there is what nobody has seen
+        return trades
 
     async def _watch_quote(self, exchange: Any, symbol: str) -> Any:
         await exchange.watch_bids_asks([symbol])
@@ -364,6 +368,8 @@ class CcxtMarketData:
                 return f"{stream.kind}: silent for {limit_s:g} s"
             self._is_up(subscription, stream)
             self._deliver(subscription, stream, raw)
+            if stream.kind == "trades" and len(raw) >= self.UNREAD_TRADES:
+                return f"trades: {len(raw):,} came at once; older ones are lost"
 
     def _deliver(self, subscription: _Subscription, stream: _Stream, raw: Any) -> None:
         for item in raw if stream.kind == "trades" else [raw]:

@@ -158,8 +158,13 @@ class BinanceSite:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         if self.faults.refuse_streams:
             return web.Response(status=503, text="<html><body><h1>503 Service Unavailable</h1></body></html>")
+        if self.faults.hang_streams:
+            await self._stopping.wait()
         socket = web.WebSocketResponse(heartbeat=_PING_S, compress=False)
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:  # the client hung up meanwhile
+            return web.Response(status=400)
         combined = request.path.startswith("/stream")
         stream = Stream(request, socket, combined=combined)
         self.streams.add(stream)
@@ -240,6 +245,10 @@ class BinanceSite:
     def fault_refuse_streams(self, refuse: bool = True) -> None:
         """Answer new stream connections with 503."""
         self.faults.refuse_streams = refuse
+
+    def fault_hang_streams(self, hang: bool = True) -> None:
+        """Never answer new stream connections."""
+        self.faults.hang_streams = hang
 
     def fault_rest(self, path: str, **answer: Any) -> None:
         """Answer a path otherwise; see RestFault."""

@@ -36,6 +36,7 @@ class Faults:
         self.rest: list[RestFault] = []
         self.silent = False
         self.refuse_streams = False
+        self.hang_streams = False
         self.hidden_symbols: set[str] = set()
 
     def take(self, path: str) -> RestFault | None:

@@ -203,6 +203,71 @@ async def test_streams_that_are_refused_are_tried_again(make_bench: MakeBench) -
     await mended(bench)
 
 
+async def test_stream_connections_that_hang_are_given_up(make_bench: MakeBench) -> None:
+    timeouts = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, dial_s=1)
+    bench = await make_bench(long_recording(), speed=4, timeouts=timeouts)
+    bench.site.fault_hang_streams()
+    await bench.venue.subscribe("BTC/USDT")
+    await until(lambda: bench.heard.states == [INTERRUPTED], what="the interruption")
+    assert "did not answer in time" in bench.heard.of(StreamStatus)[0].reason
+    bench.site.fault_clear()
+    await mended(bench)
+
+
+@pytest.mark.parametrize("fault", ["dial", "snapshot", "time"])
+async def test_close_leaves_nothing_behind_whatever_hangs(make_bench: MakeBench, fault: str) -> None:
+    bench = await make_bench(long_recording(), speed=4)
+    if fault == "dial":
+        bench.site.fault_hang_streams()
+    elif fault == "snapshot":
+        bench.site.fault_rest("/api/v3/depth", hang=True)
+    path = {"dial": "/ws/", "snapshot": "/depth", "time": "/time"}[fault]
+    asked = sum(path in request for request in bench.server.requests)
+    await bench.venue.subscribe("BTC/USDT")
+    if fault == "time":
+        await until(lambda: bench.heard.states, what="all streams")
+        bench.site.fault_rest("/api/v3/time", hang=True)
+        bench.site.fault_drop()
+    await until(lambda: sum(path in request for request in bench.server.requests) > asked, what="the request")
+    await bench.venue.close()
+    assert bench.heard.states[-1] is ENDED
+
+
+async def test_a_connection_that_ccxt_gives_up_is_mended(make_bench: MakeBench) -> None:
+    bench = await streaming(await make_bench(long_recording(), speed=4))
+    connections = bench.venue._client.exchange.clients
+    for url, connection in list(connections.items()):
+        del connections[url]
+        await connection.close()  # as ccxt does when a snapshot fails; it cancels what is awaited
+    await mended(bench)
+    assert_each_trade_once_and_as_recorded(bench)
+
+
+async def test_a_burst_loses_no_trade(make_bench: MakeBench) -> None:
+    bench = await make_bench(long_recording(), speed=1000, starts_by_itself=False)
+    await bench.venue.subscribe("BTC/USDT")
+    await until(lambda: bench.heard.states == [CONNECTED], what="all streams")
+    bench.site.replay.start()
+    count = len(long_recording().of_kind("trade"))
+    await until(lambda: len(bench.heard.of(Trade)) >= count, what="every trade", timeout_s=30)
+    assert_each_trade_once_and_as_recorded(bench)
+    assert len(bench.heard.of(Trade)) == count
+    assert bench.heard.states == [CONNECTED]
+
+
+async def test_more_trades_than_can_be_kept_are_said_to_be_lost(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BinanceVenue, "UNREAD_TRADES", 5)
+    bench = await streaming(await make_bench(long_recording(), speed=1))
+    for number in range(20):
+        bench.site.publish("btcusdt@trade", TRADE | {"t": number + 1})
+    await until(lambda: INTERRUPTED in bench.heard.states, what="the interruption")
+    [interruption] = [s for s in bench.heard.of(StreamStatus) if s.state is INTERRUPTED]
+    assert interruption.reason == "trades: 5 came at once; older ones are lost"
+    await until(lambda: bench.heard.states[-1] is CONNECTED, what="the streams to come back")
+
+
 async def test_a_symbol_that_is_delisted_while_streaming_ends(make_bench: MakeBench) -> None:
     bench = await streaming(await make_bench(long_recording(), speed=4))
     bench.site.fault_hide_symbol("BTCUSDT")
