@@ -59,7 +59,7 @@ class Strategy(Trading):
         """Handle the timer that set_timer() started."""
 
     def on_stop(self) -> None:
-        """Finish; soon after this the process ends and the engine cancels what is open."""
+        """Finish. Orders are no longer taken; the engine cancels those that work, and holdings stay as they are."""
 
     async def run(self, api: Api, data: Data) -> None:
         """Be the whole strategy as one coroutine, instead of on_bar, on_quote and on_trade.

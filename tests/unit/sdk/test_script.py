@@ -265,7 +265,6 @@ def test_finally_blocks_run_when_the_strategy_is_stopped() -> None:
         try:
             await data.bar()
         finally:
-            self.close_position()
             self.seen.append("finally")
 
     strategy, desk = scripted(body)
