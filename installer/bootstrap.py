@@ -28,12 +28,13 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 NEWER = ("python3.11", "python3.12", "python3.13", "python3.14")
 LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "installer" / "requirements-test.txt"}
+APT_TIMEOUT_S = 600
 NEEDED_BYTES = 1_500_000_000
 SCHEME = "1"  # raised when what is written beside the packages changes
 PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by unit tests alone
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The bootstrap cannot go on; the text says why and what to do."""
 
 
@@ -103,17 +104,22 @@ def apt_install(packages: list[str]) -> str:
     if prefix is None:
         return "that needs root or sudo"
     say("installing system packages: " + " ".join(packages))
-    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    bounds = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1"]
+    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", *bounds]
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        result = subprocess.run(
-            [*prefix, *quiet, *arguments],
-            stdin=None if prefix == ["sudo"] else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            result = subprocess.run(
+                [*prefix, *quiet, *arguments],
+                stdin=None if prefix == ["sudo"] else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=APT_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"apt-get {arguments[0]} did not end within {APT_TIMEOUT_S} s"
         # A package list that could not be renewed may still do; what cannot be installed says so itself.
         if result.returncode and arguments[0] == "install":
             lines = [line for line in result.stdout.splitlines() if line.startswith("E:")] or result.stdout.splitlines()
@@ -135,8 +141,11 @@ def need_venv_module() -> None:
         )
 
 
-def want_qt_libraries() -> None:
-    """Install the system libraries that Qt lacks here, or name them; the engine can do without those of the window."""
+def want_qt_libraries(may_install: bool) -> None:
+    """Install the system libraries that Qt lacks here, or name them; the engine can do without those of the window.
+
+    What could not be installed once is only named from then on, unless the engine itself needs it.
+    """
     sys.path.insert(0, str(ROOT))
     from koc_qt.adapters.qt_libraries import ENGINE_LIBRARIES, WINDOW_LIBRARIES, missing_libraries
 
@@ -144,7 +153,8 @@ def want_qt_libraries() -> None:
     if not missing:
         return
     packages = sorted(set(missing.values()))
-    trouble = apt_install(packages)
+    may_install = may_install or bool(missing_libraries(ENGINE_LIBRARIES))
+    trouble = apt_install(packages) if may_install else "as root, or with sudo"
     missing = missing_libraries(missing)
     if missing:
         what = (
@@ -284,14 +294,15 @@ def write_whole(path: Path, text: str) -> None:
 def ready(kind: str) -> Path:
     """Give the environment, made or renewed where it has to be. Raises Refused."""
     venv = environment_folder()
-    if not installed(venv, kind):
+    up_to_date = installed(venv, kind)
+    if not up_to_date:
         try:
             install(venv, kind)
         except OSError as error:
             raise Refused(
                 f"the environment {venv} cannot be written: {error}. KOC_VENV chooses another place."
             ) from error
-    want_qt_libraries()
+    want_qt_libraries(may_install=not up_to_date)
     return venv
 
 
@@ -310,7 +321,7 @@ def run(arguments: list[str]) -> int:
 
 def checks(python: str, cores: int, qt: bool) -> list[tuple[str, list[str]]]:
     """Give every check and its command, the quick ones first."""
-    pytest = [python, "-m", "pytest", "-q", "-n", str(cores), "--dist", "loadgroup"]
+    pytest = [python, "-m", "pytest", "-q", "-n", str(cores), "--dist", "loadgroup", "--durations", "8"]
     pytest += [] if qt else ["-p", "no:pytest-qt"]
     coverage = [f"--cov={each}" for each in PERFECT]
     coverage += ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]

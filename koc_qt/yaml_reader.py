@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
 
 class YamlProblems(Exception):
-    """Everything wrong with a text."""
+    """Everything wrong with a text, in the order of the lines."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(problems)

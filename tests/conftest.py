@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.pop("KOC_HOME", None)  # no test touches the profile of the person who runs it
+# No test touches the profile of the person who runs it: one that forgets the `profile` fixture is refused this file.
+os.environ["KOC_HOME"] = __file__
 
 import pytest
 from hypothesis import HealthCheck, settings

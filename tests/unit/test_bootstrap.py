@@ -134,11 +134,12 @@ def test_root_installs_packages_after_an_update(
     bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0)
-    notes = programs("apt-get", 'if [ "$4" = update ]; then exit 100; fi')
+    notes = programs("apt-get", 'case "$*" in *update) exit 100;; esac')
     assert bootstrap.apt_install(["liba", "libb"]) == ""
+    options = "-qq -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=20 -o Acquire::Retries=1"
     assert notes.read_text().splitlines() == [
-        "apt-get -qq -o DPkg::Lock::Timeout=120 update",
-        "apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends liba libb",
+        f"apt-get {options} update",
+        f"apt-get {options} install -y --no-install-recommends liba libb",
     ]
 
 
@@ -152,7 +153,7 @@ def test_others_use_sudo_where_it_asks_for_nothing(
     notes = programs("sudo", 'shift; exec "$@"')
     programs("true")
     assert bootstrap.apt_install(["liba"]) == ""
-    assert "apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends liba" in notes.read_text()
+    assert "install -y --no-install-recommends liba" in notes.read_text()
     programs("sudo", "exit 1")
     assert bootstrap.apt_install(["liba"]) == "that needs root or sudo"
 
@@ -167,8 +168,23 @@ def test_what_apt_says_is_passed_on(
     assert bootstrap.apt_install(["liba"]) == "apt-get failed: E: Unable to locate package liba"
 
 
+@needs_posix
+def test_an_apt_that_hangs_is_given_up(
+    bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bootstrap, "APT_TIMEOUT_S", 0.2)
+    programs("apt-get", "while :; do :; done")
+    assert bootstrap.apt_install(["liba"]) == "apt-get update did not end within 0.2 s"
+
+
+@pytest.mark.parametrize(("may_install", "why"), [(True, "that needs root or sudo"), (False, "as root, or with sudo")])
 def test_missing_qt_libraries_do_not_stop_the_engine(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    may_install: bool,
+    why: str,
+    bootstrap: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from koc_qt.adapters import qt_libraries
 
@@ -177,10 +193,10 @@ def test_missing_qt_libraries_do_not_stop_the_engine(
 
     monkeypatch.setattr(qt_libraries, "missing_libraries", missing)
     monkeypatch.setattr(bootstrap, "apt_install", lambda packages: "that needs root or sudo")
-    bootstrap.want_qt_libraries()
+    bootstrap.want_qt_libraries(may_install)
     assert capsys.readouterr().out == (
         "koc bootstrap: system libraries are missing that Qt needs for a window (the engine needs none): libEGL.so.1. "
-        "Install libegl1 (that needs root or sudo).\n"
+        f"Install libegl1 ({why}).\n"
     )
 
 
@@ -210,7 +226,7 @@ def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (root / "lock.txt").write_text("# nothing\n")
     monkeypatch.setattr(bootstrap, "ROOT", root)
     monkeypatch.setattr(bootstrap, "LOCKS", {"run": root / "lock.txt", "test": root / "lock.txt"})
-    monkeypatch.setattr(bootstrap, "want_qt_libraries", lambda: None)
+    monkeypatch.setattr(bootstrap, "want_qt_libraries", lambda may_install: None)
     monkeypatch.delenv("KOC_VENV", raising=False)
     return root
 
