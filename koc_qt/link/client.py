@@ -258,8 +258,8 @@ class LinkClient:
     def _send(self, command: Command) -> None:
         assert self._connection is not None  # noqa: S101 - within _one_connection
         self._number += 1
-        if not self._connection.send(encode_command(self._number, command)):
-            self._end(LinkError("the engine reads no commands"))
+        # Where it cannot be sent, the connection's monitor knows why, or else the snapshot is overdue soon.
+        self._connection.send(encode_command(self._number, command))
 
     def _fail_pending(self, reason: str) -> None:
         for answer in self._pending.values():
