@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder, VenueError, VenueUnavailable
+from koc_qt.domain.errors import InvalidOrder, KocError, VenueError, VenueTimeout, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.state import VenueSnapshot, VenueState
@@ -25,8 +26,34 @@ TICK_S = 0.1  # how often bars are closed by the clock and forming bars are publ
 QUIET_NS = 1_000_000_000  # a bar without a next trade is closed by the clock after this long without any (real time)
 LATE_NS = 150_000_000  # and this long (venue's time) after its end, for trades that are still on their way
 CONNECT_TIMEOUT_S = 30.0
+STREAM_TIMEOUT_S = 30.0  # for a venue to take a subscription, or its end
 PRICE_TIMEOUT_S = 5.0
 RECONNECT_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
+
+F = TypeVar("F", Quote, Trade, Bar)
+Listener = Callable[[Any], None]
+
+
+class _Series:
+    """Bars of one timeframe that somebody wants."""
+
+    def __init__(self, live: LiveBars) -> None:
+        self.live = live
+        self.owners: set[str] = set()
+        self.shown: Bar | None = None  # the forming bar that was published last
+
+
+class _Stream:
+    """One instrument's stream: who holds it, and what is built from it."""
+
+    def __init__(self) -> None:
+        self.owners: set[str] = set()
+        self.is_open = False  # the venue was asked for it; only then are its events believed
+        self.is_up: bool | None = None  # None until the venue has said
+        self.down_reason = ""
+        self.heard_ns = 0  # monotonic time of the last trade, or of its opening
+        self.series: dict[str, _Series] = {}
+        self.changing = asyncio.Lock()  # a subscription never overtakes the end of the one before
 
 
 class MarketData:
@@ -40,14 +67,11 @@ class MarketData:
         self._clock = clock
         self._venues = venues
         self._history = history
-        self._holders: dict[InstrumentId, set[str]] = {}
-        self._subscribing: dict[InstrumentId, asyncio.Task[None]] = {}
-        self._bars: dict[tuple[InstrumentId, str], LiveBars] = {}
-        self._bar_holders: dict[tuple[InstrumentId, str], set[str]] = {}
-        self._shown: dict[tuple[InstrumentId, str], Bar | None] = {}
-        self._heard_ns: dict[InstrumentId, int] = {}  # monotonic time of the last trade
+        self._streams: dict[InstrumentId, _Stream] = {}
+        self._listeners: dict[tuple[type[Any], InstrumentId], tuple[Listener, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: dict[str, asyncio.Event] = {name: asyncio.Event() for name in venues}
+        self._is_closed = False
         self.ticks = 0
 
     async def start(self) -> None:
@@ -58,13 +82,15 @@ class MarketData:
 
     async def close(self) -> None:
         """End all streams."""
-        tasks = [*self._tasks, *self._subscribing.values()]
-        for task in tasks:
+        self._is_closed = True
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for bars in self._bars.values():
-            bars.close()
-        await asyncio.gather(*(venue.close() for venue in self._venues.values()), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for stream in self._streams.values():
+            for series in stream.series.values():
+                series.live.close()
+        self._streams.clear()
+        await asyncio.gather(*(self._close(name) for name in self._venues))
 
     async def wait_ready(self, venue: str, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Wait until a venue has named its instruments.
@@ -80,7 +106,7 @@ class MarketData:
         except TimeoutError:
             state = self._store.venues.get(venue)
             raise VenueUnavailable(
-                f"{venue} is not connected after {timeout_s:g} s: {state.reason if state else 'no answer'}"
+                f"{venue} is not connected after {timeout_s:g} s: {(state and state.reason) or 'no answer'}"
             ) from None
 
     def time_ns(self, venue: str) -> int:
@@ -90,26 +116,34 @@ class MarketData:
 
     # ---- who wants what ---------------------------------------------------------------------------------------------
 
+    @property
+    def held(self) -> dict[InstrumentId, frozenset[str]]:
+        """Who holds which stream."""
+        return {instrument: frozenset(stream.owners) for instrument, stream in self._streams.items()}
+
     async def hold(self, instrument: InstrumentId, owner: str) -> Instrument:
         """Stream an instrument for `owner` until it releases it; returns when the stream is asked for.
 
-        Raises VenueUnavailable, VenueRejected, and InvalidOrder for a symbol that the venue does not have.
+        Whoever is refused, or cancelled meanwhile, holds nothing. Raises VenueUnavailable, VenueRejected, VenueTimeout,
+        and InvalidOrder for a symbol that the venue does not have.
         """
         await self.wait_ready(instrument.venue)
         rules = self._store.instrument(instrument)
         if rules is None:
             raise InvalidOrder(f"{instrument.venue} has no symbol {instrument.symbol!r}{self._alike(instrument)}")
-        holders = self._holders.setdefault(instrument, set())
-        holders.add(owner)
-        task = self._subscribing.get(instrument)
-        if task is None:
-            coroutine = self._venues[instrument.venue].subscribe(instrument.symbol)
-            task = self._subscribing[instrument] = asyncio.create_task(coroutine, name=f"subscribe-{instrument}")
+        if self._is_closed:
+            raise VenueUnavailable(f"{instrument} cannot be streamed: the engine is stopping")
+        stream = self._streams.setdefault(instrument, _Stream())
+        held_before = owner in stream.owners
+        stream.owners.add(owner)
         try:
-            await asyncio.shield(task)
-        except VenueError:
-            self._subscribing.pop(instrument, None)
-            holders.discard(owner)
+            async with stream.changing:
+                if not stream.is_open and stream.owners:
+                    await self._open(instrument, stream)
+        except BaseException:
+            if not held_before:
+                stream.owners.discard(owner)
+            self._spawn(self._settle(instrument, stream), f"settle-{instrument}")
             raise
         return rules
 
@@ -119,11 +153,10 @@ class MarketData:
             return
         priced = asyncio.Event()
 
-        def look(_: QuoteChanged | TradePrinted) -> None:
-            if self._store.mark(instrument) is not None:
-                priced.set()
+        def look(_: Quote | Trade) -> None:
+            priced.set()
 
-        ends = [self._bus.subscribe(QuoteChanged, look), self._bus.subscribe(TradePrinted, look)]
+        ends = [self.listen(Quote, instrument, look), self.listen(Trade, instrument, look)]
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -134,150 +167,241 @@ class MarketData:
 
     async def release(self, instrument: InstrumentId, owner: str) -> None:
         """Stop streaming for `owner`; the stream ends with its last holder."""
-        holders = self._holders.get(instrument)
-        if holders is None or owner not in holders:
+        stream = self._streams.get(instrument)
+        if stream is None or owner not in stream.owners:
             return
-        holders.discard(owner)
-        for key, owners in list(self._bar_holders.items()):
-            if key[0] == instrument:
-                owners.discard(owner)
-                if not owners:
-                    self._bars.pop(key).close()
-                    del self._bar_holders[key]
-                    self._shown.pop(key, None)
-        if not holders:
-            del self._holders[instrument]
-            self._heard_ns.pop(instrument, None)
-            self._subscribing.pop(instrument, None)
-            self._store.quotes.pop(instrument, None)
-            self._store.books.pop(instrument, None)
-            await self._venues[instrument.venue].unsubscribe(instrument.symbol)
+        stream.owners.discard(owner)
+        for timeframe in [*stream.series]:
+            self._release_series(instrument, stream, timeframe, owner)
+        await self._settle(instrument, stream)
 
     async def hold_bars(self, instrument: InstrumentId, timeframe: str, owner: str) -> None:
-        """Build bars of a held instrument for `owner`; they are published as BarChanged. Released with the instrument.
+        """Build bars of an instrument for `owner`; they are published as BarChanged. Released with the instrument.
 
         Raises BadTimeframe, and what `hold` raises.
         """
         duration_ns(timeframe)
         await self.hold(instrument, owner)
-        key = (instrument, timeframe)
-        self._bar_holders.setdefault(key, set()).add(owner)
-        if key not in self._bars:
-            self._bars[key] = LiveBars(instrument, timeframe, self._history, self._bar_closed)
-            self._bars[key].connected(self.time_ns(instrument.venue))
+        stream = self._streams.get(instrument)
+        if stream is None or owner not in stream.owners:
+            return  # released while it was being opened
+        series = stream.series.get(timeframe)
+        if series is None:
+            now_ns = self.time_ns(instrument.venue)
+            live = LiveBars(instrument, timeframe, self._history, self._bar_closed, now_ns)
+            series = stream.series[timeframe] = _Series(live)
+            if stream.is_up:
+                live.connected(now_ns)
+        series.owners.add(owner)
 
-    def listen_bars(
-        self, instrument: InstrumentId, timeframe: str, listener: Callable[[Bar], None]
-    ) -> Callable[[], None]:
-        """Call `listener` with each closed bar of a series; the result ends it."""
+    def release_bars(self, instrument: InstrumentId, timeframe: str, owner: str) -> None:
+        """Build these bars no more for `owner`, which goes on holding the instrument."""
+        stream = self._streams.get(instrument)
+        if stream is not None and timeframe in stream.series:
+            self._release_series(instrument, stream, timeframe, owner)
 
-        def choose(fact: BarChanged) -> None:
-            if fact.closed and fact.bar.timeframe == timeframe and fact.bar.instrument == instrument:
-                listener(fact.bar)
+    def listen(self, kind: type[F], instrument: InstrumentId, listener: Callable[[F], None]) -> Callable[[], None]:
+        """Call `listener` with each Quote, Trade or closed Bar (of every timeframe) of an instrument, before the bus.
 
-        return self._bus.subscribe(BarChanged, choose)
+        The result ends it. A listener that raises is logged, and the others still run.
+        """
+        key: tuple[type[Any], InstrumentId] = (kind, instrument)
+        self._listeners[key] = (*self._listeners.get(key, ()), listener)
+
+        def end() -> None:
+            left = tuple(other for other in self._listeners.get(key, ()) if other is not listener)
+            if left:
+                self._listeners[key] = left
+            else:
+                self._listeners.pop(key, None)
+
+        return end
+
+    def _release_series(self, instrument: InstrumentId, stream: _Stream, timeframe: str, owner: str) -> None:
+        series = stream.series[timeframe]
+        series.owners.discard(owner)
+        if not series.owners:
+            del stream.series[timeframe]
+            series.live.close()
+            self._store.bars.pop((instrument, timeframe), None)
+
+    async def _open(self, instrument: InstrumentId, stream: _Stream) -> None:
+        stream.is_open, stream.is_up, stream.down_reason = True, None, ""
+        stream.heard_ns = self._clock.monotonic_ns()
+        try:
+            async with asyncio.timeout(STREAM_TIMEOUT_S):
+                await self._venues[instrument.venue].subscribe(instrument.symbol)
+        except BaseException as error:
+            stream.is_open = False
+            if isinstance(error, TimeoutError):
+                raise VenueTimeout(f"{instrument} was not streamed within {STREAM_TIMEOUT_S:g} s") from None
+            raise
+
+    async def _settle(self, instrument: InstrumentId, stream: _Stream) -> None:
+        """End a stream that nobody holds; whoever wants it meanwhile waits, and then opens it again."""
+        async with stream.changing:
+            if stream.owners or self._streams.get(instrument) is not stream:
+                return
+            stream.is_open = False
+            self._store.forget_market(instrument)
+            try:
+                async with asyncio.timeout(STREAM_TIMEOUT_S):
+                    await self._venues[instrument.venue].unsubscribe(instrument.symbol)
+            except (VenueError, TimeoutError) as error:
+                logger.warning("{} could not be unsubscribed: {}", instrument, str(error) or "no answer")
+            if not stream.owners:
+                self._streams.pop(instrument, None)
 
     def _alike(self, instrument: InstrumentId) -> str:
         same = sorted(i.symbol for i in self._store.instruments if i.venue == instrument.venue)
-        alike = [s for s in same if s.replace("/", "").lower() == instrument.symbol.replace("/", "").lower()] or same[
-            :5
-        ]
+        wanted = instrument.symbol.replace("/", "").lower()
+        alike = [symbol for symbol in same if symbol.replace("/", "").lower() == wanted] or same[:5]
         return f"; it has, for example, {', '.join(alike)}" if alike else ""
 
     # ---- what came of it ------------------------------------------------------------------------------------------
 
     def receive(self, event: MarketEvent) -> None:
         """Take an event; the sink of every market data venue. Never blocks, never raises."""
-        if event.instrument not in self._holders:
+        instrument = event.instrument
+        stream = self._streams.get(instrument)
+        if stream is None or not stream.is_open:
             return
         self.ticks += 1
-        if isinstance(event, Trade):
-            self._store.trades[event.instrument] = event
-            self._heard_ns[event.instrument] = self._clock.monotonic_ns()
-            for (instrument, _), bars in self._bars.items():
-                if instrument == event.instrument:
-                    bars.trade(event)
-            self._bus.publish(TradePrinted(event))
-        elif isinstance(event, Quote):
-            self._store.quotes[event.instrument] = event
+        if isinstance(event, Quote):
+            self._store.quotes[instrument] = event
+            self._tell(Quote, event)
             self._bus.publish(QuoteChanged(event))
+        elif isinstance(event, Trade):
+            self._store.trades[instrument] = event
+            stream.heard_ns = self._clock.monotonic_ns()
+            for series in [*stream.series.values()]:
+                series.live.trade(event)
+            self._tell(Trade, event)
+            self._bus.publish(TradePrinted(event))
         elif isinstance(event, Book):
-            self._store.books[event.instrument] = event
+            self._store.books[instrument] = event
             self._bus.publish(BookChanged(event))
         else:
-            self._stream_changed(event)
+            self._stream_changed(event, stream)
 
-    def _stream_changed(self, event: StreamStatus) -> None:
-        for (instrument, _), bars in self._bars.items():
-            if instrument == event.instrument:
-                if event.state is StreamState.CONNECTED:
-                    bars.connected(event.time_ns)
-                else:
-                    bars.interrupted(event.time_ns)
-        state = VenueState.CONNECTED if event.state is StreamState.CONNECTED else VenueState.INTERRUPTED
+    def _tell(self, kind: type, fact: Quote | Trade | Bar) -> None:
+        for listener in self._listeners.get((kind, fact.instrument), ()):
+            try:
+                listener(fact)
+            except Exception:
+                logger.exception("a listener to {} failed; the others go on", fact.instrument)
+
+    def _stream_changed(self, event: StreamStatus, stream: _Stream) -> None:
+        stream.is_up = event.state is StreamState.CONNECTED
+        stream.down_reason = "" if stream.is_up else f"{event.instrument}: {event.reason}"
+        for series in stream.series.values():
+            if event.state is StreamState.CONNECTED:
+                series.live.connected(event.time_ns)
+            elif event.state is StreamState.INTERRUPTED:
+                series.live.interrupted(event.time_ns)
+            else:
+                series.live.ended(event.time_ns)
         if event.state is StreamState.ENDED:
             logger.warning("{} is no longer streamed: {}", event.instrument, event.reason)
-            state = VenueState.CONNECTED
+            stream.is_open = False  # whoever wants it next asks for it again
+            stream.down_reason = ""  # and the venue is well
         self._bus.publish(event)
-        self._show_venue(event.instrument.venue, state, event.reason)
+        self._show_venue(event.instrument.venue)
 
     def _bar_closed(self, bar: Bar) -> None:
         self._store.bars[bar.instrument, bar.timeframe] = bar
+        self._tell(Bar, bar)
         self._bus.publish(BarChanged(bar, True))
 
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_ns = self._clock.monotonic_ns()
-            for key, bars in list(self._bars.items()):
-                trade = self._store.trades.get(key[0])
-                if now_ns - self._heard_ns.setdefault(key[0], now_ns) > QUIET_NS:
-                    bars.passed(self.time_ns(key[0].venue) - LATE_NS)
-                elif trade is not None:
-                    bars.passed(trade.time_ns)
-                forming = bars.forming
-                if forming is not None and forming is not self._shown.get(key):
-                    self._shown[key] = forming
-                    self._bus.publish(BarChanged(forming, False))
+            for instrument, stream in list(self._streams.items()):
+                try:
+                    self._tick(instrument, stream)
+                except Exception:
+                    logger.exception("the bars of {} cannot be closed", instrument)
+
+    def _tick(self, instrument: InstrumentId, stream: _Stream) -> None:
+        """Close what the clock has closed, and show what is forming."""
+        if not stream.series:
+            return
+        trade = self._store.trades.get(instrument)
+        if trade is None or self._clock.monotonic_ns() - stream.heard_ns > QUIET_NS:
+            passed_ns = self.time_ns(instrument.venue) - LATE_NS
+        else:
+            passed_ns = trade.time_ns
+        for series in [*stream.series.values()]:
+            series.live.passed(passed_ns)
+            forming = series.live.forming
+            if forming is not None and forming != series.shown:
+                series.shown = forming
+                self._bus.publish(BarChanged(forming, False))
 
     # ---- venues --------------------------------------------------------------------------------------------------
 
     async def _connect(self, name: str) -> None:
         venue, tries = self._venues[name], 0
-        self._show_venue(name, VenueState.CONNECTING, "")
+        self._show_venue(name, VenueState.CONNECTING)
         while True:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await venue.connect(self.receive)
                     instruments: Sequence[Instrument] = await venue.instruments()
-            except (VenueError, TimeoutError) as error:
+            except Exception as error:
                 reason = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
+                if not isinstance(error, KocError | TimeoutError):
+                    reason = f"{type(error).__name__}: {reason}"
+                    logger.exception("connecting to {} failed in a way nobody foresaw", name)
                 delay_s = RECONNECT_DELAYS_S[min(tries, len(RECONNECT_DELAYS_S) - 1)]
                 logger.warning("{} is out of reach, next try in {:g} s: {}", name, delay_s, reason)
                 self._show_venue(name, VenueState.DISCONNECTED, reason)
+                await self._close(name)  # it may have connected, and not have named its instruments
                 await asyncio.sleep(delay_s)
                 tries += 1
             else:
                 self._store.instruments.update({instrument.id: instrument for instrument in instruments})
-                self._show_venue(name, VenueState.CONNECTED, "")
                 self._ready[name].set()
+                self._show_venue(name)
                 return
 
-    def _show_venue(self, name: str, state: VenueState, reason: str) -> None:
-        venue = self._venues[name]
-        streams = sum(1 for instrument in self._holders if instrument.venue == name)
-        snapshot = VenueSnapshot(name, state, reason, streams, venue.breaker_state, self._clock.time_ns())
+    async def _close(self, name: str) -> None:
+        try:
+            await self._venues[name].close()
+        except Exception:
+            logger.exception("{} did not close in order", name)
+
+    def _show_venue(self, name: str, state: VenueState | None = None, reason: str = "") -> None:
+        """Publish a venue as it is; `state` is for one that is not connected."""
+        snapshot = self._venue(name, state, reason)
         self._store.venues[name] = snapshot
         self._bus.publish(VenueChanged(snapshot))
+
+    def _venue(self, name: str, state: VenueState | None, reason: str) -> VenueSnapshot:
+        streams = [s for i, s in self._streams.items() if i.venue == name and s.owners]
+        if state is None:
+            reason = next((stream.down_reason for stream in streams if stream.down_reason), "")
+            state = VenueState.INTERRUPTED if reason else VenueState.CONNECTED
+        breaker = self._venues[name].breaker_state
+        return VenueSnapshot(name, state, reason, len(streams), breaker, self._clock.time_ns())
 
     def refresh_venues(self) -> None:
         """Publish venues whose streams or breaker changed since they were last shown."""
         for name, shown in list(self._store.venues.items()):
-            streams = sum(1 for instrument in self._holders if instrument.venue == name)
-            if (streams, self._venues[name].breaker_state) != (shown.streams, shown.breaker):
-                self._show_venue(name, shown.state, shown.reason)
+            is_ready = self._ready[name].is_set()
+            now = self._venue(name, None if is_ready else shown.state, shown.reason)
+            if (now.state, now.reason, now.streams, now.breaker) != (
+                shown.state, shown.reason, shown.streams, shown.breaker,
+            ):  # fmt: skip
+                self._store.venues[name] = now
+                self._bus.publish(VenueChanged(now))
 
-    def _spawn(self, coroutine: object, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error("{} failed", task.get_name())

@@ -50,6 +50,7 @@ class Store:
         if key not in self._open and key not in self._closed:
             self.order_counts[order.strategy_id] = self.order_counts.get(order.strategy_id, 0) + 1
         if order.is_open:
+            self._closed.pop(key, None)
             self._open[key] = order
             return
         self._open.pop(key, None)
@@ -92,6 +93,12 @@ class Store:
             return quote.mid
         trade = self.trades.get(instrument_id)
         return trade.price if trade else None
+
+    def forget_market(self, instrument_id: InstrumentId) -> None:
+        """Drop the prices of an instrument that is streamed no more: an old price is worse than none."""
+        self.quotes.pop(instrument_id, None)
+        self.books.pop(instrument_id, None)
+        self.trades.pop(instrument_id, None)
 
     def pnl(self, positions: Iterable[Position]) -> tuple[Decimal, Decimal, Decimal]:
         """Realised and unrealised profit before fees, and the fees, of some positions."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, MarketEvent, Side, Trade
+from koc_qt.domain.market import Bar, MarketEvent, Side, StreamState, StreamStatus, Trade
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.clock import Clock
@@ -34,7 +34,10 @@ def bars(first_ns: int, count: int, timeframe: str = "1m", instrument: Instrumen
 
 
 class FakeDataVenue:
-    """Implements ports/venue.py MarketDataVenue; `publish` speaks for the venue, `history` is what it remembers."""
+    """Implements ports/venue.py MarketDataVenue; `publish` speaks for the venue, `history` is what it remembers.
+
+    `answer`, `subscribing` and `unsubscribing` hold fetch_bars, subscribe and unsubscribe until they are set.
+    """
 
     def __init__(self, clock: Clock, name: str = "sim", instruments: Sequence[Instrument] = (BTC_RULES,)) -> None:
         self.name = name
@@ -48,6 +51,9 @@ class FakeDataVenue:
         self.refuse_subscribe: Exception | None = None
         self.refuse_fetch: Exception | None = None
         self.answer: asyncio.Event | None = None
+        self.connects_streams = True
+        self.subscribing: asyncio.Event | None = None
+        self.unsubscribing: asyncio.Event | None = None
         self.closed = False
         self._clock = clock
         self._instruments = instruments
@@ -72,14 +78,25 @@ class FakeDataVenue:
         return self._instruments
 
     async def subscribe(self, symbol: str) -> None:
-        """Note the subscription."""
+        """Note the subscription, and say that it is connected unless `connects_streams` is false."""
+        if self.subscribing is not None:
+            await self.subscribing.wait()
         if self.refuse_subscribe is not None:
             raise self.refuse_subscribe
         self.subscribed.append(symbol)
+        if self.connects_streams:
+            self.status(StreamState.CONNECTED, symbol=symbol)
 
     async def unsubscribe(self, symbol: str) -> None:
-        """Note its end."""
+        """Note its end, say it, and wait for `unsubscribing` where there is one."""
+        self.status(StreamState.ENDED, "unsubscribed", symbol=symbol)
+        if self.unsubscribing is not None:
+            await self.unsubscribing.wait()
         self.unsubscribed.append(symbol)
+
+    def status(self, state: StreamState, reason: str = "", *, symbol: str = "BTC/USDT") -> None:
+        """Say what a stream does."""
+        self.publish(StreamStatus(InstrumentId(self.name, symbol), self.time_ns(), state, reason))
 
     async def fetch_bars(
         self, symbol: str, timeframe: str, since_ns: int, until_ns: int

@@ -347,7 +347,7 @@ async def test_what_cannot_be_started_is_said_and_leaves_nothing(engine: EngineD
     engine.launcher.refuse = "no more processes"
     with pytest.raises(StrategyError, match="no more processes"):
         await start(engine.spec())
-    await until(lambda: engine.market._holders == {}, what="all streams to end")
+    await until(lambda: engine.market.held == {}, what="all streams to end")
     await engine.switch.engage("panic")
     with pytest.raises(StrategyError, match="panic"):
         await start(engine.spec())
