@@ -131,14 +131,12 @@ class MatchingEngine:
         delay_ns = self._model.latency_ns
         if self._model.latency_jitter_ns:
             delay_ns += self._rng.randint(0, self._model.latency_jitter_ns)
-        due_ns = now_ns + delay_ns
-        if self._pending:
-            due_ns = max(due_ns, self._pending[-1][0])  # a connection keeps its order
-        self._pending.append((due_ns, message))
+        self._pending.append((now_ns + delay_ns, message))
         self._due_ns = self._pending[0][0]
         return self.advance(now_ns)
 
     def _run_due(self, now_ns: int) -> None:
+        # a connection keeps its order: what was drawn a shorter delay waits for what was sent before it
         while self._pending and self._pending[0][0] <= now_ns:
             due_ns, message = self._pending.popleft()
             time_ns = self._moment(due_ns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from decimal import Decimal
 from operator import attrgetter
@@ -170,6 +169,6 @@ class OpenOrders:
                 upper = min(upper, self.stop_buys[0].key[0])
         self.idle = not (self.waiting or self.buys or self.sells or self.stop_buys or self.stop_sells)
         self.lower, self.upper = lower, upper
-        # a step outwards, because the nearest float may lie on the wrong side of the exact price
-        self.lower_float = math.nextafter(float(lower), math.inf)
-        self.upper_float = math.nextafter(float(upper), -math.inf)
+        # A bar's price is the shortest decimal of its float. Rounding keeps order, so floats compare as those do, except
+        # for prices that share a float: these compare as equal, and equal counts as reached.
+        self.lower_float, self.upper_float = float(lower), float(upper)

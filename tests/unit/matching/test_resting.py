@@ -52,6 +52,16 @@ def test_position_moves_up_when_less_is_displayed_and_never_back():
     assert desk.feed(trade(99, 2)) == ["a maker 1@99"]
 
 
+def test_position_moves_up_below_the_top_of_the_book_as_well():
+    desk = Desk()
+    desk.feed(LADDER)
+    desk.send(order("a", BUY, 1, 98))
+    desk.send(order("b", SELL, 1, 103))
+    desk.feed(book([(99, 4), (98, "0.5"), (96, 3)], [(100, 4), (101, 2), (103, 1)]))
+    assert desk.feed(trade(98, 1)) == ["a maker 0.5@98"]
+    assert desk.feed(trade(103, 2, BUY)) == ["b maker 1@103"]
+
+
 def test_position_is_first_where_nobody_is_displayed_and_last_where_nothing_is_known():
     desk = Desk()
     desk.feed(LADDER)

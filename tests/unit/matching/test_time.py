@@ -67,6 +67,14 @@ def test_jitter_keeps_the_order_and_repeats_with_the_seed():
 
     assert dues(1) == dues(1) == sorted(dues(1))
     assert dues(1) != dues(2)
+    desk = Desk(latency_ns=10, latency_jitter_ns=100)
+    desk.feed(quote(99, 5, 100, 5))
+    for number in range(30):
+        desk.send(order(f"o{number}", BUY, 1, 90), now_ns=0)
+    for now_ns in range(112):  # nothing comes before its time, whatever was drawn for what was sent before it
+        desk.note(desk.engine.advance(now_ns))
+        assert desk.engine.next_due_ns is None or desk.engine.next_due_ns > now_ns
+    assert len(desk.events) == 30
     assert all(number + 10 <= due <= number + 200 for number, due in enumerate(dues(1)))
 
 
