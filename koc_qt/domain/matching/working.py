@@ -169,6 +169,6 @@ class OpenOrders:
                 upper = min(upper, self.stop_buys[0].key[0])
         self.idle = not (self.waiting or self.buys or self.sells or self.stop_buys or self.stop_sells)
         self.lower, self.upper = lower, upper
-        # A bar's price is the shortest decimal of its float. Rounding keeps order, so floats compare as those do, except
+        # A bar's price is the shortest decimal of its float. Rounding keeps order, so floats compare as those do, but
         # for prices that share a float: these compare as equal, and equal counts as reached.
         self.lower_float, self.upper_float = float(lower), float(upper)
