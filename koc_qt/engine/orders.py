@@ -186,6 +186,10 @@ class OrderService:
         if not order.is_open or order.cancel_requested:
             return
         self.receive(CancelRequested(client_order_id, self._clock.time_ns()))
+        await self._send_cancel(order)
+
+    async def _send_cancel(self, order: Order) -> None:
+        client_order_id = order.client_order_id
         try:
             venue = self._venues.get(order.account_id)
             if venue is None:
@@ -364,8 +368,12 @@ class OrderService:
             else:
                 if report is not None:
                     self._take_report(self._working.get(key, order), report)
-                    settled = not report.status.is_terminal or key not in self._working
-                    if settled or not self._working[key].is_open:
+                    now = self._working.get(key)
+                    if now is None or not now.is_open:
+                        return
+                    if not report.status.is_terminal:
+                        if now.cancel_requested:  # that request may have been lost as well: nobody else asks again
+                            await self._send_cancel(now)
                         return
                     # it ended there, but not all of its fills have been told yet
                 elif (absent := absent + 1) >= LOOKUPS_BEFORE_ABSENT:

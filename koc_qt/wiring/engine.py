@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ from koc_qt.adapters.worker_process import QProcessWorkerLauncher
 from koc_qt.config import AccountConfig, Config, StrategyConfig, resolve_path
 from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.market import StreamStatus
+from koc_qt.domain.market import Side, StreamStatus
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
-from koc_qt.engine.commands import Commands
+from koc_qt.engine.commands import MANUAL, Commands
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
@@ -54,6 +55,7 @@ from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.journal import JournalState
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import make_paper_venue
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
@@ -98,14 +100,16 @@ class Engine:
     """One engine on one profile: `start`, `serve` and `stop` once each, on the loop that made it."""
 
     def __init__(self, paths: Paths, config: Config, options: EngineOptions, resources: Resources) -> None:
+        self._remembered = resources.journal.load()
+        config = _with_venues_in_use(config, self._remembered)
         self.paths, self.config, self.options = paths, config, options
         self.store, self.bus, self.clock = Store(), Bus(), SystemClock()
         self._stop_asked = asyncio.Event()
         self._stop_reason = ""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._wanted: list[StrategySpec] = []  # ran when the engine died
         self._keys = resources.keys
         self._publisher = resources.publisher
-        self._remembered = resources.journal.load()
         rng = random.Random()  # noqa: S311 - ids and jitter, nothing secret
 
         self._data_venues = make_data_venues(config, paths, self.clock)
@@ -176,7 +180,7 @@ class Engine:
         self.kill_switch.restore(self._remembered.kill_switch)
         self.ledger.restore(self._remembered.fills)
         self.orders.restore(self._remembered.orders)
-        wanted = self.host.restore(self._remembered.strategies)
+        self._wanted = self.host.restore(self._remembered.strategies)
         self.orders.start()
         self._gatekeeper.start()
         self._link.start()
@@ -190,7 +194,7 @@ class Engine:
         self._launcher.warm_up()
         self._plan()
         self._announce()
-        for spec in self._to_start(wanted):
+        for spec in self._to_start(self._wanted):
             self._spawn(self._start_strategy(spec))
 
     async def serve(self) -> str:
@@ -263,6 +267,18 @@ class Engine:
         self._trading[account.id] = venue
         await self.accounts.connect(account.id, self.orders.receive)
         await self.orders.reconcile(account.id)
+        await self._cancel_unattended(account.id)
+
+    async def _cancel_unattended(self, account_id: str) -> None:
+        """Cancel what the engine died before it could cancel: orders whose strategy was stopped, all when halted."""
+        attended = {MANUAL, *(spec.strategy_id for spec in self._wanted)}
+        for order in self.store.open_orders():
+            if order.account_id == account_id and (self.kill_switch.engaged or order.strategy_id not in attended):
+                logger.info("order {} was left open by {}: cancelled", order.client_order_id, order.strategy_id)
+                try:
+                    await self.orders.cancel(order.client_order_id)
+                except KocError as error:
+                    logger.error("order {} could not be cancelled: {}", order.client_order_id, error)
 
     async def _is_ready(self, venue: str) -> bool:
         try:
@@ -352,6 +368,24 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.opt(exception=error).error("a task of the engine failed: {}", error)
+
+
+def _with_venues_in_use(config: Config, remembered: JournalState) -> Config:
+    """Enable the venues of what was open, held or running: whoever starts the engine again need not name them again."""
+    holdings: dict[tuple[str, str, InstrumentId], Decimal] = {}
+    for fill in remembered.fills:
+        key = (fill.strategy_id, fill.account_id, fill.instrument)
+        signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+        holdings[key] = holdings.get(key, Decimal(0)) + signed
+    in_use = {instrument.venue for (_, _, instrument), quantity in holdings.items() if quantity}
+    in_use |= {order.request.instrument.venue for order in remembered.orders if order.is_open}
+    for record in remembered.strategies:
+        in_use |= {instrument.venue for instrument in record.spec.instruments if record.wanted}
+    if "binance" not in in_use or config.venues.binance.enabled:
+        return config
+    logger.info("binance is used again, as when the engine last ended")
+    binance = msgspec.structs.replace(config.venues.binance, enabled=True)
+    return msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
 
 
 def _is_same(one: StrategySpec, other: StrategySpec) -> bool:

@@ -434,6 +434,13 @@ async def test_after_a_crash_an_order_that_the_venue_does_not_know_ends(
     assert (order.status, order.reason) == (status, reason)
 
 
+async def test_after_a_crash_a_cancel_that_may_never_have_gone_out_is_sent_again(desk: Desk) -> None:
+    before_the_crash(desk, OrderStatus.ACCEPTED, venue_order_id="v1", cancel_requested=True)
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.ACCEPTED, (), NOW_NS)
+    await desk.orders.reconcile("sim")
+    assert (await desk.ends("kocold")).status is OrderStatus.CANCELED
+
+
 async def test_reconcile_leaves_other_accounts_alone(desk: Desk) -> None:
     before_the_crash(desk, OrderStatus.ACCEPTED, account_id="elsewhere")
     await desk.orders.reconcile("sim")
