@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["worker"]:
         from koc_qt.wiring.worker import main as run_worker
 
-        return run_worker(arguments[1:])
+        # at once: what a strategy has left behind, such as threads and exit handlers, shall not keep the process
+        os._exit(run_worker(arguments[1:]))
     from koc_qt.cli.main import main as run_command
 
     return run_command(arguments)

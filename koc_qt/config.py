@@ -96,7 +96,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True):
     """The simulated market: the same seed gives the same market; `speed` 2 runs twice as fast as the clock."""
 
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="a whole number from 0")] = 1
-    speed: Annotated[float, Meta(gt=0, le=100_000, description="a number above 0 and up to 100000")] = 1.0
+    speed: Annotated[float, Meta(gt=0, le=3600, description="a number above 0 and up to 3600")] = 1.0
 
 
 class BinanceConfig(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # loaded when the command runs: ``koc --help`` shall not wait
     from koc_qt.wiring.engine import EngineOptions
 
 DEFAULT_SYMBOL = "BTC/USDT"
+MAX_SPEED = 3600
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,21 +55,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the engine until it is stopped; gives the exit code."""
+    from koc_qt.cli.terminal import Terminal
     from koc_qt.config import load_config
     from koc_qt.logger import setup_logger
     from koc_qt.paths import profile_paths
+    from koc_qt.wiring.engine import main
 
     paths = profile_paths()
     paths.ensure()
     config, options = settings(args, load_config(paths))
     live = not args.no_live and sys.stdout.isatty()
-    with contextlib.closing(setup_logger(paths, level=config.log_level, console=not live)):
-        from koc_qt.cli.terminal import Terminal
-        from koc_qt.wiring.engine import main
 
-        terminal = Terminal(live=live)
-        reason = main(paths, config, options, terminal.observe)
-        terminal.close(reason)
+    terminal = Terminal(live=live)
+    with contextlib.closing(setup_logger(paths, level=config.log_level, console=not live, sink=terminal.hear)):
+        ending = "The engine did not start."
+        try:
+            ending = f"Stopped: {main(paths, config, options, terminal.observe)}."
+        finally:
+            terminal.close(ending)
     return 0
 
 
@@ -90,8 +94,8 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
         config = msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
     changes: dict[str, Any] = {}
     if args.speed is not None:
-        if not 0 < args.speed <= 100_000:
-            raise ConfigError(f"--speed {args.speed:g}: it must be above 0 and at most 100000")
+        if not 0 < args.speed <= MAX_SPEED:
+            raise ConfigError(f"--speed {args.speed:g}: it must be above 0 and at most {MAX_SPEED}")
         changes["speed"] = args.speed
     if args.seed is not None:
         if not 0 <= args.seed < 1 << 63:
@@ -110,13 +114,9 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
     return config, EngineOptions(specs, args.duration)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
-    import yaml
-
+def _parameter(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE; the strategy's declaration says what kind of value it is."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"--set {text}: write NAME=VALUE, such as --set fast=10")
-    try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        return name.strip(), value
+    return name.strip(), value.strip()

@@ -40,7 +40,8 @@ class PositionState(msgspec.Struct, frozen=True):
 class StartRun(msgspec.Struct, frozen=True, tag=True):
     """Import the source and run it. `history` follows in HistoryBars messages, answered requests, not here.
 
-    An empty `timeframe` means the one that the strategy declares. `open_orders` are those of this strategy that
+    `time_ns` is the venue's time, of which `clock_speed` seconds pass in one of the world's. An empty `timeframe` means
+    the one that the strategy declares. `open_orders` are those of this strategy that
     survived an earlier worker.
     """
 
@@ -56,6 +57,7 @@ class StartRun(msgspec.Struct, frozen=True, tag=True):
     time_ns: int
     seed: int
     heartbeat_s: float
+    clock_speed: float = 1.0
 
 
 class BarClosed(msgspec.Struct, frozen=True, tag=True):

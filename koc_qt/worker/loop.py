@@ -100,12 +100,22 @@ class _Pulse:
         return message
 
 
+def _venue_clock(start: StartRun) -> Callable[[], int]:
+    """Give the venue's time from now on; a simulated market may run faster than the world."""
+    began_ns, speed = _elapsed_ns(), start.clock_speed
+    if speed == 1.0:
+        offset_ns = start.time_ns - began_ns
+        return lambda: _elapsed_ns() + offset_ns
+    return lambda: start.time_ns + round((_elapsed_ns() - began_ns) * speed)
+
+
 class _Run:
     """The strategy that was started."""
 
     def __init__(self, start: StartRun, strategy: Strategy, session: Session, context: WorkerContext) -> None:
         self.strategy, self.session, self.context = strategy, session, context
         self.bar_ns = duration_ns(strategy.timeframe)
+        self.clock_speed = start.clock_speed
         self.heartbeat_ns = max(round(start.heartbeat_s * 1e9), _SHORTEST_HEARTBEAT_NS)
         self.next_heartbeat_ns = monotonic_ns() + self.heartbeat_ns
         self.pulse = _Pulse()
@@ -186,7 +196,7 @@ class _Worker:
         now_ns = monotonic_ns()
         waits_ns = [run.next_heartbeat_ns - now_ns]
         if (deadline_ns := run.session.next_deadline_ns) is not None:
-            waits_ns.append(deadline_ns - run.context.time_ns)
+            waits_ns.append(round((deadline_ns - run.context.time_ns) / run.clock_speed))
         if (metrics_ns := run.context.metrics_due_ns) is not None:
             waits_ns.append(metrics_ns - now_ns)
         return min(max(min(waits_ns) / 1e9, 0.0), _LONGEST_WAIT_S)
@@ -251,8 +261,7 @@ class _Worker:
                 self._refuse(f"a {type(message).__name__} before any strategy was started")
 
     def _start(self, start: StartRun) -> None:
-        offset_ns = start.time_ns - _elapsed_ns()
-        context = WorkerContext(self._outbox, self._logs, lambda: _elapsed_ns() + offset_ns)
+        context = WorkerContext(self._outbox, self._logs, _venue_clock(start))
         try:
             self._filename, self._source = start.filename, decode_source(start.source, start.filename)
             strategy_class = load_strategy(start.source, start.filename)
