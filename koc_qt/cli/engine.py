@@ -101,7 +101,7 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
         if not 0 <= args.seed < 1 << 63:
             raise ConfigError(f"--seed {args.seed}: it must be zero or a whole number above")
         changes["seed"] = args.seed
-    if args.duration is not None and args.duration <= 0:
+    if args.duration is not None and not args.duration > 0:
         raise ConfigError(f"--duration {args.duration:g}: it must be above 0 seconds")
     if (args.symbol or args.parameters or args.timeframe) and not args.strategy:
         raise ConfigError("--symbol, --timeframe and --set need a strategy to apply to: add --strategy FILE")
