@@ -22,8 +22,9 @@ Context = zmq.Context[Any]
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 _ZAP_VERSION = b"1.0"
 _DOMAIN = b"koc"
-_HEARTBEAT_MS = 1_000
-_HEARTBEAT_TIMEOUT_MS = 5_000
+_HEARTBEAT_MS = 5_000
+# A peer whose queue is full answers no heartbeats: a short patience would cut off whoever reads slowly.
+_HEARTBEAT_TIMEOUT_MS = 30_000
 _HANDSHAKE_MS = 5_000
 
 
@@ -33,15 +34,21 @@ def secure_server(socket: Socket, pair: KeyPair) -> None:
     socket.curve_secretkey = pair.secret
     socket.zap_domain = _DOMAIN
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # no gatekeeper, no entry
-    _detect_dead_peers(socket)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
 
 
 def secure_client(socket: Socket, pair: KeyPair, server_key: bytes) -> None:
-    """Make `socket` a CURVE client of the engine whose public key is `server_key`. Call it before connect."""
+    """Make `socket` a CURVE client of the engine whose public key is `server_key`. Call it before connect.
+
+    It has no heartbeats of ZeroMQ's: a client that reads slowly would take the engine for dead, and libzmq 4.3.5 aborts
+    a process whose socket reconnects by itself with a full queue (https://github.com/zeromq/libzmq/issues/3937).
+    """
     socket.curve_serverkey = server_key
     socket.curve_publickey = pair.public
     socket.curve_secretkey = pair.secret
-    _detect_dead_peers(socket)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
 
 
 def bind(socket: Socket, endpoint: str) -> str:
@@ -52,12 +59,6 @@ def bind(socket: Socket, endpoint: str) -> str:
         raise LinkError(f"the engine cannot listen at {endpoint}: {error.strerror}; choose another endpoint") from error
     chosen = str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     return chosen.replace("://0.0.0.0:", "://127.0.0.1:")  # all interfaces: no address to connect to on Windows
-
-
-def _detect_dead_peers(socket: Socket) -> None:
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
 
 
 class Gatekeeper:

@@ -75,7 +75,8 @@ class Connection:
         socket.sndhwm = socket.rcvhwm = _HIGH_WATER
         socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FACT)
-        # A lost connection is a lost session: the client makes a new one, with a new snapshot.
+        # A lost connection is a lost session: the client makes a new one, with a new snapshot. A socket that reconnects
+        # by itself with a full queue can also abort the process (https://github.com/zeromq/libzmq/issues/3937).
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         secure_client(socket, pair, self._address.server_key.encode())
 

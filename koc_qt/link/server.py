@@ -78,7 +78,7 @@ class LinkServer:
         handler: LinkHandler,
         *,
         queue_limit: int = 10_000,
-        expiry_s: float = 10.0,
+        expiry_s: float = 30.0,
         version: str = __version__,
     ) -> None:
         """Take what is needed; `start` opens the door. `queue_limit` counts facts that wait for one client."""

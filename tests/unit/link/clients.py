@@ -47,6 +47,7 @@ class RawClient:
         self._context: zmq.Context[Any] = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
+        self.socket.reconnect_ivl = -1
         self.socket.rcvhwm = 10
         self.socket.setsockopt(zmq.RCVBUF, 16_384)
         secure_client(self.socket, link.keys.client, link.keys.engine.public)
