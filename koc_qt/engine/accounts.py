@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder, VenueError
+from koc_qt.domain.errors import InvalidOrder, KocError, VenueTimeout
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.state import AccountSnapshot, Balance, TradingMode, VenueState
 from koc_qt.engine.bus import Bus
@@ -19,6 +20,8 @@ from koc_qt.ports.venue import OrderSink, TradingVenue
 
 REFRESH_S = 0.2  # balances are read at most this often after a change
 REFRESH_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 30.0
+CASH_TIMEOUT_S = 0.25  # how long the news of a fill waits for the money that is left after it
 
 
 class AccountInfo(msgspec.Struct, frozen=True):
@@ -60,10 +63,12 @@ class Accounts:
     async def connect(self, account_id: str, sink: OrderSink) -> None:
         """Connect an account's venue and read its balances; one that fails is shown as disconnected."""
         try:
-            await self._venues[account_id].connect(sink)
-            await self._refresh(account_id)
-        except VenueError as error:
-            logger.error("account {} cannot be used: {}", account_id, error)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._venues[account_id].connect(sink)
+            await self._refresh(account_id, REFRESH_TIMEOUT_S)
+        except (KocError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
+            logger.error("account {} cannot be used: {}", account_id, reason)
             self._show(account_id, VenueState.DISCONNECTED, ())
 
     async def close(self) -> None:
@@ -71,7 +76,11 @@ class Accounts:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.gather(*(venue.close() for venue in self._venues.values()), return_exceptions=True)
+        venues = dict(self._venues)
+        outcomes = await asyncio.gather(*(venue.close() for venue in venues.values()), return_exceptions=True)
+        for account_id, outcome in zip(venues, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                logger.error("account {} did not close in order: {!r}", account_id, outcome)
 
     def __contains__(self, account_id: str) -> bool:
         return account_id in self._infos
@@ -95,6 +104,13 @@ class Accounts:
         self._changed.add(account_id)
         self._wake.set()
 
+    async def cash(self, account_id: str) -> dict[str, Decimal]:
+        """Give the free money by currency, read now; what was read last where the venue does not answer at once."""
+        if account_id in self._venues:
+            await self._try_refresh(account_id, CASH_TIMEOUT_S, "DEBUG")
+        account = self._store.accounts.get(account_id)
+        return {balance.currency: balance.total - balance.locked for balance in account.balances} if account else {}
+
     async def _refresh_forever(self) -> None:
         while True:
             await self._wake.wait()
@@ -102,19 +118,25 @@ class Accounts:
             self._wake.clear()
             changed, self._changed = self._changed, set()
             for account_id in changed & self._venues.keys():
-                try:
-                    await self._refresh(account_id)
-                except VenueError as error:
-                    logger.warning("balances of {} cannot be read: {}", account_id, error)
+                await self._try_refresh(account_id, REFRESH_TIMEOUT_S, "WARNING")
 
-    async def _refresh(self, account_id: str) -> None:
+    async def _try_refresh(self, account_id: str, timeout_s: float, level: str) -> None:
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT_S):
-                balances = await self._venues[account_id].balances()
+            await self._refresh(account_id, timeout_s)
+        except KocError as error:
+            logger.log(level, "balances of {} cannot be read: {}", account_id, error)
+        except Exception:
+            logger.exception("reading the balances of {} failed in a way nobody foresaw", account_id)
+
+    async def _refresh(self, account_id: str, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                balances = tuple(await self._venues[account_id].balances())
         except TimeoutError:
-            logger.warning("balances of {} were not read within {:g} s", account_id, REFRESH_TIMEOUT_S)
-            return
-        self._show(account_id, VenueState.CONNECTED, tuple(balances))
+            raise VenueTimeout(f"no answer within {timeout_s:g} s") from None
+        shown = self._store.accounts.get(account_id)
+        if shown is None or (shown.state, shown.balances) != (VenueState.CONNECTED, balances):
+            self._show(account_id, VenueState.CONNECTED, balances)
 
     def _show(self, account_id: str, state: VenueState, balances: tuple[Balance, ...]) -> None:
         info = self._infos[account_id]

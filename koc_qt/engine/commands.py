@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
 
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder
+from koc_qt.domain.errors import InvalidOrder, LinkError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.services import Services
-from koc_qt.engine.strategies import StrategyHost
+from koc_qt.engine.strategies import MANUAL, StrategyHost
+from koc_qt.engine.strategy_words import LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.messages import (
     CancelAllOrders,
@@ -38,11 +40,12 @@ from koc_qt.link.messages import (
 )
 from koc_qt.ports.bars import BarSeries, Span
 
-MANUAL = "manual"  # the strategy id of orders that a person places
 SNAPSHOT_CLOSED_ORDERS = 1_000
 SNAPSHOT_FILLS = 2_000
 FETCH_LIMIT = 20_000  # bars a request
 KILL_GRACE_S = 1.0
+TIMEFRAMES_LIMIT = 20  # series of bars that a client may have built of one instrument
+GONE_KEPT = 1_000  # ids of clients that have gone: a command of theirs may still be under way
 
 
 class Commands:
@@ -62,7 +65,8 @@ class Commands:
         self._telemetry = telemetry
         self._shut_down = shut_down
         self._numbers = itertools.count(1)
-        self._client_streams: dict[str, set[InstrumentId]] = {}
+        self._wanted: dict[str, dict[InstrumentId, tuple[str, ...]]] = {}  # by client: what it streams, and which bars
+        self._gone: deque[str] = deque(maxlen=GONE_KEPT)
 
     def snapshot(self) -> Snapshot:
         """All that a client is told first."""
@@ -108,8 +112,8 @@ class Commands:
             case Subscribe(instrument, timeframes):
                 return await self._subscribe(instrument, timeframes, client_id)
             case Unsubscribe(instrument):
-                self._client_streams.get(client_id, set()).discard(instrument)
-                return await self._services.market_data.release(instrument, f"client:{client_id}")
+                self._wanted.get(client_id, {}).pop(instrument, None)
+                return await self._services.market_data.release(instrument, _owner(client_id))
             case FetchBars():
                 return await self._fetch(command)
             case Shutdown():
@@ -119,35 +123,65 @@ class Commands:
 
     async def kill(self, reason: str) -> None:
         """Latch the kill switch, cancel all orders, stop all strategies. Every step is tried whatever the others do."""
+        reason = clip(reason, LONGEST_REASON)
         logger.critical("kill switch: {}", reason)
-        await self._kill_switch.engage(reason)
-        self._telemetry.show(self._host)
-        outcomes = await asyncio.gather(
+        # the latch falls before the others begin; its way into the journal holds nobody up
+        await self._try_all(
+            self._kill_switch.engage(reason),
+            self._show(),
             self._services.orders.cancel_all(),
             self._host.stop_all("the kill switch was engaged", KILL_GRACE_S),
-            return_exceptions=True,
         )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                logger.error("kill switch: {}", outcome)
         # a strategy may have placed an order in the instant before the latch
-        await self._services.orders.cancel_all()
+        await self._try_all(self._services.orders.cancel_all(), self._show())
+
+    async def _show(self) -> None:
         self._telemetry.show(self._host)
+
+    async def _try_all(self, *steps: Coroutine[Any, Any, Any]) -> None:
+        for outcome in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                logger.opt(exception=outcome).error("kill switch: {}", outcome)
 
     def disconnected(self, client_id: str) -> None:
         """A client is gone: its streams end."""
-        for instrument in self._client_streams.pop(client_id, set()):
-            self._services.spawn(self._services.market_data.release(instrument, f"client:{client_id}"))
+        self._gone.append(client_id)
+        for instrument in self._wanted.pop(client_id, {}):
+            self._services.spawn(self._services.market_data.release(instrument, _owner(client_id)))
 
     async def _subscribe(self, instrument: InstrumentId, timeframes: tuple[str, ...], client_id: str) -> None:
-        owner = f"client:{client_id}"
-        self._client_streams.setdefault(client_id, set()).add(instrument)
-        await self._services.market_data.hold(instrument, owner)
-        for timeframe in timeframes:
-            await self._services.market_data.hold_bars(instrument, timeframe, owner)
+        """Stream an instrument to a client, and bars of these timeframes in the place of those it had."""
+        if len(timeframes) > TIMEFRAMES_LIMIT:
+            raise InvalidOrder(f"{TIMEFRAMES_LIMIT} timeframes an instrument are the most, not {len(timeframes)}")
+        if client_id in self._gone:
+            raise LinkError("the client is gone")
+        market, owner = self._services.market_data, _owner(client_id)
+        wanted = self._wanted.setdefault(client_id, {})
+        before = wanted.get(instrument, ())
+        wanted[instrument] = timeframes
+        try:
+            await market.hold(instrument, owner)
+            for timeframe in timeframes:
+                await market.hold_bars(instrument, timeframe, owner)
+        except BaseException:
+            wanted.pop(instrument, None)
+            raise
+        finally:
+            if instrument not in self._wanted.get(client_id, {}):  # refused, unsubscribed meanwhile, or gone
+                await market.release(instrument, owner)
+        for timeframe in set(before).difference(wanted.get(instrument, ())):
+            market.release_bars(instrument, timeframe, owner)
 
     async def _submit(self, account_id: str, request: OrderRequest) -> str:
         """Place an order by hand, on a market that streams for as long as the order is being placed at least."""
+        account = self._services.store.accounts.get(account_id)
+        if account is None:
+            known = ", ".join(sorted(self._services.store.accounts)) or "none"
+            raise InvalidOrder(f"there is no account {account_id!r}; there are: {known}")
+        if account.venue != request.instrument.venue:
+            raise InvalidOrder(
+                f"{request.instrument} cannot be traded with {account_id!r}, which is on {account.venue}"
+            )
         owner = f"order:{next(self._numbers)}"
         await self._services.market_data.hold(request.instrument, owner)
         try:
@@ -161,7 +195,10 @@ class Commands:
         if not 1 <= command.count <= FETCH_LIMIT:
             raise InvalidOrder(f"ask for 1 to {FETCH_LIMIT} bars, not {command.count}")
         series = BarSeries(command.instrument, command.timeframe)
+        duration_ns(command.timeframe)
         await self._services.market_data.wait_ready(command.instrument.venue)
+        if self._services.store.instrument(command.instrument) is None:
+            raise InvalidOrder(f"{command.instrument.venue} has no symbol {command.instrument.symbol!r}")
         if command.until_ns is None:
             bars = await self._services.history.last(series, command.count)
         else:
@@ -169,3 +206,7 @@ class Commands:
             span = Span(until_ns - command.count * duration_ns(command.timeframe), until_ns)
             bars = await self._services.history.bars(series, span)
         return [(b.open_time_ns, b.open, b.high, b.low, b.close, b.volume) for b in bars]
+
+
+def _owner(client_id: str) -> str:
+    return f"client:{client_id}"

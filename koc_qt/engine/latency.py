@@ -52,4 +52,9 @@ class LatencyBook:
         values = sorted(self._all if strategy_id is None else self._by_strategy.get(strategy_id, ()))
         if not values:
             return Percentiles(None, None)
-        return Percentiles(values[len(values) // 2], values[min(len(values) - 1, len(values) * 99 // 100)])
+        return Percentiles(_nearest_rank(values, 50), _nearest_rank(values, 99))
+
+
+def _nearest_rank(ascending: list[float], percent: int) -> float:
+    """Give the smallest value that at least `percent` of them do not exceed."""
+    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)]

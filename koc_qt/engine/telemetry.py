@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Protocol
 
 import msgspec
+from loguru import logger
 
 from koc_qt.domain.state import EngineSnapshot, EngineState, StrategySnapshot
 from koc_qt.engine.bus import Bus
@@ -18,6 +20,7 @@ from koc_qt.engine.orders import OrderService
 from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import Managed, StrategyHost
 from koc_qt.engine.strategy_run import Pulse
+from koc_qt.engine.strategy_words import Allowance
 from koc_qt.link.messages import EngineChanged, PositionChanged, StrategyChanged, VenueChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.processes import ProcessMeter
@@ -27,6 +30,9 @@ from koc_qt.version import __version__
 PERIOD_S = 0.5
 FASTEST_BEAT_S = 0.05  # heartbeats closer together than this, or further apart than the next, are anomalies
 SLOWEST_BEAT_S = 5.0
+BEATS_PER_S = 20.0  # of a strategy that are published; what is beyond it is counted alone
+BEATS_BURST = 100.0
+STALLED_S = 1.0  # an engine that was this late has not read the heartbeats that came meanwhile
 
 
 class HeartbeatSeen(msgspec.Struct, frozen=True):
@@ -42,7 +48,7 @@ class HeartbeatSeen(msgspec.Struct, frozen=True):
 
 
 class AnomalySeen(msgspec.Struct, frozen=True):
-    """Heartbeats came too close together or too far apart."""
+    """Heartbeats came too close together or too far apart; `interval_s` is so far, while the next is missing."""
 
     strategy_id: str
     interval_s: float
@@ -85,8 +91,10 @@ class Telemetry:
         self._meter = meter
         self._sink = sink
         self._started_ns = clock.time_ns()
+        self._started_monotonic_ns = clock.monotonic_ns()
         self._lag_ms = 0.0
         self._rates: dict[str, tuple[int, int, float]] = {}  # messages sent, when (monotonic), rate then
+        self._allowances: dict[str, Allowance] = {}
         self._task: asyncio.Task[None] | None = None
         self.state = EngineState.STARTING
         self.reason = ""
@@ -106,39 +114,73 @@ class Telemetry:
     def heartbeat(self, strategy_id: str, beat: Heartbeat, pulse: Pulse, monotonic_ns: int) -> None:
         """Take a heartbeat; `pulse` is as it was before it."""
         interval_s = None if pulse.heartbeat_ns is None else (monotonic_ns - pulse.heartbeat_ns) / 1e9
-        now_ns = self._clock.time_ns()
-        self._sink.publish(
-            f"heartbeat.{strategy_id}",
-            HeartbeatSeen(strategy_id, beat.sequence, interval_s, beat.ticks, beat.callback_us, beat.lag_ms, now_ns),
-        )
+        was_overdue, pulse.is_overdue = pulse.is_overdue, False
+        is_shown = self._allowance(strategy_id).take()
+        if is_shown:
+            seen = HeartbeatSeen(
+                strategy_id, beat.sequence, interval_s, beat.ticks, beat.callback_us, beat.lag_ms, self._clock.time_ns()
+            )
+            self._sink.publish(f"heartbeat.{strategy_id}", seen)
         # the first interval runs from Running, not from a heartbeat
-        if beat.sequence <= 1 or interval_s is None or FASTEST_BEAT_S <= interval_s <= SLOWEST_BEAT_S:
+        if pulse.beats == 0 or interval_s is None or was_overdue or FASTEST_BEAT_S <= interval_s <= SLOWEST_BEAT_S:
             return
-        pulse.anomalies += 1
         what = "close together" if interval_s < FASTEST_BEAT_S else "far apart"
         reason = f"heartbeats {interval_s * 1000:.0f} ms apart: too {what}"
-        self._sink.publish(f"anomaly.{strategy_id}", AnomalySeen(strategy_id, interval_s, reason, now_ns))
+        self._anomaly(strategy_id, pulse, interval_s, reason, is_shown=is_shown)
+
+    def _look_for_overdue(self, managed: Managed) -> None:
+        """Say once, while it is so, that a heartbeat stays away."""
+        pulse = managed.pulse
+        if managed.run is None or pulse.heartbeat_ns is None or pulse.is_overdue:
+            return
+        age_s = (self._clock.monotonic_ns() - pulse.heartbeat_ns) / 1e9
+        if age_s > SLOWEST_BEAT_S:
+            pulse.is_overdue = True
+            self._anomaly(managed.spec.strategy_id, pulse, age_s, f"no heartbeat for {age_s:.1f} s", is_shown=True)
+
+    def _anomaly(self, strategy_id: str, pulse: Pulse, interval_s: float, reason: str, *, is_shown: bool) -> None:
+        pulse.anomalies += 1
+        if is_shown:
+            seen = AnomalySeen(strategy_id, interval_s, reason, self._clock.time_ns())
+            self._sink.publish(f"anomaly.{strategy_id}", seen)
+
+    def _allowance(self, strategy_id: str) -> Allowance:
+        allowance = self._allowances.get(strategy_id)
+        if allowance is None:
+            allowance = self._allowances[strategy_id] = Allowance(BEATS_PER_S, BEATS_BURST, self._clock)
+        return allowance
 
     async def _run(self, host: StrategyHost) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + PERIOD_S
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await host.changed.wait()
-            except TimeoutError:
-                self._lag_ms = max(0.0, (loop.time() - due) * 1000)
+            late_s = loop.time() - due  # below zero when a state changed before it was time
+            self._lag_ms = late_s * 1000 if late_s >= 0 else self._lag_ms
             host.changed.clear()
-            host.check_heartbeats()
-            self.show(host)
+            try:
+                if late_s < STALLED_S:
+                    self._check(host)
+                self.show(host)
+            except Exception:
+                logger.exception("the engine's pulse cannot be shown")
+
+    def _check(self, host: StrategyHost) -> None:
+        for managed in host.managed.values():
+            self._look_for_overdue(managed)
+        host.check_heartbeats()
 
     def show(self, host: StrategyHost) -> None:
         """Publish every snapshot now."""
         self._market_data.refresh_venues()
         for managed in host.managed.values():
             strategy = self.strategy(managed)
+            shown = self._store.strategies.get(strategy.spec.strategy_id)
             self._store.strategies[strategy.spec.strategy_id] = strategy
-            self._bus.publish(StrategyChanged(strategy))
+            if shown is None or msgspec.structs.replace(shown, time_ns=strategy.time_ns) != strategy:
+                self._bus.publish(StrategyChanged(strategy))
             self._sink.publish(f"strategy.{strategy.spec.strategy_id}", strategy)
         for position in self._store.positions.values():
             if position.quantity:
@@ -161,7 +203,7 @@ class Telemetry:
         )
         described = run.described if run is not None else None
         if described is not None:
-            managed.name = described.name
+            managed.name = described.name or managed.name
         return StrategySnapshot(
             spec=managed.spec,
             name=managed.name,
@@ -205,7 +247,7 @@ class Telemetry:
             version=__version__,
             pid=os.getpid(),
             started_ns=self._started_ns,
-            uptime_s=(now_ns - self._started_ns) / 1e9,
+            uptime_s=(self._clock.monotonic_ns() - self._started_monotonic_ns) / 1e9,
             kill_switch=self._kill_switch.engaged,
             kill_reason=self._kill_switch.reason,
             pnl=realised + unrealised - fees,

@@ -72,7 +72,7 @@ async def test_an_account_that_cannot_be_used_is_shown_so() -> None:
     await accounts.close()
 
 
-@pytest.mark.expected_warnings("balances of sim cannot be read", "were not read within")
+@pytest.mark.expected_warnings("balances of sim cannot be read: gone", "cannot be read: no answer within 10 s")
 async def test_balances_that_cannot_be_read_stay_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts_module, "REFRESH_S", 0.0)
     venue = Broken()

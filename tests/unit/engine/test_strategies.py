@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from koc_qt.sdk.channel import (
     BarClosed,
     Cancel,
     Describe,
+    Described,
     Failed,
     FillUpdate,
     Heartbeat,
@@ -34,6 +36,7 @@ from koc_qt.sdk.channel import (
     StopRun,
     Submit,
     TradeUpdate,
+    WorkerMessage,
 )
 from tests.conditions import until
 from tests.fakes.market import MINUTE_NS, bars, trade
@@ -139,7 +142,7 @@ async def test_too_many_orders_at_once_are_refused(engine: EngineDesk, monkeypat
     refused = [update for update in worker.got(OrderUpdate) if update.order is None]
     assert [update.request_id for update in refused] == [3, 4]
     await until(lambda: len(engine.store.open_orders()) == 2, what="the others to be placed")
-    await until(lambda: engine.host.managed["sma"].run._in_flight == 0, what="them to land")  # type: ignore[union-attr]
+    await until(lambda: not engine.host.managed["sma"].run._orders, what="them to land")  # type: ignore[union-attr]
     worker.say(Submit(5, limit_buy()))
     await until(lambda: len(engine.store.open_orders()) == 3, what="room again")
 
@@ -370,35 +373,50 @@ async def test_after_a_crash_of_the_engine_the_wanted_ones_are_known(engine: Eng
     assert engine.host.managed["two"].state is StrategyState.STOPPED
 
 
+async def described(engine: EngineDesk, answer: WorkerMessage | WorkerExit) -> Described:
+    """Describe a file whose worker answers so."""
+    launcher = engine.launcher
+    count = len(launcher.workers)
+    task = asyncio.create_task(engine.host.describe(engine.file()))
+    await until(lambda: len(launcher.workers) > count and launcher.workers[-1].got(Describe), what="the question")
+    worker = launcher.workers[-1]
+    assert worker.got(Describe)[0] == Describe(b"class S: ...", "sma.py")
+    if isinstance(answer, WorkerExit):
+        worker.end(answer)
+    else:
+        worker.say(answer)
+    try:
+        return await task
+    finally:
+        assert worker.ended
+
+
 async def test_a_file_is_described_in_a_process_of_its_own(engine: EngineDesk) -> None:
-    path = engine.file()
-
-    async def describe(answer: object) -> object:
-        engine.launcher.ready = False
-        task = __import__("asyncio").create_task(engine.host.describe(path))
-        count = len(engine.launcher.workers)
-        await until(lambda: len(engine.launcher.workers) > count, what="a worker")
-        worker = engine.launcher.workers[-1]
-        await until(lambda: not task.done())
-        from koc_qt.domain.state import Badge
-        from koc_qt.sdk.channel import Ready
-
-        worker.say(Ready(worker.pid, Badge.ISOLATED, "", {}))
-        assert worker.got(Describe)[0].source == b"class S: ..."
-        if isinstance(answer, WorkerExit):
-            worker.end(answer)
-        else:
-            worker.say(answer)  # type: ignore[arg-type]
-        try:
-            return await task
-        finally:
-            assert worker.ended
-
-    assert await describe(DESCRIBED) == DESCRIBED
+    assert await described(engine, DESCRIBED) == DESCRIBED
     with pytest.raises(StrategyError, match="line 2: no Strategy"):
-        await describe(LoadFailed("no Strategy", 2))
+        await described(engine, LoadFailed("no Strategy", 2))
     with pytest.raises(StrategyError, match="could not be read: killed"):
-        await describe(WorkerExit(True, -9, "killed"))
+        await described(engine, WorkerExit(True, -9, "killed"))
+
+
+async def test_a_process_that_dies_before_it_can_describe(engine: EngineDesk) -> None:
+    engine.launcher.ready = False
+    task = asyncio.create_task(engine.host.describe(engine.file()))
+    await until(lambda: engine.launcher.workers, what="a worker")
+    engine.launcher.workers[0].end(WorkerExit(True, -9, "killed"))
+    with pytest.raises(StrategyError, match="could not be read: killed"):
+        await task
+
+
+async def test_few_files_are_described_at_once(engine: EngineDesk) -> None:
+    tasks = [asyncio.create_task(engine.host.describe(engine.file())) for _ in range(3)]
+    await until(lambda: len(engine.launcher.workers) == 2, what="two workers")
+    engine.launcher.workers[0].say(DESCRIBED)
+    await until(lambda: len(engine.launcher.workers) == 3, what="the third")
+    for worker in engine.launcher.workers[1:]:
+        await until(lambda w=worker: w.got(Describe), what="the question")
+        worker.say(DESCRIBED)
+    assert await asyncio.gather(*tasks) == [DESCRIBED] * 3
 
 
 async def test_a_description_that_takes_for_ever_is_given_up(
