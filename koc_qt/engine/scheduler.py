@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
@@ -24,6 +25,13 @@ class DailyTimes(msgspec.Struct, frozen=True):
     spec: StrategySpec
     start: str | None
     stop: str | None
+
+    def includes(self, time_ns: int) -> bool:
+        """Whether the strategy is to run at this time; also over midnight. False when either time is missing."""
+        if self.start is None or self.stop is None:
+            return False
+        now, start, stop = f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%H:%M}", self.start, self.stop
+        return start <= now < stop if start < stop else now >= start or now < stop
 
 
 class Scheduler:

@@ -309,8 +309,10 @@ class Engine:
         if wanted:
             names = ", ".join(spec.strategy_id for spec in wanted)
             logger.info("running again, as when the engine last ended out of order: {}", names)
+        now_ns = self.clock.time_ns()
+        due = [times.spec for times in self._daily_times() if times.includes(now_ns)]
         auto = [self._configured(entry) for entry in self.config.strategies if entry.autostart]
-        for spec in [*auto, *self.options.strategies]:
+        for spec in [*auto, *due, *self.options.strategies]:
             if not any(_is_same(spec, other) for other in specs):
                 specs.append(spec)
         return specs
@@ -334,10 +336,16 @@ class Engine:
             parameters=dict(entry.parameters),
         )
 
+    def _daily_times(self) -> list[DailyTimes]:
+        return [DailyTimes(self._configured(entry), entry.start, entry.stop) for entry in self.config.strategies]
+
     def _plan(self) -> None:
-        times = [DailyTimes(self._configured(entry), entry.start, entry.stop) for entry in self.config.strategies]
         self._scheduler.start(
-            times, self.host.start, self.host.stop, self.config.scheduler.data_refresh, self._refresh_history
+            self._daily_times(),
+            self.host.start,
+            self.host.stop,
+            self.config.scheduler.data_refresh,
+            self._refresh_history,
         )
 
     async def _refresh_history(self) -> None:

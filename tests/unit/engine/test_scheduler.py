@@ -45,6 +45,26 @@ async def test_jobs_run_at_their_times_and_a_failing_one_harms_nobody() -> None:
     scheduler.close()
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "now", "runs"),
+    [
+        ("08:00", "17:30", "07:59", False),
+        ("08:00", "17:30", "08:00", True),
+        ("08:00", "17:30", "17:29", True),
+        ("08:00", "17:30", "17:30", False),
+        ("22:00", "02:00", "23:30", True),
+        ("22:00", "02:00", "01:59", True),
+        ("22:00", "02:00", "12:00", False),
+        (None, None, "12:00", False),
+    ],
+)
+def test_an_engine_that_starts_late_knows_what_should_run_already(
+    start: str | None, stop: str | None, now: str, runs: bool
+) -> None:
+    time_ns = int(datetime.fromisoformat(f"2026-03-04T{now}:30+00:00").timestamp()) * 10**9
+    assert DailyTimes(SPEC, start, stop).includes(time_ns) is runs
+
+
 async def test_without_times_there_are_no_jobs() -> None:
     scheduler, calls = Scheduler(), Calls()
     scheduler.start([DailyTimes(SPEC, None, None)], calls.start, calls.stop, None, calls.refresh)
