@@ -34,6 +34,8 @@ BTC_RULES = Instrument(
     maker_fee=Decimal("0.0002"),
     taker_fee=Decimal("0.0005"),
 )
+ETH = InstrumentId("sim", "ETH/USDT")
+ETH_RULES = Instrument(ETH, "ETH", "USDT", tick_size=Decimal("0.01"), lot_size=Decimal("0.001"))
 NOW_NS = 1_700_000_000_000_000_000
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.state import Badge
 from koc_qt.ports.workers import WorkerExit
-from koc_qt.sdk.channel import Described, HostMessage, Ready, Running, StartRun, Stopped, StopRun, WorkerMessage
+from koc_qt.sdk.channel import Described, HostMessage, Ready, Running, StartRun, Stopped, StopRun, WorkerMessage, frame
 
 M = TypeVar("M")
 
@@ -32,7 +33,13 @@ class FakeWorker:
         self._on_exit = on_exit
 
     def send(self, message: HostMessage) -> None:
-        """Take a message; a StopRun is obeyed at once unless `stops_in_order` is false."""
+        """Take a message; a StopRun is obeyed at once unless `stops_in_order` is false.
+
+        Raises ValueError for one above the channel's limit, as the real one does.
+        """
+        frame(message)
+        if self.ended:
+            return
         self.received.append(message)
         if isinstance(message, StopRun) and self.stops_in_order:
             self.say(Stopped(message.reason))
@@ -70,11 +77,14 @@ class FakeLauncher:
         self.ready = True
         self.runs_at_once: Described | None = None
         self.refuse = ""
+        self.launching: asyncio.Event | None = None  # holds launches until it is set
 
     async def launch(
         self, label: str, on_message: Callable[[WorkerMessage], None], on_exit: Callable[[WorkerExit], None]
     ) -> FakeWorker:
         """Give a worker."""
+        if self.launching is not None:
+            await self.launching.wait()
         if self.refuse:
             raise StrategyError(self.refuse)
         worker = FakeWorker(1000 + len(self.workers), label, on_message, on_exit)

@@ -32,7 +32,7 @@ from koc_qt.ports.processes import ProcessUse
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.market import FakeDataVenue, MemoryBarStore
-from tests.fakes.trading import BTC, FakeTradingVenue
+from tests.fakes.trading import BTC, BTC_RULES, ETH_RULES, FakeTradingVenue
 from tests.fakes.workers import FakeLauncher
 
 POLICY = RestartPolicy(limit=2, window_s=600.0, first_pause_s=0.0, longest_pause_s=0.0)
@@ -52,7 +52,8 @@ class EngineDesk:
     def __init__(self, folder: Path, policy: RestartPolicy = POLICY) -> None:
         self.folder = folder
         self.clock, self.journal, self.launcher = FakeClock(), MemoryJournal(), FakeLauncher()
-        self.venue, self.trading = FakeDataVenue(self.clock), FakeTradingVenue()
+        self.venue = FakeDataVenue(self.clock, instruments=(BTC_RULES, ETH_RULES))
+        self.trading = FakeTradingVenue()
         self.store, self.bus = Store(), Bus()
         self.ledger = Ledger(self.store, self.clock)
         self.switch = KillSwitch(self.journal, self.clock)

@@ -23,10 +23,8 @@ from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, TradePri
 from tests.conditions import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.market import MINUTE_NS, SECOND_NS, FakeDataVenue, MemoryBarStore, bars, trade
-from tests.fakes.trading import BTC, BTC_RULES, quote
+from tests.fakes.trading import BTC, BTC_RULES, ETH, ETH_RULES, quote
 
-ETH = InstrumentId("sim", "ETH/USDT")
-ETH_RULES = Instrument(ETH, "ETH", "USDT", tick_size=Decimal("0.01"), lot_size=Decimal("0.001"))
 START_NS = bar_open_ns(FakeClock().time_ns(), "1m") + MINUTE_NS
 
 
