@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -83,6 +83,18 @@ def _no_unexpected_warnings(request: pytest.FixtureRequest, warning_lines: list[
         pytest.fail("unexpected warnings in the log:\n  " + "\n  ".join(unexpected), pytrace=False)
     if missing:
         pytest.fail(f"expected warnings that never came: {missing}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Count what Qt warned of among the warnings; pytest-qt forgets it right after the call."""
+    try:
+        return (yield)
+    finally:
+        captured = getattr(item, "qt_log_capture", None)
+        lines = getattr(item, "funcargs", {}).get("warning_lines", [])
+        records = captured.records if captured is not None else []
+        lines += [f"{each.log_type_name} Qt: {each.message}" for each in records if each.matches_level("WARNING")]
 
 
 @pytest.fixture(autouse=True)

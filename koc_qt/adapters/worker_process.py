@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from PySide6.QtCore import QProcess, QProcessEnvironment, QSocketNotifier
+from PySide6.QtCore import QCoreApplication, QProcess, QProcessEnvironment, QSocketNotifier
 
 from koc_qt.adapters.sandbox import SandboxSettings
 from koc_qt.adapters.worker_flow import OutgoingQueue, TokenBucket, WorkerLimits
@@ -108,13 +108,16 @@ class _Worker:
         self._outgoing = OutgoingQueue(limits.market_messages)
         self._socket, self._far_end = socket.socketpair()
         self._socket.setblocking(False)
-        self._reader = QSocketNotifier(self._socket.fileno(), QSocketNotifier.Type.Read)
+        # Python's garbage collector runs in any thread, and Qt crashes on what ends in another than its own: the
+        # application owns these, not Python, until `_end`.
+        owner = QCoreApplication.instance()
+        self._reader = QSocketNotifier(self._socket.fileno(), QSocketNotifier.Type.Read, owner)
         self._reader.activated.connect(self._on_readable)
-        self._writer = QSocketNotifier(self._socket.fileno(), QSocketNotifier.Type.Write)
+        self._writer = QSocketNotifier(self._socket.fileno(), QSocketNotifier.Type.Write, owner)
         self._writer.setEnabled(False)
         self._writer.activated.connect(self._flush)
         self._deadline: asyncio.Handle = self._loop.call_later(limits.start_timeout_s, self._on_start_timeout)
-        self._process = QProcess()
+        self._process = QProcess(owner)
         self._start(command, settings)
 
     def _start(self, command: Sequence[str], settings: SandboxSettings) -> None:

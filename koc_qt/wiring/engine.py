@@ -18,7 +18,6 @@ import msgspec
 import zmq
 from loguru import logger
 from PySide6.QtCore import QCoreApplication
-from qasync import QEventLoop
 
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.process_meter import PsutilMeter
@@ -34,7 +33,7 @@ from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
-from koc_qt.engine.commands import MANUAL, Commands
+from koc_qt.engine.commands import Commands
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
@@ -45,7 +44,7 @@ from koc_qt.engine.orders import OrderService
 from koc_qt.engine.scheduler import DailyTimes, Scheduler
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
-from koc_qt.engine.strategies import RestartPolicy, StrategyHost
+from koc_qt.engine.strategies import MANUAL, RestartPolicy, StrategyHost
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link import messages
 from koc_qt.link.auth import Gatekeeper
@@ -58,6 +57,7 @@ from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.journal import JournalState
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import make_paper_venue
+from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
 Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
@@ -452,12 +452,18 @@ async def run(paths: Paths, config: Config, options: EngineOptions, observe: Obs
 
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, ask_to_stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a stop in order; a second one is no different, `kill -9` loses nothing either."""
+    """Turn Ctrl-C, SIGTERM and a closed terminal into a stop in order; a second one is no different.
+
+    `kill -9` loses nothing either. Started with nohup, the engine goes on without a terminal.
+    """
 
     def received(number: int, _: object) -> None:
         loop.call_soon_threadsafe(ask_to_stop, f"{signal.Signals(number).name} received")
 
-    before = {number: signal.signal(number, received) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, received) for number in numbers}
     try:
         yield
     finally:
@@ -468,8 +474,7 @@ def _signals(loop: asyncio.AbstractEventLoop, ask_to_stop: Callable[[str], None]
 def main(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:
     """Run an engine in this process, which has no loop yet, and give why it stopped. Raises KocError."""
     app = QCoreApplication.instance() or QCoreApplication(sys.argv[:1])
-    loop = QEventLoop(app)
-    asyncio.set_event_loop(loop)
-    with loop:
+    with qt_loop(app) as loop:
+        asyncio.set_event_loop(loop)
         reason: str = loop.run_until_complete(run(paths, config, options, observe))
         return reason

@@ -387,11 +387,11 @@ def _main() -> None:
     if "--qasync" not in sys.argv:
         asyncio.run(_until_stopped(folder))
         return
-    import qasync
     from PySide6.QtCore import QCoreApplication
 
-    application = QCoreApplication(sys.argv)
-    with qasync.QEventLoop(application) as loop:
+    from koc_qt.wiring.qt_loop import qt_loop
+
+    with qt_loop(QCoreApplication(sys.argv)) as loop:
         loop.run_until_complete(_until_stopped(folder))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PySide6.QtCore import QCoreApplication, qWarning
 
 from tests.conditions import until, wait_until
 
@@ -173,6 +174,11 @@ def test_what_is_left_behind_fails_and_is_named(named: str, outcomes: dict[str, 
 @pytest.mark.xdist_group("rails")
 def test_what_is_in_order_passes(case: str, outcomes: dict[str, str]) -> None:
     assert outcomes[case] == ""
+
+
+@pytest.mark.expected_warnings("WARNING Qt: a socket is not what it was")
+def test_what_qt_warns_of_counts(qapp: QCoreApplication) -> None:
+    qWarning("a socket is not what it was")
 
 
 def test_wait_until_gives_the_value_and_is_bounded() -> None:
