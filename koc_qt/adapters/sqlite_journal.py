@@ -187,8 +187,8 @@ def _open(path: Path) -> sqlite3.Connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise StorageError(f"{path} was written by a newer K.O.C. (schema {version}, this one knows {SCHEMA})")
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version={SCHEMA}")
+        # all at once: whoever reads meanwhile finds an empty journal or a whole one
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
     except (sqlite3.Error, OSError) as problem:
         if connection is not None:
             connection.close()
@@ -212,6 +212,8 @@ def read_journal(path: Path) -> JournalState:
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         ) as connection:
             connection.execute("BEGIN")
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                return JournalState((), (), (), None)  # an engine is only just making it
             orders = connection.execute("SELECT body FROM orders ORDER BY created_ns, client_order_id").fetchall()
             fills = connection.execute("SELECT body FROM fills ORDER BY sequence").fetchall()
             strategies = connection.execute("SELECT body, wanted, time_ns FROM strategies ORDER BY time_ns").fetchall()

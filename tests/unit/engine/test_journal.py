@@ -165,3 +165,15 @@ async def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "journal.sqlite")
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0
     await journal.close()
+
+
+async def test_a_journal_that_is_only_just_being_made_reads_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as begun:
+        begun.execute("PRAGMA journal_mode=WAL")
+        assert read_journal(path).orders == ()
+    begun.close()
+    journal = SqliteJournal(path)
+    await journal.append(life())
+    assert len(read_journal(path).orders) == 1
+    await journal.close()
