@@ -1,0 +1,181 @@
+"""A profile in trouble: two engines, a bad configuration, a client of another version, a full disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conditions import wait_until
+from tests.e2e.books import check_books, open_orders
+from tests.e2e.processes import STRATEGIES, Profile, runs, strategy, trades
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+BUSY = ("--strategy", str(STRATEGIES / "busy.py"), "--symbol", "BTC/USDT", "--speed", "10")
+DISK_BYTES = 4 << 20
+
+OTHER_VERSION = """
+import sys
+from koc_qt.link import messages
+messages.PROTOCOL += {step}
+from koc_qt.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_two_engines_on_one_profile(home: Profile) -> None:
+    with home.engine(*BUSY) as engine:
+        status = engine.wait_for_status(trades("busy"), "a trade")
+        second = home.koc("engine", *BUSY, "--no-live", "--duration", "1")
+        assert second.returncode == 1
+        assert f"another engine (pid {engine.pid}) already runs on the profile" in second.stderr
+        assert "KOC_HOME" in second.stderr
+        more = engine.wait_for_status(trades("busy", strategy(status, "busy")["trades"]), "more trades")
+        assert strategy(more, "busy")["pid"] == strategy(status, "busy")["pid"]
+        assert home.ask("status")["engine"]["pid"] == engine.pid, "the second one took nothing of the first one's away"
+        assert engine.stop() == 0
+    check_books(home)
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_a_client_of_another_version(home: Profile, step: int) -> None:
+    with home.engine(*BUSY) as engine:
+        engine.wait_for_status(trades("busy"), "a trade")
+        for command in (["status"], ["stop"], ["kill"]):
+            other = subprocess.run(
+                [sys.executable, "-c", OTHER_VERSION.format(step=step), *command],
+                env=home.environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert other.returncode == 1
+            assert "speaks link protocol 1" in other.stderr
+            assert "Traceback" not in other.stderr
+        status = home.ask("status")
+        assert (status["engine"]["state"], status["engine"]["kill_switch"]) == ("running", False)
+        assert engine.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("acount: sim\n", ["line 1", "acount", "account"]),
+        ("log_level: INFO\nengine:\n  heartbeat_s: often\n", ["line 3", "heartbeat_s", "a number of seconds"]),
+        ("accounts: 7\n", ["line 1", "accounts"]),
+        ("account: [sim\nengine: {\n", ["line 2"]),
+        ("account: nobody\nrisk: {max_open_orders: many}\n", ["line 2", "max_open_orders"]),
+        ("account: nobody\n", ["line 1", "there is no account 'nobody'"]),
+        ("\tengine: {}\n", ["line 1"]),
+        ("simulator: {seed: 1}\nsimulator: {seed: 2}\n", ["line 2", "simulator"]),
+    ],
+)
+def test_a_configuration_that_is_wrong(home: Profile, text: str, said: list[str]) -> None:
+    home.configure(text)
+    result = home.koc("engine", "--no-live", "--duration", "1")
+    assert result.returncode == 1
+    assert str(home.paths.config_file) in result.stderr
+    assert [word for word in said if word not in result.stderr] == []
+    assert home.paths.config_file.read_text() == text
+    assert not home.paths.journal.exists()
+
+
+def test_what_cannot_be_read_or_made(home: Profile) -> None:
+    home.paths.config_file.mkdir(parents=True)
+    result = home.koc("engine", "--no-live", "--duration", "1")
+    assert result.returncode == 1
+    assert "cannot be read: Is a directory" in result.stderr
+    blocked = Profile(home.home.with_name("a file"))
+    blocked.home.write_text("not a folder")
+    for command in ("engine", "status", "orders"):
+        result = blocked.koc(command)
+        assert result.returncode == 1
+        assert "is a file, not a folder: point KOC_HOME at a folder" in result.stderr
+
+
+def test_a_journal_that_is_none(home: Profile) -> None:
+    home.paths.data.mkdir(parents=True)
+    home.paths.journal.write_bytes(b"this is no database" * 1000)
+    for command in (("engine", "--no-live", "--duration", "1"), ("orders",), ("fills", "--json")):
+        result = home.koc(*command)
+        assert result.returncode == 1
+        assert str(home.paths.journal) in result.stderr
+        assert "file is not a database" in result.stderr
+    assert home.paths.journal.read_bytes().startswith(b"this is no database"), "what cannot be read is not overwritten"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of a few megabytes."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount the small file system that is to be filled")
+    disk = tmp_path / "small disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "koc-test", str(disk)]
+    result = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        pytest.skip(f"this machine does not let root mount: {result.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave not a byte on it."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as stream:
+        for block in (1 << 16, 1):
+            try:
+                while True:
+                    stream.write(b"\0" * block)
+            except OSError:
+                continue
+    return filler
+
+
+def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    home = Profile(small_disk / "hôme")
+    home.output_folder = tmp_path
+    home.configure({"risk": {"max_orders_per_minute": 100_000}})
+    with home.engine(*BUSY) as engine:
+        engine.wait_for_status(trades("busy", 2), "three trades")
+        filler = fill(small_disk)
+        engine.wait_for_status(lambda s: not s["engine"]["journal_ok"], "the journal to fail")
+        engine.wait_for_output("Free some disk space")
+        full = home.journal()
+        assert runs("busy")(engine.wait_for_status(lambda s: True, "the engine to answer"))
+        filler.unlink()
+        engine.wait_for_status(lambda s: s["engine"]["journal_ok"], "the journal to be written again")
+        engine.wait_for_status(trades("busy", len(full.fills) + 3), "trades after the disk had room again")
+        assert engine.stop() == 0
+    after = home.journal()
+    assert after.fills[: len(full.fills)] == full.fills
+    assert open_orders(home) == []
+    check_books(home)
+
+
+def test_kill_9_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    home = Profile(small_disk / "home")
+    home.output_folder = tmp_path
+    home.configure({"risk": {"max_orders_per_minute": 100_000}})
+    with home.engine(*BUSY) as engine:
+        engine.wait_for_status(trades("busy", 2), "three trades")
+        filler = fill(small_disk)
+        engine.wait_for_status(lambda s: not s["engine"]["journal_ok"], "the journal to fail")
+        engine.kill()
+    full = home.journal()
+    refused = home.koc("engine", "--no-live", "--duration", "1")
+    assert refused.returncode in (0, 1)  # it may run without a word to write, or say why it cannot
+    filler.unlink()
+    with home.engine() as engine:
+        engine.wait_for_status(trades("busy", len(full.fills)), "trades after the disk had room again")
+        wait_until(lambda: home.journal().fills[: len(full.fills)] == full.fills, what="the fills from before")
+        assert engine.stop() == 0
+    check_books(home)
