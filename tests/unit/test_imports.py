@@ -21,6 +21,7 @@ def loaded_by(*arguments: str) -> set[str]:
     code = (
         "import json, os, sys\n"
         "sys.stdout = open(os.devnull, 'w')\n"
+        "os._exit = sys.exit\n"  # how a worker ends
         "from koc_qt.__main__ import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"

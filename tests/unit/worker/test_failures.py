@@ -66,7 +66,8 @@ def test_what_led_to_an_error_is_told_as_well() -> None:
             "the strategy failed with an exception that",
         ),
         ("raise ValueError('x' * 10_000_000)", "ValueError: xxx"),
-        ("import koc_qt.engine", "ImportError: a strategy imports koc_qt.sdk and installed packages; koc_qt.engine"),
+        # of no module that this process has: a worker has none of them, and its finder is asked
+        ("import koc_qt.engine.x", "ImportError: a strategy imports koc_qt.sdk and installed packages; koc_qt.engine"),
         ("compile('x y', 'other.py', 'exec')", "SyntaxError: invalid syntax (other.py, line 1)"),
     ],
 )
