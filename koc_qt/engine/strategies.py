@@ -230,7 +230,7 @@ class StrategyHost:
             source,
             self._services,
             self._accounts,
-            lambda state, reason: self._set(managed, state, reason),
+            lambda: self._running(managed, run),
             lambda reason, crashed, curable: self._ended(managed, run, reason, crashed, curable),
         )
         managed.pulse = run.pulse
@@ -242,6 +242,11 @@ class StrategyHost:
                 self._set(managed, StrategyState.FAILED, str(error) or "its start was broken off")
             run.abandon()
             raise
+
+    def _running(self, managed: Managed, run: StrategyRun) -> None:
+        if run.described is not None:
+            managed.name = run.described.name or managed.name
+        self._set(managed, StrategyState.RUNNING, "")
 
     def _ended(self, managed: Managed, run: StrategyRun, reason: str, crashed: bool, curable: bool) -> None:
         if managed.run is not run:

@@ -16,7 +16,7 @@ from loguru import logger
 from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError, VenueError, VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.positions import Position
-from koc_qt.domain.state import Badge, StrategySpec, StrategyState
+from koc_qt.domain.state import Badge, StrategySpec
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_feed import StrategyFeed
@@ -92,7 +92,7 @@ class StrategyRun:
         source: bytes,
         services: Services,
         accounts: Accounts,
-        on_state: Callable[[StrategyState, str], None],
+        on_running: Callable[[], None],
         on_end: Callable[[str, bool, bool], None],
     ) -> None:
         self.spec = spec
@@ -101,7 +101,7 @@ class StrategyRun:
         self._source = source
         self._services = services
         self._accounts = accounts
-        self._on_state = on_state
+        self._on_running = on_running
         self._on_end = on_end
         self._handle: WorkerHandle | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -432,7 +432,7 @@ class StrategyRun:
             self.kill(str(error))
             return
         if not self._stopping and not self._ended.is_set():
-            self._on_state(StrategyState.RUNNING, "")
+            self._on_running()
 
     def _order_changed(self, fact: OrderChanged) -> None:
         order = fact.order

@@ -201,9 +201,6 @@ class Telemetry:
         age_s = (
             (monotonic_ns - pulse.heartbeat_ns) / 1e9 if run is not None and pulse.heartbeat_ns is not None else None
         )
-        described = run.described if run is not None else None
-        if described is not None:
-            managed.name = described.name or managed.name
         return StrategySnapshot(
             spec=managed.spec,
             name=managed.name,

@@ -55,7 +55,11 @@ async def test_balances_are_read_at_the_start_and_after_changes(monkeypatch: pyt
 
 
 class Broken(FakeTradingVenue):
+    hold_balances: asyncio.Event | None = None
+
     async def balances(self) -> list[Balance]:
+        if self.hold_balances is not None:
+            await self.hold_balances.wait()
         if self.refuse_lookup:
             raise self.refuse_lookup.pop(0)
         return list(await super().balances())
@@ -102,3 +106,68 @@ async def test_an_instrument_of_another_venue_goes_to_the_account_of_the_same_mo
         accounts.route("paper", InstrumentId("kraken", "BTC/USDT"))
     with pytest.raises(InvalidOrder, match="there is no account 'nope'"):
         accounts.route("nope", BTC)
+
+
+async def test_money_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts_module, "CASH_TIMEOUT_S", 0.001)
+    venue = Broken()
+    _, bus, accounts = make(venue)
+    accounts.start()
+    shown: list[AccountChanged] = []
+    bus.subscribe(AccountChanged, shown.append)
+    venue.money = [Balance("USDT", Decimal(90_000), Decimal(10)), Balance("BTC", Decimal(1))]
+    assert await accounts.cash("sim") == {"USDT": Decimal(89_990), "BTC": Decimal(1)}
+    assert await accounts.cash("sim") == {"USDT": Decimal(89_990), "BTC": Decimal(1)}
+    assert len(shown) == 1  # told when it changed
+    venue.money = []
+    venue.refuse_lookup = [VenueUnavailable("gone")]
+    assert (await accounts.cash("sim"))["BTC"] == 1
+    venue.hold_balances = asyncio.Event()
+    assert (await accounts.cash("sim"))["BTC"] == 1  # what was known, when the venue is slow
+    assert await accounts.cash("paper") == {}  # not connected
+    assert await accounts.cash("nope") == {}
+    await accounts.close()
+
+
+@pytest.mark.expected_warnings("account sim cannot be used: no answer within 0.001 s")
+async def test_an_account_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts_module, "CONNECT_TIMEOUT_S", 0.001)
+    venue = Broken()
+
+    async def never(_: object) -> None:
+        await asyncio.Event().wait()
+
+    venue.connect = never  # type: ignore[method-assign, assignment]
+    store, _, accounts = make(venue)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
+    assert store.accounts["sim"].state is VenueState.DISCONNECTED
+    await accounts.close()
+
+
+@pytest.mark.expected_warnings("nobody foresaw", "account sim did not close in order: OSError")
+async def test_faults_of_a_venue_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts_module, "REFRESH_S", 0.0)
+    venue = Broken()
+    store, bus, accounts = make(venue)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
+    venue.refuse_lookup = [RuntimeError("a bug")]
+    bus.publish(OrderChanged(order()))
+    await until(lambda: not venue.refuse_lookup)
+    venue.money = [Balance("USDT", Decimal(1))]
+    bus.publish(OrderChanged(order()))
+    await until(lambda: store.accounts["sim"].balances[0].total == 1, what="the next reading")
+
+    async def broken() -> None:
+        raise OSError("will not")
+
+    venue.close = broken  # type: ignore[method-assign]
+    await accounts.close()
+
+
+async def test_accounts_that_were_never_started_are_closed() -> None:
+    venue = FakeTradingVenue()
+    _, _, accounts = make(venue)
+    await accounts.close()
+    assert venue.closed

@@ -1,0 +1,333 @@
+"""Every command that a client may send, with good and bad input, and the snapshot that it begins with."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import get_args
+
+import msgspec
+import pytest
+
+from koc_qt.domain.errors import BadTimeframe, InvalidOrder, LinkError, RiskRefused, StrategyError, VenueUnavailable
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.state import EngineState, StrategyState
+from koc_qt.domain.timeframes import bar_open_ns
+from koc_qt.engine import commands as module
+from koc_qt.link import messages
+from koc_qt.link.messages import (
+    CancelAllOrders,
+    CancelOrder,
+    DescribeStrategy,
+    EngageKillSwitch,
+    FetchBars,
+    Hello,
+    ReleaseKillSwitch,
+    RequestSnapshot,
+    Shutdown,
+    StartStrategy,
+    StopStrategy,
+    SubmitOrder,
+    Subscribe,
+    Unsubscribe,
+)
+from koc_qt.sdk.channel import Describe, Described, OrderUpdate, StopRun, Submit
+from tests.conditions import until
+from tests.fakes.market import MINUTE_NS, bars
+from tests.fakes.trading import BTC, ETH, limit_buy, market_buy, quote
+from tests.fakes.workers import DESCRIBED
+from tests.unit.engine.desk import EngineDesk
+from tests.unit.engine.test_strategies import running, state
+
+NOWHERE = InstrumentId("nowhere", "BTC/USDT")
+
+
+def test_every_command_is_tried_here() -> None:
+    tried = {value for value in globals().values() if value in get_args(messages.Command)}
+    assert tried == set(get_args(messages.Command))
+
+
+async def priced(engine: EngineDesk) -> None:
+    await engine.commands.execute(Subscribe(BTC), "window-1")
+    engine.venue.publish(quote())
+
+
+# ---- orders by hand
+
+
+async def test_an_order_by_hand(engine: EngineDesk) -> None:
+    await priced(engine)
+    key = await engine.commands.execute(SubmitOrder("sim", limit_buy()), "window-1")
+    order = engine.store.order(key)
+    assert order is not None
+    assert (order.strategy_id, order.account_id) == ("manual", "sim")
+    assert await engine.commands.execute(CancelOrder(key), "window-1") is None
+    await engine.orders.settle()
+    assert engine.store.open_orders() == []
+    with pytest.raises(InvalidOrder, match="no order 'nope'"):
+        await engine.commands.execute(CancelOrder("nope"), "window-1")
+
+
+async def test_an_order_by_hand_on_a_market_that_nobody_streams(engine: EngineDesk) -> None:
+    placing = asyncio.create_task(engine.commands.execute(SubmitOrder("sim", market_buy()), "window-1"))
+    await until(lambda: engine.venue.subscribed, what="the stream")
+    engine.venue.publish(quote())
+    order = engine.store.order(await placing)
+    assert order is not None
+    await until(lambda: engine.market.held == {BTC: {"exposure"}}, what="the position alone to hold it")
+
+
+async def test_orders_that_cannot_be(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(_: InstrumentId) -> None:
+        return
+
+    engine.market.wait_priced = at_once  # type: ignore[method-assign, assignment]
+    for command, error, match in (
+        (SubmitOrder("nope", market_buy()), InvalidOrder, "no account 'nope'; there are: sim"),
+        (SubmitOrder("sim", market_buy(instrument=NOWHERE)), InvalidOrder, "with 'sim', which is on sim"),
+        (SubmitOrder("sim", market_buy(instrument=InstrumentId("sim", "X"))), InvalidOrder, "no symbol 'X'"),
+        (SubmitOrder("sim", market_buy()), RiskRefused, "price"),
+    ):
+        with pytest.raises(error, match=match):
+            await engine.commands.execute(command, "window-1")
+    await until(lambda: engine.market.held == {}, what="no stream to be left")
+    assert engine.trading.submitted == []
+
+
+async def test_an_order_that_is_broken_off_leaves_no_stream(engine: EngineDesk) -> None:
+    placing = asyncio.create_task(engine.commands.execute(SubmitOrder("sim", market_buy()), "window-1"))
+    await until(lambda: engine.market._listeners, what="it to wait for a price")
+    placing.cancel()
+    await asyncio.gather(placing, return_exceptions=True)
+    await until(lambda: engine.market.held == {}, what="the stream to end")
+
+
+async def test_cancelling_all(engine: EngineDesk) -> None:
+    await priced(engine)
+    for _ in range(3):
+        await engine.commands.execute(SubmitOrder("sim", limit_buy()), "window-1")
+    assert await engine.commands.execute(CancelAllOrders(), "window-1") == 3
+    await engine.orders.settle()
+    assert await engine.commands.execute(CancelAllOrders(), "window-1") == 0
+
+
+# ---- strategies
+
+
+async def test_strategies_are_described_started_and_stopped(engine: EngineDesk) -> None:
+    asking = asyncio.create_task(engine.commands.execute(DescribeStrategy(engine.file()), "window-1"))
+    await until(lambda: engine.launcher.workers and engine.launcher.workers[0].got(Describe), what="the question")
+    engine.launcher.workers[0].say(DESCRIBED)
+    answer = msgspec.msgpack.decode(msgspec.msgpack.encode(await asking))
+    assert msgspec.convert(answer, Described) == DESCRIBED
+    key = await engine.commands.execute(StartStrategy(engine.spec()), "window-1")
+    assert key == "sma"
+    assert await engine.commands.execute(StopStrategy(key), "window-1") is None
+    assert engine.host.managed[key].state is StrategyState.STOPPED
+    with pytest.raises(StrategyError, match="no strategy 'nope'"):
+        await engine.commands.execute(StopStrategy("nope"), "window-1")
+    with pytest.raises(StrategyError, match="cannot be read"):
+        await engine.commands.execute(DescribeStrategy("nope.py"), "window-1")
+    with pytest.raises(StrategyError, match="cannot be read"):
+        await engine.commands.execute(StartStrategy(engine.spec(path="nope.py")), "window-1")
+
+
+# ---- the kill switch
+
+
+@pytest.mark.expected_warnings("kill switch: panic", "the kill switch was released")
+async def test_the_kill_switch_stops_everything_until_it_is_released(engine: EngineDesk) -> None:
+    key, worker = await running(engine)
+    engine.venue.publish(quote())
+    worker.say(Submit(1, limit_buy()))
+    await until(lambda: engine.store.open_orders(), what="the order")
+    await engine.commands.execute(EngageKillSwitch("panic " + "!" * 100_000), "window-1")
+    assert engine.host.managed[key].state is StrategyState.STOPPED
+    assert worker.ended
+    await engine.orders.settle()
+    assert engine.store.open_orders() == []
+    snapshot = engine.commands.snapshot()
+    assert (snapshot.engine.state, snapshot.engine.kill_switch) == (EngineState.HALTED, True)
+    assert len(snapshot.engine.kill_reason) < 2_100
+    await priced(engine)
+    with pytest.raises(RiskRefused, match="panic"):
+        await engine.commands.execute(SubmitOrder("sim", market_buy()), "window-1")
+    with pytest.raises(StrategyError, match="panic"):
+        await engine.commands.execute(StartStrategy(engine.spec()), "window-1")
+    await engine.commands.execute(ReleaseKillSwitch(), "window-1")
+    assert engine.commands.snapshot().engine.state is EngineState.RUNNING
+    assert engine.host.managed[key].state is StrategyState.STOPPED  # nothing is started again by it
+    await engine.commands.execute(SubmitOrder("sim", market_buy()), "window-1")
+
+
+@pytest.mark.expected_warnings("kill switch: panic")
+async def test_it_stops_what_runs_though_the_journal_does_not_answer(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+    engine.journal.gate = asyncio.Event()
+    killing = asyncio.create_task(engine.commands.kill("panic"))
+    await until(lambda: worker.ended, what="the strategy to be stopped")
+    assert not killing.done()
+    assert engine.store.engine is not None
+    assert engine.store.engine.state is EngineState.HALTED  # and it is shown at once
+    engine.journal.gate.set()
+    await killing
+
+
+@pytest.mark.expected_warnings("kill switch: panic", "kill switch: a bug", "did not stop in order: a bug")
+async def test_every_step_is_tried_whatever_the_others_do(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+
+    async def broken(*_: object) -> int:
+        raise RuntimeError("a bug")
+
+    cancel_all = engine.orders.cancel_all
+    engine.orders.cancel_all = broken  # type: ignore[method-assign, assignment]
+    await engine.commands.kill("panic")
+    engine.orders.cancel_all = cancel_all  # type: ignore[method-assign]
+    assert worker.ended
+    assert engine.switch.engaged
+
+
+@pytest.mark.expected_warnings("kill switch: panic")
+async def test_orders_that_were_on_their_way_are_cancelled_too(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+    engine.venue.publish(quote())
+    engine.trading.hold = asyncio.Event()
+    worker.say(Submit(1, limit_buy()))
+    await until(lambda: engine.store.open_orders(), what="the intent")
+    killing = asyncio.create_task(engine.commands.kill("panic"))
+    await until(lambda: worker.got(StopRun), what="the stop")
+    worker.say(Submit(2, limit_buy()))
+    engine.trading.hold.set()
+    await killing
+    await engine.orders.settle()
+    assert engine.store.open_orders() == []
+    assert not [update for update in worker.got(OrderUpdate) if update.request_id == 2 and update.order]
+
+
+# ---- streams
+
+
+async def test_a_client_streams_what_it_subscribed_to_until_it_leaves(engine: EngineDesk) -> None:
+    await engine.commands.execute(Subscribe(BTC, ("1m", "1s")), "window-1")
+    await engine.commands.execute(Subscribe(ETH), "window-1")
+    await engine.commands.execute(Subscribe(BTC), "window-2")
+    assert engine.market.held == {BTC: {"client:window-1", "client:window-2"}, ETH: {"client:window-1"}}
+    assert sorted(engine.market._streams[BTC].series) == ["1m", "1s"]
+    await engine.commands.execute(Subscribe(BTC, ("1s", "1h")), "window-1")  # in the place of what it had
+    assert sorted(engine.market._streams[BTC].series) == ["1h", "1s"]
+    await engine.commands.execute(Unsubscribe(ETH), "window-1")
+    await engine.commands.execute(Unsubscribe(ETH), "window-1")
+    await engine.commands.execute(Unsubscribe(NOWHERE), "window-3")
+    assert engine.market.held == {BTC: {"client:window-1", "client:window-2"}}
+    engine.commands.disconnected("window-1")
+    engine.commands.disconnected("window-1")
+    await until(lambda: engine.market.held == {BTC: {"client:window-2"}}, what="its streams to end")
+    assert engine.market._streams[BTC].series == {}
+
+
+async def test_subscriptions_that_cannot_be_leave_nothing(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, error, match in (
+        (Subscribe(BTC, ("1m", "soon")), BadTimeframe, "soon"),
+        (Subscribe(InstrumentId("sim", "X")), InvalidOrder, "no symbol 'X'"),
+        (Subscribe(NOWHERE), VenueUnavailable, "no venue 'nowhere'"),
+        (Subscribe(BTC, ("1m",) * 21), InvalidOrder, "20 timeframes an instrument are the most, not 21"),
+    ):
+        with pytest.raises(error, match=match):
+            await engine.commands.execute(command, "window-1")
+    assert engine.market.held == {}
+    assert engine.commands._wanted["window-1"] == {}
+
+
+async def test_a_client_that_leaves_while_its_stream_is_opened_leaves_nothing(engine: EngineDesk) -> None:
+    engine.venue.subscribing = asyncio.Event()
+    opening = asyncio.create_task(engine.commands.execute(Subscribe(BTC, ("1m",)), "window-1"))
+    await until(lambda: engine.market.held, what="it to wait")
+    engine.commands.disconnected("window-1")
+    engine.venue.subscribing.set()
+    await opening
+    await until(lambda: engine.market.held == {}, what="the stream to end")
+    with pytest.raises(LinkError, match="gone"):  # a command of its that came before
+        await engine.commands.execute(Subscribe(BTC), "window-1")
+    assert (engine.market.held, engine.commands._wanted) == ({}, {})
+
+
+async def test_a_client_that_unsubscribes_while_its_stream_is_opened(engine: EngineDesk) -> None:
+    engine.venue.subscribing = asyncio.Event()
+    opening = asyncio.create_task(engine.commands.execute(Subscribe(BTC, ("1m",)), "window-1"))
+    await until(lambda: engine.market.held, what="it to wait")
+    leaving = asyncio.create_task(engine.commands.execute(Unsubscribe(BTC), "window-1"))
+    await asyncio.sleep(0)
+    engine.venue.subscribing.set()
+    await asyncio.gather(opening, leaving)
+    await until(lambda: engine.market.held == {}, what="the stream to end")
+
+
+# ---- bars
+
+
+async def test_bars_are_fetched(engine: EngineDesk) -> None:
+    now = bar_open_ns(engine.clock.time_ns(), "1m")
+    engine.venue.history = bars(now - 20 * MINUTE_NS, 20)
+    newest = await engine.commands.execute(FetchBars(BTC, "1m", 3), "window-1")
+    assert [row[0] for row in newest] == [now - n * MINUTE_NS for n in (3, 2, 1)]
+    assert newest[0][1:] == (117.0, 118.0, 116.0, 117.5, 10.0)
+    older = await engine.commands.execute(FetchBars(BTC, "1m", 2, now - 5 * MINUTE_NS + 7), "window-1")
+    assert [row[0] for row in older] == [now - n * MINUTE_NS for n in (7, 6)]
+    assert await engine.commands.execute(FetchBars(BTC, "1m", 2, -(10**30)), "window-1") == []
+    assert len(await engine.commands.execute(FetchBars(BTC, "1m", 3, 10**30), "window-1")) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "match"),
+    [
+        (FetchBars(BTC, "1m", 0), InvalidOrder, "ask for 1 to 20000 bars, not 0"),
+        (FetchBars(BTC, "1m", 20_001), InvalidOrder, "not 20001"),
+        (FetchBars(BTC, "soon", 5), BadTimeframe, "soon"),
+        (FetchBars(InstrumentId("sim", "../../etc"), "1m", 5), InvalidOrder, "no symbol"),
+        (FetchBars(NOWHERE, "1m", 5), VenueUnavailable, "no venue"),
+    ],
+)
+async def test_bars_that_cannot_be(engine: EngineDesk, command: FetchBars, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        await engine.commands.execute(command, "window-1")
+
+
+# ---- the rest
+
+
+async def test_what_the_transport_answers_itself_and_the_shutdown(engine: EngineDesk) -> None:
+    assert await engine.commands.execute(Hello(1, "0", "window"), "window-1") is None
+    assert await engine.commands.execute(RequestSnapshot(), "window-1") is None
+    await engine.commands.execute(Shutdown(), "window-1")
+    assert engine.stops == ["a client asked for it"]
+    with pytest.raises(AssertionError):
+        await engine.commands.execute(object(), "window-1")  # type: ignore[arg-type]
+
+
+async def test_a_snapshot_while_the_engine_starts(engine: EngineDesk) -> None:
+    engine.telemetry.state = EngineState.STARTING
+    snapshot = engine.commands.snapshot()
+    assert snapshot.engine.state is EngineState.STARTING
+    assert (snapshot.orders, snapshot.fills, snapshot.positions, snapshot.strategies) == ((), (), (), ())
+
+
+async def test_a_snapshot_has_what_there_is_within_limits(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SNAPSHOT_CLOSED_ORDERS", 2)
+    monkeypatch.setattr(module, "SNAPSHOT_FILLS", 3)
+    await running(engine)
+    engine.venue.publish(quote())
+    for _ in range(5):
+        await engine.commands.execute(SubmitOrder("sim", market_buy()), "window-1")
+    resting = await engine.commands.execute(SubmitOrder("sim", limit_buy()), "window-1")
+    await engine.orders.settle()
+    engine.telemetry.show(engine.host)
+    snapshot = engine.commands.snapshot()
+    assert [order.is_open for order in snapshot.orders] == [False, False, True]
+    assert snapshot.orders[-1].client_order_id == resting
+    assert len(snapshot.fills) == 3
+    assert {i.id for i in snapshot.instruments} == {BTC, ETH}
+    assert [p.quantity for p in snapshot.positions if p.strategy_id == "manual"] == [Decimal("0.5")]
+    assert [s.spec.strategy_id for s in snapshot.strategies] == ["sma"]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=messages.Snapshot) == snapshot
+    await state(engine, "sma", StrategyState.RUNNING)
