@@ -92,7 +92,8 @@ def as_root() -> list[str] | None:
         return ["sudo", "-n"]
     if sys.stdin and sys.stdin.isatty() and not os.environ.get("CI"):
         say("sudo may ask for your password now.")
-        return ["sudo"]
+        if subprocess.run(["sudo", "-v"], check=False).returncode == 0:
+            return ["sudo", "-n"]
     return None
 
 
@@ -110,7 +111,7 @@ def apt_install(packages: list[str]) -> str:
         try:
             result = subprocess.run(
                 [*prefix, *quiet, *arguments],
-                stdin=None if prefix == ["sudo"] else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -127,44 +128,52 @@ def apt_install(packages: list[str]) -> str:
     return ""
 
 
-def need_venv_module() -> None:
-    """Make sure that this Python can make environments; Debian keeps that apart. Raises Refused."""
-    if importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv"):
-        return
-    package = "python{}.{}-venv".format(*sys.version_info[:2])
-    trouble = apt_install([package])
+def venv_package() -> str:
+    """Name the Debian package that lets this Python make environments; empty where it can."""
     importlib.invalidate_caches()
-    if trouble or not importlib.util.find_spec("ensurepip"):
-        raise Refused(
-            f"this Python cannot make environments: its ensurepip is missing, and {package} was not installed "
-            f"({trouble or 'it brought none'}). Run 'sudo apt-get install {package}' and start this again."
-        )
+    if importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv"):
+        return ""
+    return "python{}.{}-venv".format(*sys.version_info[:2])
 
 
-def want_qt_libraries(may_install: bool) -> None:
-    """Install the system libraries that Qt lacks here, or name them; the engine can do without those of the window.
+def need_system_packages(making: bool) -> None:
+    """Install what the system lacks: to make the environment, for the engine, and for a window.
 
-    What could not be installed once is only named from then on, unless the engine itself needs it.
+    The window's libraries are installed or named when an environment is made, and only mentioned from then on: the
+    engine needs none of them. Raises Refused when what the engine needs is still missing.
     """
     sys.path.insert(0, str(ROOT))
     from koc_qt.adapters.qt_libraries import ENGINE_LIBRARIES, WINDOW_LIBRARIES, missing_libraries
 
-    missing = missing_libraries({**ENGINE_LIBRARIES, **WINDOW_LIBRARIES})
-    if not missing:
-        return
-    packages = sorted(set(missing.values()))
-    may_install = may_install or bool(missing_libraries(ENGINE_LIBRARIES))
-    trouble = apt_install(packages) if may_install else "as root, or with sudo"
-    missing = missing_libraries(missing)
+    def needed() -> dict[str, str]:
+        package = venv_package() if making else ""
+        return {**missing_libraries(ENGINE_LIBRARIES), **({"Python's ensurepip": package} if package else {})}
+
+    def packages(missing: dict[str, str]) -> list[str]:
+        return sorted(set(missing.values()))
+
+    missing, window, trouble = needed(), missing_libraries(WINDOW_LIBRARIES), ""
+    if missing or (making and window):
+        trouble = apt_install(packages({**missing, **window}))
+        missing = needed()
+        if missing and window and trouble.startswith("apt-get failed"):  # perhaps for want of a window's library alone
+            trouble = apt_install(packages(missing))
+            missing = needed()
+        window = missing_libraries(WINDOW_LIBRARIES)
+        trouble = trouble or "apt-get brought something else"
     if missing:
-        what = (
-            "the engine and the window" if missing_libraries(ENGINE_LIBRARIES) else "a window (the engine needs none)"
+        raise Refused(
+            "K.O.C. cannot run without {}, missing here ({}). On Debian or Ubuntu: 'sudo apt-get install {}', then "
+            "start this again.".format(", ".join(sorted(missing)), trouble, " ".join(packages(missing)))
         )
+    if window and making:
         say(
-            "system libraries are missing that Qt needs for {}: {}. Install {} ({}).".format(
-                what, ", ".join(sorted(missing)), " ".join(sorted(set(missing.values()))), trouble or "not found"
-            )
+            "a window will need system libraries that are missing ({}); the engine needs none of them. On Debian or "
+            "Ubuntu: sudo apt-get install {}".format(trouble, " ".join(packages(window)))
         )
+    elif window:
+        doctor = launcher(environment_folder())
+        say(f"libraries that a window will need are missing (the engine needs none): '{doctor} doctor' names them.")
 
 
 # ---- the environment ------------------------------------------------------------------------------------------------
@@ -198,7 +207,6 @@ def launcher(venv: Path) -> Path:
 
 def install(venv: Path, kind: str) -> None:
     """Make the environment, or repair it: whatever was interrupted is made anew. Raises Refused."""
-    need_venv_module()
     free = shutil.disk_usage(nearest_folder(venv)).free
     if free < NEEDED_BYTES:
         say(f"only {free // 1_000_000} MB are free at {venv}; about {NEEDED_BYTES // 1_000_000} MB are needed.")
@@ -215,7 +223,7 @@ def install(venv: Path, kind: str) -> None:
         empty(venv, unfinished)
         command([sys.executable, "-m", "venv", str(venv)], "the environment could not be made")
     pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    quiet = [] if sys.stdout.isatty() else ["-q"]
+    quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
     locked = ["install", *quiet, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
     command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
     write_launcher(venv)
@@ -295,6 +303,7 @@ def ready(kind: str) -> Path:
     """Give the environment, made or renewed where it has to be. Raises Refused."""
     venv = environment_folder()
     up_to_date = installed(venv, kind)
+    need_system_packages(making=not up_to_date)
     if not up_to_date:
         try:
             install(venv, kind)
@@ -302,7 +311,6 @@ def ready(kind: str) -> Path:
             raise Refused(
                 f"the environment {venv} cannot be written: {error}. KOC_VENV chooses another place."
             ) from error
-    want_qt_libraries(may_install=not up_to_date)
     return venv
 
 

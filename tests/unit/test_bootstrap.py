@@ -159,6 +159,35 @@ def test_others_use_sudo_where_it_asks_for_nothing(
 
 
 @needs_posix
+@pytest.mark.parametrize(("password", "trouble"), [("right", ""), ("wrong", "that needs root or sudo")])
+def test_sudo_asks_for_a_password_once_and_only_a_person(
+    password: str,
+    trouble: str,
+    bootstrap: ModuleType,
+    programs: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("CI", raising=False)
+    programs("apt-get")
+    ticket = f"{programs('true')}.ticket"
+    notes = programs(
+        "sudo",
+        f'case "$1" in\n'
+        f"-v) [ {password} = right ] && echo > {ticket} ;;\n"
+        f'*) shift; [ -e {ticket} ] && exec "$@" || exit 1 ;;\n'
+        "esac",
+    )
+    assert bootstrap.apt_install(["liba"]) == "that needs root or sudo", "nobody is there to type it"
+    monkeypatch.setattr(bootstrap.sys.stdin, "isatty", lambda: True, raising=False)
+    assert bootstrap.apt_install(["liba"]) == trouble
+    assert notes.read_text().splitlines().count("sudo -v") == 1
+    assert ("install -y --no-install-recommends liba" in notes.read_text()) == (not trouble)
+    assert "sudo may ask" in capsys.readouterr().out
+
+
+@needs_posix
 def test_what_apt_says_is_passed_on(
     bootstrap: ModuleType, programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,39 +207,119 @@ def test_an_apt_that_hangs_is_given_up(
     assert bootstrap.apt_install(["liba"]) == "apt-get update did not end within 0.2 s"
 
 
-@pytest.mark.parametrize(("may_install", "why"), [(True, "that needs root or sudo"), (False, "as root, or with sudo")])
-def test_missing_qt_libraries_do_not_stop_the_engine(
-    may_install: bool,
-    why: str,
-    bootstrap: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+class System:
+    """A machine that lacks libraries, and an apt-get that brings those packages that it has."""
+
+    def __init__(self, missing: set[str], on_sale: set[str], answer: str = "") -> None:
+        self.missing, self.on_sale, self.answer = missing, on_sale, answer
+        self.asked: list[list[str]] = []
+
+    def missing_libraries(self, libraries: dict[str, str]) -> dict[str, str]:
+        return {name: package for name, package in libraries.items() if package in self.missing}
+
+    def venv_package(self) -> str:
+        return "python3.11-venv" if "python3.11-venv" in self.missing else ""
+
+    def apt_install(self, packages: list[str]) -> str:
+        self.asked.append(packages)
+        if self.answer:
+            return self.answer
+        if not set(packages) <= self.on_sale:
+            return "apt-get failed: E: Unable to locate package"
+        self.missing -= set(packages)
+        return ""
+
+
+@pytest.fixture
+def system(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., System]:
+    """Replace what the bootstrap asks of the system."""
     from koc_qt.adapters import qt_libraries
 
-    def missing(libraries: dict[str, str]) -> dict[str, str]:
-        return {name: package for name, package in libraries.items() if name == "libEGL.so.1"}
+    def make(missing: set[str], on_sale: set[str] = frozenset(), answer: str = "") -> System:
+        system = System(set(missing), set(on_sale), answer)
+        monkeypatch.setattr(qt_libraries, "missing_libraries", system.missing_libraries)
+        monkeypatch.setattr(bootstrap, "venv_package", system.venv_package)
+        monkeypatch.setattr(bootstrap, "apt_install", system.apt_install)
+        return system
 
-    monkeypatch.setattr(qt_libraries, "missing_libraries", missing)
-    monkeypatch.setattr(bootstrap, "apt_install", lambda packages: "that needs root or sudo")
-    bootstrap.want_qt_libraries(may_install)
-    assert capsys.readouterr().out == (
-        "koc bootstrap: system libraries are missing that Qt needs for a window (the engine needs none): libEGL.so.1. "
-        f"Install libegl1 ({why}).\n"
+    return make
+
+
+ALL_MISSING = {"python3.11-venv", "libglib2.0-0", "libegl1"}
+
+
+def test_all_that_the_system_lacks_is_asked_for_at_once(
+    bootstrap: ModuleType, system: Callable[..., System], capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = system(ALL_MISSING, ALL_MISSING)
+    bootstrap.need_system_packages(making=True)
+    assert machine.asked == [["libegl1", "libglib2.0-0", "python3.11-venv"]]
+    bootstrap.need_system_packages(making=True)
+    bootstrap.need_system_packages(making=False)
+    assert len(machine.asked) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_window_library_that_is_not_to_be_had_keeps_nothing_else_away(
+    bootstrap: ModuleType, system: Callable[..., System], capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = system(ALL_MISSING, ALL_MISSING - {"libegl1"})
+    bootstrap.need_system_packages(making=True)
+    assert machine.asked == [["libegl1", "libglib2.0-0", "python3.11-venv"], ["libglib2.0-0", "python3.11-venv"]]
+    assert capsys.readouterr().out.endswith("On Debian or Ubuntu: sudo apt-get install libegl1\n")
+
+
+@pytest.mark.parametrize(
+    ("making", "said"),
+    [
+        (
+            True,
+            "a window will need system libraries that are missing (that needs root or sudo); the engine needs none of "
+            "them. On Debian or Ubuntu: sudo apt-get install libegl1\n",
+        ),
+        (False, "libraries that a window will need are missing (the engine needs none): "),
+    ],
+)
+def test_missing_window_libraries_do_not_stop_the_engine(
+    making: bool,
+    said: str,
+    bootstrap: ModuleType,
+    system: Callable[..., System],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine = system({"libegl1"}, answer="that needs root or sudo")
+    bootstrap.need_system_packages(making)
+    assert capsys.readouterr().out.startswith("koc bootstrap: " + said)
+    assert len(machine.asked) == making
+
+
+@pytest.mark.parametrize(
+    ("making", "lacks", "packages"),
+    [
+        (True, "Python's ensurepip, libglib-2.0.so.0, libgthread-2.0.so.0", "libglib2.0-0 python3.11-venv"),
+        (False, "libglib-2.0.so.0, libgthread-2.0.so.0", "libglib2.0-0"),
+    ],
+)
+def test_what_the_engine_cannot_do_without_is_named_with_the_command(
+    making: bool, lacks: str, packages: str, bootstrap: ModuleType, system: Callable[..., System]
+) -> None:
+    machine = system(ALL_MISSING, answer="that needs root or sudo")
+    with pytest.raises(bootstrap.Refused) as refused:
+        bootstrap.need_system_packages(making)
+    assert str(refused.value) == (
+        f"K.O.C. cannot run without {lacks}, missing here (that needs root or sudo). On Debian or Ubuntu: "
+        f"'sudo apt-get install {packages}', then start this again."
     )
+    assert len(machine.asked) == 1
 
 
 def test_a_python_without_ensurepip(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
+    assert bootstrap.venv_package() == ""
     monkeypatch.setattr(
         bootstrap.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else found(name)
     )
-    asked: list[list[str]] = []
-    monkeypatch.setattr(bootstrap, "apt_install", lambda packages: asked.append(packages) or "that needs root or sudo")
-    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-    with pytest.raises(bootstrap.Refused, match=f"sudo apt-get install {package}"):
-        bootstrap.need_venv_module()
-    assert asked == [[package]]
+    assert bootstrap.venv_package() == f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
 
 
 # ---- the environment ------------------------------------------------------------------------------------------------
@@ -226,7 +335,7 @@ def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (root / "lock.txt").write_text("# nothing\n")
     monkeypatch.setattr(bootstrap, "ROOT", root)
     monkeypatch.setattr(bootstrap, "LOCKS", {"run": root / "lock.txt", "test": root / "lock.txt"})
-    monkeypatch.setattr(bootstrap, "want_qt_libraries", lambda may_install: None)
+    monkeypatch.setattr(bootstrap, "need_system_packages", lambda making: None)
     monkeypatch.delenv("KOC_VENV", raising=False)
     return root
 
