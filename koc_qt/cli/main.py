@@ -13,12 +13,15 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from koc_qt.cli import doctor, engine, fetch, remote
 from koc_qt.cli.display import find_display
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
+
+if TYPE_CHECKING:
+    from koc_qt.logger import Logging
 
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _KEPT_REPORTS = 20
@@ -82,7 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if not arguments:
             print(_no_window_yet(), flush=True)
-        code: int = args.run(args)
+        with contextlib.closing(_quiet_log()):
+            code: int = args.run(args)
         sys.stdout.flush()
     except KocError as error:
         return _fail(str(error))
@@ -93,9 +97,18 @@ def main(arguments: Sequence[str]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except ImportError as error:
+        return _fail(f"a part of K.O.C. does not load: {error}. 'koc doctor' says what this machine lacks.")
     except Exception as error:
         return _crash(error, arguments)
     return code
+
+
+def _quiet_log() -> Logging:
+    """Let warnings alone reach stderr, until a command sets up a log of its own."""
+    from koc_qt.logger import setup_logger
+
+    return setup_logger(None, level="WARNING")
 
 
 def _no_window_yet() -> str:

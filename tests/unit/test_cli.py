@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from koc_qt import __main__ as entry
 from koc_qt.cli import doctor, engine
@@ -129,6 +131,34 @@ def test_other_errors_leave_a_report_and_no_traceback(
     assert "arguments: doctor" in text
     if os.name == "posix":
         assert report.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_library_that_does_not_load_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, ImportError("libglib-2.0.so.0: cannot open shared object file: No such file or directory"))
+    assert ends("doctor") == cli.FAILED
+    assert capsys.readouterr().err == (
+        "koc: a part of K.O.C. does not load: libglib-2.0.so.0: cannot open shared object file: No such file or "
+        "directory. 'koc doctor' says what this machine lacks.\n"
+    )
+
+
+@pytest.mark.expected_warnings("something to know")
+def test_commands_let_nothing_below_a_warning_through(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        logger.debug("a detail")
+        logger.info("a fact")
+        logging.getLogger("library").info("a fact of a library")
+        logger.warning("something to know, password=hunter22")
+        return 0
+
+    monkeypatch.setattr(doctor, "run", run)
+    assert ends("doctor") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("something to know, password=***")
 
 
 def test_old_reports_make_way(profile: Paths) -> None:

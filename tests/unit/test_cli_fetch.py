@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from koc_qt.cli.fetch import parse_time
+from koc_qt.cli.fetching import parse_time
 from koc_qt.cli.main import main
 from koc_qt.config import load_config
 from koc_qt.domain.errors import ConfigError
