@@ -1,4 +1,4 @@
-"""What a test may leave behind: nothing. Snapshots of threads, children, descriptors, tasks and timers, compared.
+"""What a test may leave behind: nothing. Snapshots of threads, children, descriptors, tasks and Qt's objects, compared.
 
 Descriptors and children are read from /proc and so are checked on Linux alone; the rest everywhere.
 """
@@ -32,7 +32,7 @@ class Held:
     children: dict[int, str]
     descriptors: dict[tuple[int, str], str]
     tasks: dict[int, str]
-    qt_timers: dict[int, str]
+    qt_objects: dict[int, str]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class LoopLeaks:
 
 def held() -> Held:
     """Take a snapshot."""
-    return Held(_threads(), _children(), _descriptors(), _tasks(), _qt_timers())
+    return Held(_threads(), _children(), _descriptors(), _tasks(), _qt_objects())
 
 
 def leaked_since(before: Held) -> list[str]:
@@ -65,7 +65,7 @@ def _new(before: Held, after: Held) -> list[str]:
         ("child process", before.children, after.children),
         ("descriptor", before.descriptors, after.descriptors),
         ("task", before.tasks, after.tasks),
-        ("Qt timer", before.qt_timers, after.qt_timers),
+        ("Qt object", before.qt_objects, after.qt_objects),
     ]
     return [f"{kind} {name}" for kind, old, new in kinds for key, name in new.items() if key not in old]
 
@@ -122,13 +122,26 @@ def _task_name(task: asyncio.Task[Any]) -> str:
     return f"{task.get_name()!r} ({getattr(coroutine, '__qualname__', coroutine)})"
 
 
-def _qt_timers() -> dict[int, str]:
+def _qt_objects() -> dict[int, str]:
+    """Name what Qt may still call: running timers, those of qasync's loops, notifiers, processes and threads."""
     core = sys.modules.get("PySide6.QtCore")
-    if core is None or core.QCoreApplication.instance() is None:
+    if core is None:
         return {}
-    valid = sys.modules["shiboken6"].isValid
-    timers = [item for item in gc.get_objects() if isinstance(item, core.QTimer)]
-    return {id(timer): repr(timer) for timer in timers if valid(timer) and timer.isActive()}
+    loop_timers: Any = getattr(sys.modules.get("qasync"), "_SimpleTimer", ())
+    active: dict[Any, Callable[[Any], bool]] = {
+        core.QTimer: lambda timer: timer.isActive(),
+        core.QSocketNotifier: lambda notifier: notifier.isEnabled(),
+        core.QProcess: lambda process: process.state() != core.QProcess.ProcessState.NotRunning,
+        core.QThread: lambda thread: thread.isRunning() and thread != core.QThread.currentThread(),
+        loop_timers: lambda _timers: True,
+    }
+    kinds = tuple(active)
+    wrappers = [each for each in sys.modules["shiboken6"].getAllValidWrappers() if isinstance(each, kinds)]
+    return {
+        id(each): repr(each)
+        for each in wrappers
+        if any(isinstance(each, kind) and may_be_called(each) for kind, may_be_called in active.items())
+    }
 
 
 @contextmanager

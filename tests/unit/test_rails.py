@@ -68,13 +68,27 @@ async def test_it(service):
 async def test_it():
     asyncio.get_running_loop().call_later(20, print)
 """,
-    "Qt timer": """
+    "Qt object <PySide6.QtCore.QTimer": """
 def test_it():
     from PySide6.QtCore import QCoreApplication, QTimer
     kept.append(QCoreApplication.instance() or QCoreApplication([]))
     timer = QTimer()
     timer.start(20_000)
     kept.append(timer)
+""",
+    "Qt object <qasync._SimpleTimer": """
+def test_it():
+    import qasync
+    from PySide6.QtCore import QCoreApplication
+    kept.append(QCoreApplication.instance() or QCoreApplication([]))
+    kept.append(qasync.QEventLoop(kept[0]))
+    kept[1].close()
+""",
+    "Qt object <PySide6.QtCore.QSocketNotifier": """
+def test_it():
+    from PySide6.QtCore import QCoreApplication, QSocketNotifier
+    kept.append(QCoreApplication.instance() or QCoreApplication([]))
+    kept.append(QSocketNotifier(0, QSocketNotifier.Type.Read))
 """,
     "unexpected warnings in the log": """
 def test_it():
