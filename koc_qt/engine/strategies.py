@@ -230,8 +230,8 @@ class StrategyHost:
             source,
             self._services,
             self._accounts,
-            lambda: self._running(managed, run),
-            lambda reason, crashed, curable: self._ended(managed, run, reason, crashed, curable),
+            lambda name: self._running(managed, name),
+            lambda reason, crashed, curable: self._ended(managed, reason, crashed, curable),
         )
         managed.pulse = run.pulse
         try:
@@ -243,14 +243,11 @@ class StrategyHost:
             run.abandon()
             raise
 
-    def _running(self, managed: Managed, run: StrategyRun) -> None:
-        if run.described is not None:
-            managed.name = run.described.name or managed.name
+    def _running(self, managed: Managed, name: str) -> None:
+        managed.name = name or managed.name
         self._set(managed, StrategyState.RUNNING, "")
 
-    def _ended(self, managed: Managed, run: StrategyRun, reason: str, crashed: bool, curable: bool) -> None:
-        if managed.run is not run:
-            return
+    def _ended(self, managed: Managed, reason: str, crashed: bool, curable: bool) -> None:
         managed.run = None
         if crashed:
             self._failed(managed, reason, curable)
@@ -265,7 +262,7 @@ class StrategyHost:
         logger.bind(strategy=key).error("{} failed: {}", key, reason)
         now_ns = self._services.clock.monotonic_ns()
         managed.failures.append(now_ns)
-        while managed.failures and (now_ns - managed.failures[0]) / 1e9 > policy.window_s:
+        while (now_ns - managed.failures[0]) / 1e9 > policy.window_s:
             managed.failures.popleft()
         if not curable or len(managed.failures) > policy.limit:
             if curable:
@@ -282,15 +279,16 @@ class StrategyHost:
 
     async def _restart(self, managed: Managed, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
-        if managed.last is not None:
-            await managed.last.landed()  # so that the next run is told of every order that is open
+        await self._landed(managed)  # so that the next run is told of every order that is open
         try:
             source = await asyncio.to_thread(read_source, managed.spec.path)
             managed.pause = None  # from here on there is a run to stop
             managed.restarts += 1
             await self._launch(managed, source)
         except KocError as error:
-            if managed.wanted and managed.state is not StrategyState.STOPPED:
+            if managed.state is StrategyState.STOPPED:  # by its owner, or by the kill switch
+                await self._give_up(managed)
+            else:
                 is_outage = isinstance(error, VenueError) and not isinstance(error, VenueRejected)
                 self._failed(managed, str(error), is_outage)
         except Exception as error:
@@ -306,10 +304,14 @@ class StrategyHost:
     async def _cancel_orders(self, managed: Managed) -> None:
         """Cancel what is open, and what turns out to be open once the venue has answered."""
         for wait in (False, True):
-            if wait and managed.last is not None:
-                await managed.last.landed()
+            if wait:
+                await self._landed(managed)
             if self._is_current(managed) and not managed.is_active:  # else somebody has started it again
                 await self._services.orders.cancel_all(managed.spec.strategy_id)
+
+    async def _landed(self, managed: Managed) -> None:
+        if managed.last is not None:
+            await managed.last.landed()
 
     def _is_current(self, managed: Managed) -> bool:
         return self.managed.get(managed.spec.strategy_id) is managed

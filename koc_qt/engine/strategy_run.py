@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import msgspec
 from loguru import logger
 
 from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError, VenueError, VenueRejected
@@ -82,7 +81,8 @@ class Pulse:
 class StrategyRun:
     """One worker process from launch to exit; the host makes a new one for every restart.
 
-    `on_end(reason, crashed, curable)` is called once: `curable` is false when a restart cannot help (the file is bad).
+    `on_running(name)` is told when the market flows, `on_end(reason, crashed, curable)` once, at the end; `curable` is
+    false when a restart cannot help (the file is bad).
     After it nothing of this run is heard, but orders that are on their way go on: see `landed`.
     """
 
@@ -92,7 +92,7 @@ class StrategyRun:
         source: bytes,
         services: Services,
         accounts: Accounts,
-        on_running: Callable[[], None],
+        on_running: Callable[[str], None],
         on_end: Callable[[str, bool, bool], None],
     ) -> None:
         self.spec = spec
@@ -301,14 +301,14 @@ class StrategyRun:
             case Stopped():
                 self._stopping = self._stopping or clip(message.reason, LONGEST_REASON) or "the strategy ended"
                 self._spawn(self._watch_exit(), "exit")
-            case Described():
-                pass  # an answer to Describe, which a run never sends
+            case _:
+                pass  # Described answers Describe, which a run never sends
 
     def _begin(self, described: Described) -> None:
         if self.described is not None:
             self.kill("sent garbage: it said twice that it runs")
             return
-        self.described = msgspec.structs.replace(described, name=name_of(described.name))
+        self.described = described
         self.pulse.heartbeat_ns = self._services.clock.monotonic_ns()
         self._spawn(self._stream(described), "streams")
 
@@ -432,7 +432,7 @@ class StrategyRun:
             self.kill(str(error))
             return
         if not self._stopping and not self._ended.is_set():
-            self._on_running()
+            self._on_running(name_of(described.name))
 
     def _order_changed(self, fact: OrderChanged) -> None:
         order = fact.order

@@ -11,18 +11,24 @@ from koc_qt.ports.journal import JournalRecord, JournalState, KillSwitchRecord, 
 
 
 class MemoryJournal:
-    """Implements ports/journal.py; `failing` makes every append raise, `gate` holds appends until it is set."""
+    """Implements ports/journal.py; `failing` makes every append raise.
+
+    `gate` holds appends until it is set, and `waiting` counts those that it holds.
+    """
 
     def __init__(self) -> None:
         self.records: list[JournalRecord] = []
         self.failing = ""
         self.gate: asyncio.Event | None = None
+        self.waiting = 0
         self.closed = False
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Remember, or raise what it was told to."""
         if self.gate is not None:
+            self.waiting += 1
             await self.gate.wait()
+            self.waiting -= 1
         await asyncio.sleep(0)
         if self.failing:
             raise StorageError(self.failing)

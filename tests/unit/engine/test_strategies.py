@@ -16,6 +16,7 @@ from koc_qt.domain.state import StrategyState
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import strategies as strategies_module
 from koc_qt.engine import strategy_run as run_module
+from koc_qt.engine.strategies import Managed
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.messages import LogRecorded
 from koc_qt.ports.journal import StrategyRecord
@@ -45,7 +46,7 @@ from tests.conditions import until
 from tests.fakes.market import MINUTE_NS, bars, trade
 from tests.fakes.trading import BTC, limit_buy, market_buy, quote
 from tests.fakes.workers import DESCRIBED, FakeWorker
-from tests.unit.engine.desk import EngineDesk
+from tests.unit.engine.desk import POLICY, EngineDesk
 
 ALL = msgspec.structs.replace(DESCRIBED, subscriptions=("bars", "quotes", "trades"))
 
@@ -384,6 +385,7 @@ async def described(engine: EngineDesk, answer: WorkerMessage | WorkerExit) -> D
     await until(lambda: len(launcher.workers) > count and launcher.workers[-1].got(Describe), what="the question")
     worker = launcher.workers[-1]
     assert worker.got(Describe)[0] == Describe(b"class S: ...", "sma.py")
+    worker.say(LogLine("INFO", "imported"))
     if isinstance(answer, WorkerExit):
         worker.end(answer)
     else:
@@ -468,6 +470,60 @@ async def test_the_kill_switch_during_a_pause_ends_it(tmp_path: Path) -> None:
     assert (engine.host.managed[key].state, engine.host.managed[key].pause) == (StrategyState.STOPPED, None)
     assert not engine.journal.load().strategies[0].wanted
     await engine.close()
+
+
+@pytest.mark.expected_warnings("sma failed: exit code 1")
+async def test_a_strategy_that_waits_is_not_started_again_under_the_latch(
+    engine: EngineDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, worker = await running(engine)
+    asked, gate = slow_file(monkeypatch)
+    worker.end(WorkerExit(True, 1, "exit code 1"))
+    await until(asked.is_set, what="the file to be asked for")
+    await engine.switch.engage("panic")
+    gate.set()
+    assert "panic" in await state(engine, key, StrategyState.STOPPED)
+    await until(lambda: not engine.journal.load().strategies[0].wanted, what="it to be remembered")
+    assert len(engine.launcher.workers) == 1
+
+
+@pytest.mark.expected_warnings("sma failed: exit code 1")
+async def test_old_failures_do_not_count(engine: EngineDesk) -> None:
+    key, _ = await running(engine)
+    for number in range(5):
+        await state(engine, key, StrategyState.RUNNING)
+        engine.clock.advance(POLICY.window_s / 2 + 1)
+        engine.launcher.workers[number].end(WorkerExit(True, 1, "exit code 1"))
+        await until(lambda n=number: len(engine.launcher.workers) > n + 1, what="the next worker")
+    await state(engine, key, StrategyState.RUNNING)
+    assert len(engine.host.managed[key].failures) == 2
+
+
+async def test_who_starts_it_again_keeps_its_orders(engine: EngineDesk) -> None:
+    """A stop that still waits for a venue's answer cancels nothing of the next run."""
+    key, worker = await running(engine)
+    engine.venue.publish(quote())
+    engine.trading.hold = asyncio.Event()
+    worker.say(Submit(1, limit_buy()))
+    await until(lambda: engine.store.open_orders(key), what="the intent")
+    stopping = asyncio.create_task(engine.host.stop(key))
+    await until(lambda: engine.host.managed[key].state is StrategyState.STOPPED, what="the stop")
+    await engine.orders.settle()
+    engine.journal.gate = asyncio.Event()
+    again = asyncio.create_task(engine.host.start(engine.spec()))
+    await until(lambda: engine.host.managed[key].state is StrategyState.STARTING, what="the next start")
+    engine.trading.hold.set()
+    engine.journal.gate.set()
+    await asyncio.gather(stopping, again)
+    before = len(engine.trading.canceled)
+    engine.trading.hold = None
+    await engine.host._forget(Managed(engine.spec(strategy_id=key)))  # of one that was replaced
+    await state(engine, key, StrategyState.RUNNING)
+    engine.launcher.workers[-1].say(Submit(1, limit_buy()))
+    await until(lambda: len(engine.trading.submitted) == 2, what="the next run's order")
+    await engine.orders.settle()
+    assert len(engine.trading.canceled) == before
+    assert engine.journal.load().strategies[0].wanted
 
 
 def slow_file(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:

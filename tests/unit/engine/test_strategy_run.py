@@ -11,7 +11,7 @@ import pytest
 
 from koc_qt.domain.errors import InvalidOrder, StorageError, StrategyError, VenueRejected, VenueUnavailable
 from koc_qt.domain.orders import Order, OrderCanceled, OrderFilled
-from koc_qt.domain.state import Balance, StrategyState
+from koc_qt.domain.state import Badge, Balance, StrategyState
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import strategy_feed
 from koc_qt.engine import strategy_run as module
@@ -27,6 +27,7 @@ from koc_qt.sdk.channel import (
     MetricValue,
     OrderUpdate,
     QuoteUpdate,
+    Ready,
     RequestHistory,
     Running,
     StartRun,
@@ -155,6 +156,34 @@ async def test_a_name_fits_a_cell(engine: EngineDesk) -> None:
     await state(engine, key, StrategyState.RUNNING)
     engine.telemetry.show(engine.host)
     assert engine.store.strategies[key].name == "A?[2J?" + "b" * 58
+
+
+@pytest.mark.expected_warnings("sma failed: killed")
+async def test_one_that_dies_of_its_file(engine: EngineDesk) -> None:
+    launch = engine.launcher.launch
+
+    async def once(*args: object) -> FakeWorker:
+        worker = await launch(*args)  # type: ignore[arg-type]
+        if len(engine.launcher.workers) == 1:
+            worker.send = lambda message: worker.end(WorkerExit(True, -9, "killed"))  # type: ignore[method-assign]
+        return worker
+
+    engine.launcher.launch = once  # type: ignore[method-assign, assignment]
+    engine.launcher.runs_at_once = DESCRIBED
+    await engine.host.start(engine.spec())
+    await until(lambda: len(engine.launcher.workers) == 2, what="another worker")
+    await state(engine, "sma", StrategyState.RUNNING)
+
+
+async def test_what_a_run_does_not_ask_for_is_ignored(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOAD_TIMEOUT_S", 0.001)
+    _, worker = await running(engine)
+    worker.say(DESCRIBED)
+    worker.say(Ready(worker.pid, Badge.PARTIAL, "", {}))
+    run = engine.host.managed["sma"].run
+    assert run is not None
+    await until(lambda: not [task for task in run._tasks if "loading" in task.get_name()], what="the time to load")
+    assert not worker.ended
 
 
 # ---- orders
@@ -376,6 +405,33 @@ async def test_bars_of_other_lengths_and_old_ones_are_not_sent(engine: EngineDes
     assert len(worker.got(BarClosed)) == 1
 
 
+async def test_bars_that_close_while_it_warms_up_follow_the_history(engine: EngineDesk) -> None:
+    now = bar_open_ns(engine.clock.time_ns(), "1m")
+    engine.venue.history = bars(now - 5 * MINUTE_NS, 5)
+    engine.venue.answer = asyncio.Event()
+    await engine.host.start(engine.spec())
+    worker = engine.launcher.workers[0]
+    worker.run(msgspec.structs.replace(DESCRIBED, warmup_bars=2))
+    await until(lambda: engine.venue.fetched, what="the question")
+    for bar in bars(now - MINUTE_NS, 2):  # the first of them is in the history too
+        engine.market._bar_closed(bar)
+    engine.venue.answer.set()
+    await state(engine, "sma", StrategyState.RUNNING)
+    sent = [(message.bar.open_time_ns, message.warmup) for message in worker.got(BarClosed)]
+    assert sent == [(now - 2 * MINUTE_NS, True), (now - MINUTE_NS, True), (now, False)]
+
+
+async def test_a_strategy_of_quotes_alone_builds_no_bars(engine: EngineDesk) -> None:
+    engine.launcher.runs_at_once = msgspec.structs.replace(DESCRIBED, subscriptions=("quotes",))
+    _, worker = await running(engine)
+    engine.venue.publish(quote(), trade(NOW_NS))
+    await engine.orders.submit(market_buy(), "other", "sim")  # and what others trade is none of its business
+    await engine.orders.settle()
+    assert (len(worker.got(QuoteUpdate)), worker.got(TradeUpdate)) == (1, [])
+    assert worker.got(OrderUpdate) == worker.got(FillUpdate) == []
+    assert engine.market._streams[BTC].series == {}
+
+
 @pytest.mark.expected_warnings("failed: no route")
 async def test_bars_of_a_venue_that_is_away_are_asked_for_again(engine: EngineDesk) -> None:
     hold_bars, away = engine.market.hold_bars, [VenueUnavailable("no route")]
@@ -494,7 +550,7 @@ async def test_a_stop_while_it_gets_ready(engine: EngineDesk) -> None:
 async def test_a_stop_while_the_journal_is_written(engine: EngineDesk) -> None:
     engine.journal.gate = asyncio.Event()
     starting = asyncio.create_task(engine.host.start(engine.spec()))
-    await until(lambda: "sma" in engine.host.managed, what="it to be known")
+    await until(lambda: engine.journal.waiting, what="the journal to be asked")
     stopping = asyncio.create_task(engine.host.stop("sma"))
     await until(lambda: not engine.host.managed["sma"].wanted, what="the stop")
     engine.journal.gate.set()
