@@ -9,7 +9,8 @@ from typing import Any
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.ports.journal import JournalState
-from tests.e2e.processes import Profile, Status
+from tests.conditions import wait_until
+from tests.e2e.processes import EngineProcess, Profile, Status
 
 UNRESOLVED = {"new", "submitted", "unknown"}
 START_CASH = Decimal(100_000)  # what the configured accounts begin with, in USDT
@@ -73,6 +74,26 @@ def check_positions(status: Status, fills: tuple[Fill, ...]) -> None:
         mine = [fill for fill in fills if fill.strategy_id == position["strategy_id"]]
         assert Decimal(position["quantity"]) == sum((_signed(fill) for fill in mine), Decimal(0)), position
         assert Decimal(position["fees"]) == sum((fill.fee for fill in mine), Decimal(0)), position
+
+
+def halt_and_count(home: Profile, engine: EngineProcess, account_id: str) -> None:
+    """Engage the kill switch, and hold positions and balances of an engine that has come to rest against its fills."""
+    assert home.koc("kill", "--reason", "time to count").returncode == 0
+    try:
+        wait_until(lambda: not open_orders(home), timeout_s=20.0, what="every order to end")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {open_orders(home)}") from None
+    after = home.journal()
+    counted = engine.wait_for_status(lambda s: s["engine"]["trades"] == len(after.fills), "every fill to be counted")
+    check_positions(counted, after.fills)
+    money = expected_balances(after.fills, account_id)
+    engine.wait_for_status(lambda s: _is_in(s, account_id, money), f"balances that follow from the fills: {money}")
+    assert sum(each["orders"] for each in counted["strategies"]) == len(after.orders)
+
+
+def _is_in(status: Status, account_id: str, money: dict[str, Decimal]) -> bool:
+    there = balances(status, account_id)
+    return all(there.get(currency, Decimal(0)) == amount for currency, amount in money.items())
 
 
 def _signed(fill: Fill) -> Decimal:

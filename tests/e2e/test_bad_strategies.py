@@ -30,7 +30,7 @@ FILES: dict[str, tuple[bytes, str]] = {
         "# Größe\n".encode("latin-1") + HEAD + ONE,
         "latin.py, line 1: invalid or missing encoding declaration: save it as UTF-8",
     ),
-    "large.py": (b"#" * (50 * MEGABYTE), "has 52,428,800 bytes: a strategy file may have 524,288"),
+    "large.py": (b"#" * (50 * MEGABYTE), "is too large: a strategy file may have 524,288 bytes"),
 }
 
 
@@ -60,6 +60,8 @@ def test_files_that_are_no_strategies(home: Profile, files: Path) -> None:
             assert said[name] in failed["reason"]
             assert failed["restarts"] == 0, "a file does not get better by being tried again"
         assert strategy(status, "busy")["restarts"] == 0
+        for name in ("empty.py", "large.py", "absent.py"):
+            assert strategy(status, Path(name).stem)["state"] in ("", "failed"), "nothing is about to start for ever"
         assert engine.stop() == 0
     for line in engine.output.splitlines():
         assert line.count("ERROR") <= 1

@@ -14,12 +14,9 @@ from koc_qt.ports.journal import JournalState
 from tests.conditions import wait_until
 from tests.e2e.books import (
     UNRESOLVED,
-    balances,
     check_books,
     check_grown,
-    check_positions,
-    expected_balances,
-    open_orders,
+    halt_and_count,
 )
 from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, Status, runs, strategy, trades
 from tests.wire.recording import RECORDED, Recording, load
@@ -113,36 +110,18 @@ def agrees(status: Status) -> bool:
     return bool(held) and busy["metrics"].get("position") == float(sum(held))
 
 
-def check_all_end(home: Profile) -> None:
-    try:
-        wait_until(lambda: not open_orders(home), what="every order to end")
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {open_orders(home)}") from None
-
-
 def finish(home: Profile, recording: Recording, before: JournalState) -> None:
     """Start once more, halt all trading, and hold books, money and the strategy's own view against each other."""
     with home.engine() as engine:
         go_on(home, engine, before)
         engine.wait_for_status(agrees, "the strategy to hold what the engine says that it holds")
-        assert home.koc("kill", "--reason", "time to count").returncode == 0
-        engine.wait_for_status(lambda s: strategy(s, "busy")["state"] == "stopped", "the strategy to stop")
-        check_all_end(home)
-        after = home.journal()
-        counted = engine.wait_for_status(
-            lambda s: s["engine"]["trades"] == len(after.fills), "every fill to be counted"
-        )
-        check_positions(counted, after.fills)
-        money = expected_balances(after.fills, ACCOUNT)
-        engine.wait_for_status(lambda s: balances(s, ACCOUNT) == money, f"balances that follow from the fills: {money}")
-        assert strategy(counted, "busy")["orders"] == len(after.orders)
+        halt_and_count(home, engine, ACCOUNT)
         assert engine.stop() == 0
     check_grown(before, home.journal())
     _, fills = check_books(home)
     low, high = price_range(recording)
     assert all(low <= Decimal(fill["price"]) <= high for fill in fills), (low, high, fills)
     assert len({fill["price"] for fill in fills}) > 1
-    assert home.journal().kill_switch is not None
 
 
 @pytest.mark.parametrize("seed", [1])

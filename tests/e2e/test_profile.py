@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conditions import wait_until
-from tests.e2e.books import check_books, open_orders
+from tests.e2e.books import check_books, halt_and_count, open_orders
 from tests.e2e.processes import STRATEGIES, Profile, runs, strategy, trades
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -148,13 +148,15 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         engine.wait_for_status(trades("busy", 2), "three trades")
         filler = fill(small_disk)
         engine.wait_for_status(lambda s: not s["engine"]["journal_ok"], "the journal to fail")
-        engine.wait_for_output("Free some disk space")
+        engine.wait_for_output("refused: ")
         full = home.journal()
         assert runs("busy")(engine.wait_for_status(lambda s: True, "the engine to answer"))
         filler.unlink()
         engine.wait_for_status(lambda s: s["engine"]["journal_ok"], "the journal to be written again")
         engine.wait_for_status(trades("busy", len(full.fills) + 3), "trades after the disk had room again")
+        halt_and_count(home, engine, "sim")
         assert engine.stop() == 0
+    assert "journal.sqlite cannot be written: database or disk is full. Free some disk space" in engine.output
     after = home.journal()
     assert after.fills[: len(full.fills)] == full.fills
     assert open_orders(home) == []
@@ -172,7 +174,8 @@ def test_kill_9_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         engine.kill()
     full = home.journal()
     refused = home.koc("engine", "--no-live", "--duration", "1")
-    assert refused.returncode in (0, 1)  # it may run without a word to write, or say why it cannot
+    assert refused.returncode == 1
+    assert "cannot be written: No space left on device" in refused.stderr
     filler.unlink()
     with home.engine() as engine:
         engine.wait_for_status(trades("busy", len(full.fills)), "trades after the disk had room again")

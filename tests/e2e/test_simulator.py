@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 
@@ -9,8 +10,8 @@ import pytest
 
 from koc_qt.link.rendezvous import ProfileLock
 from tests.conditions import wait_until
-from tests.e2e.books import check_books, open_orders
-from tests.e2e.processes import SAMPLES, STRATEGIES, Profile, strategy, trades
+from tests.e2e.books import check_books, halt_and_count, open_orders
+from tests.e2e.processes import SAMPLES, STRATEGIES, EngineProcess, Profile, strategy, trades
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -70,6 +71,29 @@ def test_ctrl_c_cancels_what_rests(home: Profile) -> None:
     result = home.koc("status", "--json")
     assert result.returncode == 3
     assert "no engine runs on this profile" in result.stderr
+
+
+def test_kill_9_at_any_moment_of_the_start(home: Profile) -> None:
+    moments: dict[str, Callable[[EngineProcess], object]] = {
+        "the lock": lambda engine: (home.paths.run / "engine.pid").exists(),
+        "the keys": lambda engine: list(home.paths.keys.rglob("*")),
+        "the journal": lambda engine: home.paths.journal.exists(),
+        "the announcement": lambda engine: (home.paths.run / "engine.json").exists(),
+        "a worker": lambda engine: engine.children(),
+    }
+    arguments = ("--strategy", str(STRATEGIES / "busy.py"), *FAST)
+    for what, moment in moments.items():
+        (home.paths.run / "engine.pid").unlink(missing_ok=True)  # so that what is waited for is not of the one before
+        (home.paths.run / "engine.json").unlink(missing_ok=True)
+        with home.engine(*arguments) as engine:
+            wait_until(lambda look=moment, engine=engine: look(engine), timeout_s=30.0, what=what)
+            engine.kill()
+        assert home.look() is None
+    with home.engine(*arguments) as engine:
+        engine.wait_for_status(trades("busy", 2), "three trades")
+        halt_and_count(home, engine, "sim")
+        assert engine.stop() == 0
+    check_books(home)
 
 
 def test_kill_9_on_the_simulated_market_loses_and_doubles_nothing(home: Profile) -> None:

@@ -1,6 +1,6 @@
 """Trades all the time: a market order every few quotes, and limit orders that rest, are filled, or are cancelled."""
 
-from koc_qt.sdk import Fill, OrderStatus, Quote, Strategy, param
+from koc_qt.sdk import Fill, OrderHandle, OrderStatus, Quote, Strategy, param
 
 QUANTITY = "0.001"
 
@@ -16,6 +16,7 @@ class Busy(Strategy):
     def on_start(self) -> None:
         """Count from zero; what is held and open comes from the engine."""
         self._quotes = 0
+        self._refusal = ""
 
     def on_quote(self, quote: Quote) -> None:
         """Trade, and look after the orders that rest."""
@@ -24,6 +25,12 @@ class Busy(Strategy):
         if self._quotes % self.every == 0:
             self._take()
             self._rest(quote)
+
+    def on_order(self, order: OrderHandle) -> None:
+        """Say why an order was refused, once a reason."""
+        if order.status is OrderStatus.REJECTED and order.reason != self._refusal:
+            self._refusal = order.reason
+            self.log.warning(f"refused: {order.reason}")
 
     def on_fill(self, fill: Fill) -> None:
         """Show what it believes to hold."""
