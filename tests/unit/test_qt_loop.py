@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from koc_qt.adapters.qt_libraries import WINDOW_LIBRARIES, missing_libraries
 from tests.conditions import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +118,40 @@ def test_garbage_collected_in_another_thread_crashes_nothing(scenario: str) -> N
     # A forgotten worker's socket is closed under its notifier, which Qt says and switches off.
     complaints = [line for line in done.stderr.splitlines() if not line.startswith("QSocketNotifier: Invalid socket")]
     assert complaints == []
+
+
+A_LOOP_WITHOUT_A_DESKTOP = """
+import asyncio, sys
+from PySide6.QtCore import QCoreApplication
+from koc_qt.wiring.qt_loop import qt_loop
+
+with qt_loop(QCoreApplication([])) as loop:
+    print(loop.run_until_complete(asyncio.sleep(0, "runs")))
+print([name for name in sys.modules if name.startswith(("PySide6.QtGui", "PySide6.QtWidgets"))])
+"""
+
+A_LOOP_WITH_A_DESKTOP = """
+import asyncio
+from koc_qt.wiring.qt_loop import qt_loop
+from PySide6.QtWidgets import QApplication
+
+with qt_loop(QApplication(["koc", "-platform", "offscreen"])) as loop:
+    print(loop.run_until_complete(asyncio.sleep(0, "runs")))
+"""
+
+
+def test_the_loop_needs_no_desktop() -> None:
+    assert said_by(A_LOOP_WITHOUT_A_DESKTOP) == "runs\n[]\n"
+
+
+@pytest.mark.skipif(bool(missing_libraries(WINDOW_LIBRARIES)), reason="libraries are missing that a window needs")
+def test_the_loop_runs_a_windows_application_too() -> None:
+    assert said_by(A_LOOP_WITH_A_DESKTOP) == "runs\n"
+
+
+def said_by(program: str) -> str:
+    """Run a program in a process of its own and give its output."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
