@@ -35,8 +35,8 @@ def collect():
 A_CLOSED_LOOP = """
 def use():
     with qt_loop(application) as loop:
-        loop.call_later(0.05, print, "a closed loop went on")
-        cancelled = loop.call_later(0.05, print, "what was cancelled came")
+        loop.call_later(0.3, print, "a closed loop went on")
+        cancelled = loop.call_later(0.3, print, "what was cancelled came")
         cancelled.cancel()
         loop.run_until_complete(asyncio.wait_for(asyncio.sleep(0), 0.05))
     return weakref.ref(loop)
@@ -56,7 +56,7 @@ async def fail():
 def use():
     try:
         with qt_loop(application) as loop:
-            loop.call_later(0.05, print, "a closed loop went on")
+            loop.call_later(0.3, print, "a closed loop went on")
             loop.run_until_complete(fail())
     except Wrong:
         pass
@@ -94,7 +94,7 @@ with qt_loop(application) as loop:
 
 EPILOGUE = """
 with qt_loop(application) as loop:
-    loop.run_until_complete(asyncio.sleep(0.2))
+    loop.run_until_complete(asyncio.sleep(0.6))
 print("alive")
 """
 
