@@ -122,9 +122,9 @@ class StrategyHost:
             source = await asyncio.to_thread(read_source, spec.path)
             _check_wanted(managed)
             await self._remember(managed)
-        except BaseException:
+        except BaseException as error:
             if self._is_current(managed):
-                self._put_back(managed, known)
+                self._put_back(managed, known, str(error))
             raise
         try:
             await self._launch(managed, source)
@@ -316,13 +316,14 @@ class StrategyHost:
     def _is_current(self, managed: Managed) -> bool:
         return self.managed.get(managed.spec.strategy_id) is managed
 
-    def _put_back(self, managed: Managed, known: Managed | None) -> None:
-        """Have everything as it was before a start that did not come to anything."""
+    def _put_back(self, managed: Managed, known: Managed | None, reason: str) -> None:
+        """Have everything as it was before a start that came to nothing; a strategy that is new is shown as failed."""
         if known is not None:
             self.managed[managed.spec.strategy_id] = known
-        else:
-            del self.managed[managed.spec.strategy_id]
-        self.changed.set()
+            self.changed.set()
+        elif managed.is_active:  # it has been seen starting, and nobody can take that back from who saw it
+            managed.wanted = False
+            self._set(managed, StrategyState.FAILED, reason)
 
     async def _forget(self, managed: Managed) -> None:
         """Have the journal know that it shall not run again by itself."""

@@ -251,7 +251,8 @@ class StrategyRun:
         self._let_go()
         failure = self._failure
         if failure is not None:
-            where = f" (line {failure.line})" if failure.line else ""
+            named = not failure.line or f"line {failure.line}" in failure.reason  # by whoever wrote the reason
+            where = "" if named else f" (line {failure.line})"
             self._on_end(f"{clip(failure.reason, LONGEST_REASON)}{where}", True, isinstance(failure, Failed))
         elif self._stopping:
             forced = f"; {ending.reason}" if ending.crashed else ""

@@ -347,6 +347,7 @@ async def test_what_cannot_be_started_is_said_and_leaves_nothing(engine: EngineD
         await start(engine.spec(path=str(engine.folder / "none.py")))
     with pytest.raises(StrategyError, match="a strategy file may have"):
         await start(engine.spec(path=engine.file("#" * 600_000, "huge.py")))
+    assert {managed.state for managed in engine.host.managed.values()} == {StrategyState.FAILED}  # none seems to start
     with pytest.raises(InvalidOrder, match="no account 'nope'"):
         await start(engine.spec(account_id="nope"))
     with pytest.raises(InvalidOrder, match="no symbol 'BTCUSDT'; it has, for example, BTC/USDT"):
