@@ -226,7 +226,7 @@ class MarketData:
             self._store.bars.pop((instrument, timeframe), None)
 
     async def _open(self, instrument: InstrumentId, stream: _Stream) -> None:
-        stream.is_open, stream.is_up, stream.down_reason = True, None, ""
+        stream.is_open = True  # what it says while it is being opened counts
         stream.heard_ns = self._clock.monotonic_ns()
         try:
             async with asyncio.timeout(STREAM_TIMEOUT_S):
@@ -242,8 +242,10 @@ class MarketData:
         async with stream.changing:
             if stream.owners or self._streams.get(instrument) is not stream:
                 return
-            stream.is_open = False
+            stream.is_open, stream.is_up, stream.down_reason = False, None, ""
             self._store.forget_market(instrument)
+            ended = StreamStatus(instrument, self.time_ns(instrument.venue), StreamState.ENDED, "nobody follows it")
+            self._bus.publish(ended)
             try:
                 async with asyncio.timeout(STREAM_TIMEOUT_S):
                     await self._venues[instrument.venue].unsubscribe(instrument.symbol)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import TypeVar
 
 import pytest
 
@@ -28,6 +29,9 @@ from tests.fakes.trading import BTC, BTC_RULES, ETH, ETH_RULES, quote
 START_NS = bar_open_ns(FakeClock().time_ns(), "1m") + MINUTE_NS
 
 
+K = TypeVar("K")
+
+
 class Desk:
     """Market data on one venue with two symbols."""
 
@@ -42,7 +46,7 @@ class Desk:
         for kind in (QuoteChanged, TradePrinted, BookChanged, BarChanged, VenueChanged, StreamStatus):
             self.bus.subscribe(kind, self.facts.append)
 
-    def got(self, kind: type) -> list[object]:
+    def got(self, kind: type[K]) -> list[K]:
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
     def at(self, minute: int, second: int = 0) -> int:
@@ -204,6 +208,7 @@ async def test_prices_of_a_stream_that_ended_are_forgotten(desk: Desk) -> None:
     assert desk.market.ticks == 4
     await desk.market.release(BTC, "a")
     assert (desk.store.mark(BTC), desk.store.books) == (None, {})
+    assert desk.got(StreamStatus)[-1].state is StreamState.ENDED  # paper accounts forget them too
 
 
 async def test_what_is_not_there_is_said(desk: Desk) -> None:

@@ -569,6 +569,19 @@ async def test_a_stop_while_its_file_is_read_first(engine: EngineDesk, monkeypat
     assert len(engine.launcher.workers) == 1
 
 
+async def test_a_stop_while_its_file_is_read_first_leaves_it_stopped(
+    engine: EngineDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gate = slow_file(monkeypatch)
+    starting = asyncio.create_task(engine.host.start(engine.spec()))
+    await until(asked.is_set, what="the file to be asked for")
+    await engine.host.stop("sma", "enough")
+    gate.set()
+    with pytest.raises(StrategyError, match="stopped before it ran"):
+        await starting
+    assert (engine.host.managed["sma"].state, engine.host.managed["sma"].reason) == (StrategyState.STOPPED, "enough")
+
+
 async def test_the_kill_switch_while_its_file_is_read(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, gate = slow_file(monkeypatch)
     starting = asyncio.create_task(engine.host.start(engine.spec()))
