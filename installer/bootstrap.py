@@ -30,7 +30,7 @@ NEWER = ("python3.11", "python3.12", "python3.13", "python3.14")
 LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "installer" / "requirements-test.txt"}
 APT_TIMEOUT_S = 600
 NEEDED_BYTES = 1_500_000_000
-SCHEME = "1"  # raised when what is written beside the packages changes
+SCHEME = "2"  # raised when what is written beside the packages changes
 PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by unit tests alone
 
 
@@ -182,7 +182,7 @@ def need_system_packages(making: bool) -> None:
 def fingerprint(kind: str) -> str:
     """Give what an environment for `kind` must have been made from to be used as it is."""
     parts = [SCHEME, sys.version, str(ROOT)]
-    return hashlib.sha256("\0".join(parts).encode() + LOCKS[kind].read_bytes()).hexdigest()
+    return hashlib.sha256(os.fsencode("\0".join(parts)) + LOCKS[kind].read_bytes()).hexdigest()
 
 
 def stamp_file(venv: Path) -> Path:
@@ -215,21 +215,31 @@ def install(venv: Path, kind: str) -> None:
     ours = stamp.exists() or unfinished.exists() or venv == ROOT / ".venv"
     if not ours and venv.exists() and any(venv.iterdir()):
         raise Refused(f"{venv} holds something that K.O.C. did not make: point KOC_VENV at another folder.")
-    say(f"{'renewing' if usable else 'making'} the environment {venv} ({kind}); the first time takes a few minutes.")
+    doing = "bringing up to date" if usable else "making, which takes a few minutes,"
+    say(f"{doing} the environment {venv} ({kind})")
     venv.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     stamp.unlink(missing_ok=True)
     if not usable:
         empty(venv, unfinished)
         command([sys.executable, "-m", "venv", str(venv)], "the environment could not be made")
-    pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [
+        str(in_environment(venv, "python")),
+        "-I",
+        "-X",
+        "utf8",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
     quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
     locked = ["install", *quiet, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
     command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
     write_launcher(venv)
     # The test lock holds the run lock's packages at the same versions (a test sees to that).
     kinds = ("run", "test") if kind == "test" else ("run",)
-    write_whole(stamp, json.dumps({each: fingerprint(each) for each in kinds}))
+    write_whole(stamp, json.dumps({each: fingerprint(each) for each in kinds}).encode())
     unfinished.unlink()
 
 
@@ -254,7 +264,7 @@ def runs(python: Path) -> bool:
     code = "import sys, pip; print(sys.version)"
     try:
         result = subprocess.run(
-            [str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
+            [str(python), "-I", "-X", "utf8", "-c", code], capture_output=True, text=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -276,26 +286,26 @@ def command(arguments: list[str], trouble: str) -> None:
 
 def write_launcher(venv: Path) -> None:
     """Make the project importable in the environment, from where it is, and give it its ``koc``."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
     python = in_environment(venv, "python")
-    packages = subprocess.run(
-        [str(python), "-I", "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    # Python before 3.13 reads .pth files in the locale's encoding.
-    encoding = "utf-8" if os.name == "posix" or sys.version_info >= (3, 13) else None
-    (Path(packages) / "koc_qt.pth").write_text(f"{ROOT}\n", encoding=encoding)
+    packages = os.fsdecode(
+        subprocess.run([str(python), "-I", "-X", "utf8", "-c", code], capture_output=True, check=True).stdout
+    )
+    # As code, because a bare path in such a file is read in the locale's encoding, which may lack its letters.
+    code = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
+    write_whole(Path(packages) / "koc_qt.pth", code.encode("ascii"))
     target = launcher(venv)
     if os.name == "nt":
         target.write_text('@"%~dp0python.exe" -P -m koc_qt %*\r\n', encoding="ascii")
         return
-    write_whole(target, f'#!/bin/sh\nexec {shlex.quote(str(python))} -P -m koc_qt "$@"\n')
+    write_whole(target, os.fsencode(f'#!/bin/sh\nPYTHONUTF8=1 exec {shlex.quote(str(python))} -P -m koc_qt "$@"\n'))
     target.chmod(0o755)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     temporary.replace(path)
 
 
@@ -381,6 +391,7 @@ def main(arguments: list[str]) -> int:
     if kind not in ("run", "test", "venv"):
         print(__doc__)
         return 0 if kind in ("-h", "--help") else 2
+    os.environ["PYTHONUTF8"] = "1"  # for what is started: a checkout may be in a folder that the locale cannot spell
     try:
         need_python()
         if kind == "run":

@@ -385,6 +385,24 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
     capfd.readouterr()
 
 
+@needs_posix
+def test_a_locale_that_cannot_spell_the_folder_is_no_obstacle(checkout: Path) -> None:
+    """Run the script itself, twice, in plain ASCII: once to make the environment, once to use it."""
+    (checkout / "installer").mkdir()
+    (checkout / "installer" / "bootstrap.py").write_bytes((ROOT / "installer" / "bootstrap.py").read_bytes())
+    (checkout / "installer" / "requirements.txt").write_text("# nothing\n")
+    (checkout / "koc_qt" / "adapters").mkdir()
+    for name in ("__init__.py", "qt_libraries.py"):
+        (checkout / "koc_qt" / "adapters" / name).write_bytes((ROOT / "koc_qt" / "adapters" / name).read_bytes())
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command in ([sys.executable, "installer/bootstrap.py", "run", "x"], [".venv/bin/koc", "x"]):
+        done = subprocess.run(
+            command, cwd=checkout, env=os.environ | ascii_only, capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout.endswith(f"koc runs ['x'] {checkout / '.venv'}\n".encode())
+
+
 def test_a_folder_of_somebody_else_is_left_alone(
     bootstrap: ModuleType,
     checkout: Path,
