@@ -140,6 +140,8 @@ class OrderService:
         if venue is None:
             connected = ", ".join(sorted(self._venues)) or "none"
             raise InvalidOrder(f"account {account_id!r} is not connected; connected are: {connected}")
+        if venue.venue != request.instrument.venue:
+            raise InvalidOrder(f"account {account_id!r} trades on {venue.venue}, not {request.instrument}")
         self._check_risk(request, strategy_id, account_id)
         order = self._new_order(request, strategy_id, account_id)
         if on_named is not None:

@@ -22,7 +22,8 @@ class Services:
     """The engine's services, and the settings of strategies.
 
     `heartbeat` is told of every heartbeat: strategy id, beat, the run's pulse before it, monotonic nanoseconds now.
-    `spawn` keeps a task that has to outlive whoever starts it.
+    `spawn` keeps a task that has to outlive whoever starts it. `clock_speed` gives how many seconds of a venue pass in
+    one of the world's: 1 but for simulated markets.
     """
 
     store: Store
@@ -35,5 +36,6 @@ class Services:
     launcher: WorkerLauncher
     heartbeat: Callable[[str, Heartbeat, Any, int], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
+    clock_speed: Callable[[str], float]
     seed: int
     heartbeat_s: float

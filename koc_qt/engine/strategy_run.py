@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -184,6 +185,7 @@ class StrategyRun:
             time_ns=self._services.market_data.time_ns(instruments[0].id.venue),
             seed=self._services.seed,
             heartbeat_s=self._services.heartbeat_s,
+            clock_speed=self._services.clock_speed(instruments[0].id.venue),
         )
 
     def _route(self, instrument: InstrumentId) -> str:
@@ -251,7 +253,7 @@ class StrategyRun:
         self._let_go()
         failure = self._failure
         if failure is not None:
-            named = not failure.line or f"line {failure.line}" in failure.reason  # by whoever wrote the reason
+            named = not failure.line or re.search(rf"\bline {failure.line}\b", failure.reason)  # by its writer
             where = "" if named else f" (line {failure.line})"
             self._on_end(f"{clip(failure.reason, LONGEST_REASON)}{where}", True, isinstance(failure, Failed))
         elif self._stopping:

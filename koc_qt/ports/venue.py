@@ -79,6 +79,11 @@ class TradingVenue(Protocol):
         """The account it trades for."""
         ...
 
+    @property
+    def venue(self) -> str:
+        """The venue whose instruments it trades."""
+        ...
+
     async def connect(self, sink: OrderSink) -> None:
         """Make ready to be used. Raises VenueUnavailable."""
         ...

@@ -30,5 +30,9 @@ def make_paper_venue(
         random.Random(f"{simulator.seed}:{account.id}"),  # noqa: S311 - jitter of a simulation
         allow_short=account.allow_short,
     )
-    speed = simulator.speed if account.venue in SIMULATED_VENUES else 1.0
-    return PaperVenue(engine, data.time_ns, speed=speed)
+    return PaperVenue(account.venue, engine, data.time_ns, speed=market_speed(account.venue, simulator))
+
+
+def market_speed(venue: str, simulator: SimulatorConfig) -> float:
+    """Give how many seconds of a venue pass in one of the world's."""
+    return simulator.speed if venue in SIMULATED_VENUES else 1.0

@@ -56,7 +56,7 @@ from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.journal import JournalState
 from koc_qt.version import __version__
-from koc_qt.wiring.accounts import make_paper_venue
+from koc_qt.wiring.accounts import make_paper_venue, market_speed
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
@@ -107,6 +107,7 @@ class Engine:
         self._stop_asked = asyncio.Event()
         self._stop_reason = ""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starts: list[asyncio.Task[None]] = []
         self._wanted: list[StrategySpec] = []  # ran when the engine died
         self._keys = resources.keys
         self._publisher = resources.publisher
@@ -162,6 +163,7 @@ class Engine:
             launcher=self._launcher,
             heartbeat=self.telemetry.heartbeat,
             spawn=self._spawn,
+            clock_speed=lambda venue: market_speed(venue, config.simulator),
             seed=config.simulator.seed,
             heartbeat_s=config.engine.heartbeat_s,
         )
@@ -194,8 +196,9 @@ class Engine:
         self._launcher.warm_up()
         self._plan()
         self._announce()
-        for spec in self._to_start(self._wanted):
-            self._spawn(self._start_strategy(spec))
+        self._starts = [asyncio.create_task(self._start_strategy(spec)) for spec in self._to_start(self._wanted)]
+        for task in self._starts:
+            self._keep(task)
 
     async def serve(self) -> str:
         """Run until somebody asks to stop, or the time is over; gives the reason."""
@@ -214,6 +217,9 @@ class Engine:
         logger.info("stopping: {}", reason)
         self.telemetry.state, self.telemetry.reason = EngineState.STOPPING, reason
         self._scheduler.close()
+        for task in self._starts:  # one that still waits for its venue must not start behind our back
+            task.cancel()
+        await asyncio.gather(*self._starts, return_exceptions=True)
         for step in (
             self.host.stop_all(f"the engine stops: {reason}"),
             self._settle(),

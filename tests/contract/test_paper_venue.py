@@ -46,7 +46,7 @@ MS = 1_000_000
 def make_venue(clock: FakeClock, *, speed: float = 1.0, **model: Any) -> PaperVenue:
     balances = [Balance("USDT", Decimal(100_000)), Balance("BTC", Decimal(100))]
     engine = MatchingEngine([BITCOIN], balances, FillModel(**model), "paper-1", random.Random(1))
-    return PaperVenue(engine, clock.time_ns, speed=speed)
+    return PaperVenue("sim", engine, clock.time_ns, speed=speed)
 
 
 def quote(bid: int, ask: int, time_ns: int = 0, size: int = 5) -> Quote:

@@ -90,6 +90,7 @@ class FakeTradingVenue:
 
     def __init__(self, account_id: str = "sim") -> None:
         self.account_id = account_id
+        self.venue = BTC.venue
         self.submitted: list[Order] = []
         self.canceled: list[str] = []
         self.looked_up: list[str] = []

@@ -31,9 +31,10 @@ class PaperVenue:
     Raises ConfigError when `speed` is not above zero.
     """
 
-    def __init__(self, engine: MatchingEngine, clock: Callable[[], int], *, speed: float = 1.0) -> None:
+    def __init__(self, venue: str, engine: MatchingEngine, clock: Callable[[], int], *, speed: float = 1.0) -> None:
         if not speed > 0:
             raise ConfigError(f"the speed of a market must be above zero, not {speed}")
+        self.venue = venue
         self._engine = engine
         self._clock = clock
         self._speed = speed

@@ -103,6 +103,7 @@ class EngineDesk:
             launcher=self.launcher,
             heartbeat=self.telemetry.heartbeat,
             spawn=self._spawn,
+            clock_speed=lambda venue: 1.0,
             seed=7,
             heartbeat_s=0.5,
         )

@@ -154,6 +154,13 @@ async def test_an_unknown_account_or_instrument_is_named(desk: Desk) -> None:
         await desk.orders.submit(market_buy(), "sma", "sim")
 
 
+async def test_an_order_goes_to_no_account_of_another_venue(desk: Desk) -> None:
+    elsewhere = msgspec.structs.replace(BTC, venue="binance")
+    desk.store.instruments[elsewhere] = msgspec.structs.replace(BTC_RULES, id=elsewhere)
+    with pytest.raises(InvalidOrder, match="account 'sim' trades on sim, not binance:BTC/USDT"):
+        await desk.orders.submit(market_buy(instrument=elsewhere), "sma", "sim")
+
+
 async def test_the_risk_gate_sees_orders_that_are_still_being_written() -> None:
     desk = Desk(RiskLimits(max_open_orders=1))
     await desk.venue.connect(desk.orders.receive)
