@@ -215,24 +215,15 @@ def install(venv: Path, kind: str) -> None:
     ours = stamp.exists() or unfinished.exists() or venv == ROOT / ".venv"
     if not ours and venv.exists() and any(venv.iterdir()):
         raise Refused(f"{venv} holds something that K.O.C. did not make: point KOC_VENV at another folder.")
-    doing = "bringing up to date" if usable else "making, which takes a few minutes,"
-    say(f"{doing} the environment {venv} ({kind})")
+    place = f"the environment {venv} ({kind})"
+    say(f"bringing {place} up to date" if usable else f"making {place}: this takes a few minutes")
     venv.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     stamp.unlink(missing_ok=True)
     if not usable:
         empty(venv, unfinished)
         command([sys.executable, "-m", "venv", str(venv)], "the environment could not be made")
-    pip = [
-        str(in_environment(venv, "python")),
-        "-I",
-        "-X",
-        "utf8",
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
+    pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
     locked = ["install", *quiet, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
     command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
@@ -264,7 +255,7 @@ def runs(python: Path) -> bool:
     code = "import sys, pip; print(sys.version)"
     try:
         result = subprocess.run(
-            [str(python), "-I", "-X", "utf8", "-c", code], capture_output=True, text=True, timeout=60, check=False
+            [str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -288,9 +279,7 @@ def write_launcher(venv: Path) -> None:
     """Make the project importable in the environment, from where it is, and give it its ``koc``."""
     code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
     python = in_environment(venv, "python")
-    packages = os.fsdecode(
-        subprocess.run([str(python), "-I", "-X", "utf8", "-c", code], capture_output=True, check=True).stdout
-    )
+    packages = os.fsdecode(subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout)
     # As code, because a bare path in such a file is read in the locale's encoding, which may lack its letters.
     code = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
     write_whole(Path(packages) / "koc_qt.pth", code.encode("ascii"))
