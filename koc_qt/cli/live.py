@@ -92,7 +92,8 @@ def summary_line(snapshot: Snapshot) -> str:
     parts.append(f"PnL {_money(engine.pnl)}")
     parts.append(f"{_count(engine.trades, 'trade')}, {_count(engine.open_orders, 'open order')}")
     parts += [f"{_clean(venue.venue)} {venue.state}" for venue in snapshot.venues if venue.streams]
-    parts += [f"{_clean(each.name)} {each.state} {_money(each.pnl)}" for each in snapshot.strategies]
+    told = [each for each in snapshot.strategies if each.trades or each.state is not StrategyState.STOPPED]
+    parts += [f"{_clean(each.spec.strategy_id)} {each.state} {_money(each.pnl)}" for each in told]
     return " | ".join(parts)
 
 
@@ -177,7 +178,7 @@ def _quote_row(quote: Quote, state: VenueState) -> list[Cell]:
 
 def _strategies(strategies: Sequence[StrategySnapshot]) -> Section:
     rows = []
-    for each in strategies:
+    for each in sorted(strategies, key=lambda strategy: strategy.state is StrategyState.STOPPED):
         trouble = each.reason and each.state in (StrategyState.FAILED, StrategyState.BACKING_OFF, StrategyState.STOPPED)
         name = each.spec.strategy_id + (f": {each.reason}" if trouble else "")
         rows.append(

@@ -75,6 +75,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options = [option for action in chosen._actions for option in action.option_strings]
         what = f"there is no option {unknown[0].split('=')[0]!r}" if unknown[0].startswith("-") else ""
         hint = _did_you_mean(unknown[0].split("=")[0], options) if what else ""
+        if unknown[0].endswith(".py") and "--strategy" in options:
+            hint = f"; did you mean '--strategy {unknown[0]}'?"
         chosen.error((what or f"{unknown[0]!r} is one word too many") + hint)
     return args
 

@@ -58,6 +58,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["doctor", "--jsn"], "koc doctor: there is no option '--jsn'; did you mean '--json'?\nTry 'koc doctor --help'.\n"),
         (["engine", "--symbl=BTC/USDT"], "koc engine: there is no option '--symbl'; did you mean '--symbol'?\n"),
         (["engine", "--dur", "5"], "koc engine: there is no option '--dur'"),
+        (["engine", "a.py"], "koc engine: 'a.py' is one word too many; did you mean '--strategy a.py'?\n"),
         (["doctor", "now"], "koc doctor: 'now' is one word too many\n"),
         (["engine", "--speed", "fast"], "koc engine: argument --speed: invalid float value: 'fast'\n"),
     ],

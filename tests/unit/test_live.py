@@ -251,6 +251,21 @@ def test_plain_lines() -> None:
     )
 
 
+def test_what_has_stopped_makes_way_for_what_runs() -> None:
+    running, other = FULL.strategies[:2]
+    never = msgspec.structs.replace(other, state=StrategyState.STOPPED, trades=0, spec=named(other, "never"))
+    over = msgspec.structs.replace(other, state=StrategyState.STOPPED, trades=3, spec=named(other, "over"))
+    snapshot = msgspec.structs.replace(FULL, strategies=[never, over, running])
+    assert summary_line(snapshot).endswith("| over stopped -5.25 | sma_cross running -5.25")
+    lines = screen(snapshot)
+    first = next(number for number, line in enumerate(lines) if line.startswith(" STRATEGY")) + 1
+    assert [line.split()[0].rstrip(":") for line in lines[first : first + 3]] == ["sma_cross", "never", "over"]
+
+
+def named(strategy: StrategySnapshot, strategy_id: str) -> StrategySpec:
+    return msgspec.structs.replace(strategy.spec, strategy_id=strategy_id)
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0, "0:00:00"), (59.9, "0:00:59"), (86399, "23:59:59"), (90061, "1 d 01:01")]
 )
