@@ -456,12 +456,14 @@ def test_all_checks_are_run_and_summed_up(
 
 def test_every_test_is_in_one_of_the_checks(bootstrap: ModuleType) -> None:
     planned = dict(bootstrap.checks("python", 2, qt=True))
-    unit, others = planned["unit tests, perfect files"], planned["all other tests"]
-    assert "tests/unit" in unit
-    assert "--cov-fail-under=100" in unit
-    assert "--cov-branch" in unit
-    assert {"tests", "--ignore=tests/unit"} <= set(others)
-    assert all(command[command.index("-n") :][:2] == ["-n", "2"] for command in (unit, others))
+    perfect, others = planned["tests of the perfect files"], planned["all other tests"]
+    assert {"--cov-branch", "--cov-fail-under=100"} <= set(perfect)
+    folders = [word for word in perfect if word.startswith("tests")]
+    assert len(folders) == 4
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    assert "tests" in others
+    assert [word for word in others if word.startswith("--ignore")] == [f"--ignore={folder}" for folder in folders]
+    assert all(command[command.index("-n") :][:2] == ["-n", "2"] for command in (perfect, others))
     assert {"ruff check", "ruff format", "mypy", "import contracts"} <= set(planned)
 
 

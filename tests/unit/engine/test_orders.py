@@ -448,6 +448,15 @@ async def test_after_a_crash_a_cancel_that_may_never_have_gone_out_is_sent_again
     assert (await desk.ends("kocold")).status is OrderStatus.CANCELED
 
 
+async def test_after_a_crash_an_order_that_still_works_is_left_to_work(desk: Desk) -> None:
+    before_the_crash(desk, OrderStatus.ACCEPTED, venue_order_id="v1")
+    desk.venue.reports["kocold"] = OrderReport("kocold", "v1", OrderStatus.ACCEPTED, (), NOW_NS)
+    await desk.orders.reconcile("sim")
+    assert desk.order("kocold").status is OrderStatus.ACCEPTED
+    assert desk.venue.looked_up == ["kocold"]
+    assert desk.venue.canceled == []
+
+
 async def test_reconcile_leaves_other_accounts_alone(desk: Desk) -> None:
     before_the_crash(desk, OrderStatus.ACCEPTED, account_id="elsewhere")
     await desk.orders.reconcile("sim")
