@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ACCOUNT = "binance-paper"
 BUSY = ("--account", ACCOUNT, "--symbol", "BTC/USDT", "--strategy", str(STRATEGIES / "busy.py"))
-KILLS = 5
 Wire = Callable[..., dict[str, Any]]
 
 # What an order may be in the middle of when the engine dies.
@@ -77,7 +76,7 @@ def trade_through_kills(home: Profile, recording: Recording, seed: int, kills: i
     rng = random.Random(seed)
     before = JournalState((), (), (), None)
     moments: list[str] = []
-    arguments = BUSY
+    arguments: tuple[str, ...] = BUSY
     for _ in range(kills):
         with home.engine(*arguments) as engine:
             go_on(home, engine, before)
@@ -124,12 +123,11 @@ def finish(home: Profile, recording: Recording, before: JournalState) -> None:
     assert len({fill["price"] for fill in fills}) > 1
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_the_engine_is_killed_mid_trade_on_the_recorded_market(home: Profile, wire: Wire, seed: int) -> None:
+def test_the_engine_is_killed_mid_trade_on_the_recorded_market(home: Profile, wire: Wire) -> None:
     if not RECORDED.exists():
         pytest.skip(f"{RECORDED.name} is not beside the project; the same runs on made-up frames")
     configure(home, wire("--now", "--loop", "--speed", "4"))
-    trade_through_kills(home, load(RECORDED), seed, KILLS)
+    trade_through_kills(home, load(RECORDED), seed=1, kills=5)
 
 
 def test_the_engine_is_killed_mid_trade_on_a_made_up_market(home: Profile, wire: Wire) -> None:

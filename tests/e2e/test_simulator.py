@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_kill_9_at_any_moment_of_the_start(home: Profile) -> None:
         (home.paths.run / "engine.pid").unlink(missing_ok=True)  # so that what is waited for is not of the one before
         (home.paths.run / "engine.json").unlink(missing_ok=True)
         with home.engine(*arguments) as engine:
-            wait_until(lambda look=moment, engine=engine: look(engine), timeout_s=30.0, what=what)
+            wait_until(partial(moment, engine), timeout_s=30.0, what=what)
             engine.kill()
         assert home.look() is None
     with home.engine(*arguments) as engine:
