@@ -9,9 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,10 +23,9 @@ from koc_qt.adapters.sandbox import SandboxSettings
 from koc_qt.adapters.sqlite_journal import SqliteJournal
 from koc_qt.adapters.venues.paper import PaperVenue
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
-from koc_qt.config import AccountConfig, Config, StrategyConfig, resolve_path
+from koc_qt.config import AccountConfig, Config
 from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
-from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.market import Side, StreamStatus
+from koc_qt.domain.market import StreamStatus
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
@@ -54,10 +51,10 @@ from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
-from koc_qt.ports.journal import JournalState
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import make_paper_venue, market_speed
 from koc_qt.wiring.qt_loop import qt_loop
+from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
 Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
@@ -101,7 +98,7 @@ class Engine:
 
     def __init__(self, paths: Paths, config: Config, options: EngineOptions, resources: Resources) -> None:
         self._remembered = resources.journal.load()
-        config = _with_venues_in_use(config, self._remembered)
+        config = with_venues_in_use(config, paths, self._remembered)
         self.paths, self.config, self.options = paths, config, options
         self.store, self.bus, self.clock = Store(), Bus(), SystemClock()
         self._stop_asked = asyncio.Event()
@@ -317,9 +314,9 @@ class Engine:
             logger.info("running again, as when the engine last ended out of order: {}", names)
         now_ns = self.clock.time_ns()
         due = [times.spec for times in self._daily_times() if times.includes(now_ns)]
-        auto = [self._configured(entry) for entry in self.config.strategies if entry.autostart]
+        auto = [configured(entry, self.config, self.paths) for entry in self.config.strategies if entry.autostart]
         for spec in [*auto, *due, *self.options.strategies]:
-            if not any(_is_same(spec, other) for other in specs):
+            if not any(is_same(spec, other) for other in specs):
                 specs.append(spec)
         return specs
 
@@ -331,19 +328,11 @@ class Engine:
         except KocError as error:
             logger.error("{}", error)
 
-    def _configured(self, entry: StrategyConfig) -> StrategySpec:
-        account = self.config.find_account(entry.account)
-        return StrategySpec(
-            strategy_id=entry.id or Path(entry.path).stem,
-            path=str(resolve_path(self.paths, entry.path)),
-            account_id=account.id,
-            instruments=tuple(InstrumentId.parse(symbol, default_venue=account.venue) for symbol in entry.symbols),
-            timeframe=entry.timeframe,
-            parameters=dict(entry.parameters),
-        )
-
     def _daily_times(self) -> list[DailyTimes]:
-        return [DailyTimes(self._configured(entry), entry.start, entry.stop) for entry in self.config.strategies]
+        return [
+            DailyTimes(configured(entry, self.config, self.paths), entry.start, entry.stop)
+            for entry in self.config.strategies
+        ]
 
     def _plan(self) -> None:
         self._scheduler.start(
@@ -382,31 +371,6 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.opt(exception=error).error("a task of the engine failed: {}", error)
-
-
-def _with_venues_in_use(config: Config, remembered: JournalState) -> Config:
-    """Enable the venues of what was open, held or running: whoever starts the engine again need not name them again."""
-    holdings: dict[tuple[str, str, InstrumentId], Decimal] = {}
-    for fill in remembered.fills:
-        key = (fill.strategy_id, fill.account_id, fill.instrument)
-        signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
-        holdings[key] = holdings.get(key, Decimal(0)) + signed
-    in_use = {instrument.venue for (_, _, instrument), quantity in holdings.items() if quantity}
-    in_use |= {order.request.instrument.venue for order in remembered.orders if order.is_open}
-    for record in remembered.strategies:
-        in_use |= {instrument.venue for instrument in record.spec.instruments if record.wanted}
-    if "binance" not in in_use or config.venues.binance.enabled:
-        return config
-    logger.info("binance is used again, as when the engine last ended")
-    binance = msgspec.structs.replace(config.venues.binance, enabled=True)
-    return msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
-
-
-def _is_same(one: StrategySpec, other: StrategySpec) -> bool:
-    """Tell whether two specs mean the same strategy on the same market, whatever its id."""
-    if one.strategy_id and one.strategy_id == other.strategy_id:
-        return True
-    return (one.path, one.account_id, one.instruments) == (other.path, other.account_id, other.instruments)
 
 
 def _feed_quote(account: PaperVenue, venue: str, fact: messages.QuoteChanged) -> None:
