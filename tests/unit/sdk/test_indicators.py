@@ -247,11 +247,10 @@ def test_vwap_of_trades_weighs_prices_by_quantity() -> None:
     assert vwap.update(trade("200", "3")) == 175
 
 
-@pytest.mark.no_cover  # three million calls, each counted line by line
-def test_a_million_updates_do_not_drift() -> None:
+def test_a_long_run_does_not_drift() -> None:
     # A price that was once a million times larger leaves no trace; a subtracting sum would be off by 1e-4 for good.
     rng = np.random.default_rng(7)
-    prices = 50.0 + rng.normal(0, 0.01, 1_000_000)
+    prices = 50.0 + rng.normal(0, 0.01, 100_000)
     prices[1_000] = 5e13
     period = 50
     sma, wma, deviation = SMA(period), WMA(period), StdDev(period)
