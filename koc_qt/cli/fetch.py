@@ -12,7 +12,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="fetch the history of a market into the store",
         description="Fetch bars and keep them. Only what the store lacks is asked for; Ctrl-C stops it, what came is "
         "kept, and the same command goes on from there. All times are UTC.",
-        epilog="example: koc fetch binance BTC/USDT --timeframe 1m --since 2026-01-01 --until 7d",
+        epilog="example: koc fetch binance BTC/USDT --timeframe 5m --since 30d",
     )
     when = "a date (2026-01-01), a time (2026-01-01T12:00), an age (7d, 36h, 90m) or 'now'"
     parser.add_argument("venue", metavar="VENUE", help="such as sim, sim2 or binance")

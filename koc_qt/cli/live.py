@@ -126,7 +126,7 @@ def _header(snapshot: Snapshot, width: int) -> list[Text]:
 
 def _warning(engine: EngineSnapshot) -> Cell | None:
     if engine.kill_switch:
-        return Cell(f" KILL SWITCH ENGAGED: {_clean(engine.kill_reason)}", "bold red")
+        return Cell(f" KILL SWITCH ENGAGED, 'koc kill --release' ends it: {_clean(engine.kill_reason)}", "bold red")
     if not engine.journal_ok:
         return Cell(" THE JOURNAL CANNOT BE WRITTEN: no orders are sent until it can", "bold red")
     if engine.reason and engine.state is not EngineState.RUNNING:

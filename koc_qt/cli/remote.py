@@ -162,7 +162,10 @@ def run_kill(args: argparse.Namespace) -> int:
     except NoEngineError as error:
         return _no_engine(error)
     if args.release:
-        print("The kill switch is released: orders are accepted again. Strategies stay stopped until you start them.")
+        print(
+            "The kill switch is released: orders are accepted again. Strategies stay stopped until the engine is "
+            "started anew."
+        )
     else:
         print("The kill switch is engaged: no order is accepted until `koc kill --release`.")
     return 0

@@ -210,7 +210,7 @@ def test_the_kill_switch_and_a_failing_journal_are_not_overlooked() -> None:
     killed = msgspec.structs.replace(
         FULL, engine=engine(kill_switch=True, kill_reason="by hand", state=EngineState.HALTED)
     )
-    assert "KILL SWITCH ENGAGED: by hand" in screen(killed)[1]
+    assert "KILL SWITCH ENGAGED, 'koc kill --release' ends it: by hand" in screen(killed)[1]
     assert "KILL SWITCH ENGAGED: by hand" in summary_line(killed)
     broken = msgspec.structs.replace(FULL, engine=engine(journal_ok=False))
     assert "THE JOURNAL CANNOT BE WRITTEN" in screen(broken)[1]
