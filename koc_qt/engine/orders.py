@@ -157,7 +157,7 @@ class OrderService:
         self._show(sent)
         self._latencies.began(order.client_order_id, strategy_id, began_ns)
         if self._kill_switch.engaged:  # latched while the intent was being written
-            self.receive(OrderRejected(order.client_order_id, self._clock.time_ns(), self._kill_switch.refusal))
+            self.receive(OrderRejected(order.client_order_id, self._time_ns(account_id), self._kill_switch.refusal))
         else:
             await self._send(venue, sent)
         return self._working.get(order.client_order_id, sent)
@@ -170,15 +170,15 @@ class OrderService:
         except (VenueRejected, VenueUnavailable) as error:
             refused = str(error)
         except asyncio.CancelledError:
-            self._lose(key, "the engine was stopping while the venue had not answered")
+            self._lose(order, "the engine was stopping while the venue had not answered")
             raise
         except (TimeoutError, VenueTimeout) as error:
-            self._lose(key, str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s")
+            self._lose(order, str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s")
         except Exception as error:
             logger.exception("sending order {} failed in a way nobody foresaw; it will be looked up", key)
-            self._lose(key, f"{type(error).__name__} while sending")
+            self._lose(order, f"{type(error).__name__} while sending")
         if refused is not None:
-            self.receive(OrderRejected(key, self._clock.time_ns(), refused))
+            self.receive(OrderRejected(key, venue.time_ns(), refused))
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask the venue to cancel an order; no matter when it ended already. Raises InvalidOrder, StorageError."""
@@ -187,7 +187,7 @@ class OrderService:
             raise InvalidOrder(f"there is no order {client_order_id!r}")
         if not order.is_open or order.cancel_requested:
             return
-        self.receive(CancelRequested(client_order_id, self._clock.time_ns()))
+        self.receive(CancelRequested(client_order_id, self._time_ns(order.account_id)))
         await self._send_cancel(order)
 
     async def _send_cancel(self, order: Order) -> None:
@@ -200,7 +200,7 @@ class OrderService:
                 await venue.cancel(order)
         except (VenueError, TimeoutError) as error:
             reason = str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s"
-            self.receive(CancelRejected(client_order_id, self._clock.time_ns(), reason))
+            self.receive(CancelRejected(client_order_id, self._time_ns(order.account_id), reason))
 
     async def cancel_all(self, strategy_id: str | None = None) -> int:
         """Cancel every open order of one strategy or all; gives how many were asked for. Failures are logged."""
@@ -250,11 +250,11 @@ class OrderService:
         return len(recent)
 
     def _new_order(self, request: OrderRequest, strategy_id: str, account_id: str) -> Order:
-        now_ns = self._clock.time_ns()
+        now_ns = self._time_ns(account_id)
         self._count += 1
         # the time keeps ids apart across restarts, the session's letters across engines on one account;
         # Binance takes 36 characters at most
-        client_order_id = f"koc{now_ns // 1_000_000:x}{self._session}{self._count:x}"
+        client_order_id = f"koc{self._clock.time_ns() // 1_000_000:x}{self._session}{self._count:x}"
         return Order(client_order_id, strategy_id, account_id, request, created_ns=now_ns, updated_ns=now_ns)
 
     # ---- coming back ----------------------------------------------------------------------------------------------
@@ -346,8 +346,13 @@ class OrderService:
         if lookups:
             await asyncio.wait(lookups, timeout=SUBMIT_TIMEOUT_S)
 
-    def _lose(self, client_order_id: str, reason: str) -> None:
-        self.receive(OrderUnknown(client_order_id, self._clock.time_ns(), reason))
+    def _lose(self, order: Order, reason: str) -> None:
+        self.receive(OrderUnknown(order.client_order_id, self._time_ns(order.account_id), reason))
+
+    def _time_ns(self, account_id: str) -> int:
+        """Give the time by the clock that stamps the account's orders, its venue's; ours while it is not connected."""
+        venue = self._venues.get(account_id)
+        return self._clock.time_ns() if venue is None else venue.time_ns()
 
     def _look_up(self, order: Order) -> None:
         key = order.client_order_id
@@ -386,7 +391,7 @@ class OrderService:
 
     def _take_report(self, order: Order, report: OrderReport) -> None:
         try:
-            events = events_from_report(order, report, self._clock.time_ns())
+            events = events_from_report(order, report, self._time_ns(order.account_id))
         except InvalidTransition as error:
             logger.error("order {}: what its venue reports cannot be: {}", order.client_order_id, error)
             return
@@ -394,7 +399,7 @@ class OrderService:
             self.receive(event)
 
     def _absence(self, order: Order) -> OrderEvent:
-        now_ns = self._clock.time_ns()
+        now_ns = self._time_ns(order.account_id)
         if order.venue_order_id:
             return OrderCanceled(order.client_order_id, now_ns, "the venue no longer knows this order")
         return OrderRejected(order.client_order_id, now_ns, "the venue never received this order")

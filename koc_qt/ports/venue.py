@@ -84,6 +84,10 @@ class TradingVenue(Protocol):
         """The venue whose instruments it trades."""
         ...
 
+    def time_ns(self) -> int:
+        """The venue's own clock, UTC nanoseconds, as well as it is known; its events are stamped with it."""
+        ...
+
     async def connect(self, sink: OrderSink) -> None:
         """Make ready to be used. Raises VenueUnavailable."""
         ...

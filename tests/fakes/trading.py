@@ -104,6 +104,10 @@ class FakeTradingVenue:
         self.money = [Balance("USDT", Decimal(100_000))]
         self._sink: OrderSink | None = None
 
+    def time_ns(self) -> int:
+        """Give the time at which everything happens here."""
+        return NOW_NS
+
     async def connect(self, sink: OrderSink) -> None:
         """Remember where events go."""
         self._sink = sink

@@ -49,6 +49,10 @@ class PaperVenue:
         """The account it trades for."""
         return self._engine.account_id
 
+    def time_ns(self) -> int:
+        """The market's time."""
+        return self._clock()
+
     def restore(self, orders: Iterable[Order], fills: Iterable[Fill]) -> None:
         """Rebuild open orders and balances from the journal: once, before `connect`.
 
