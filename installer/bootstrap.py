@@ -32,9 +32,7 @@ APT_TIMEOUT_S = 600
 NEEDED_BYTES = 1_500_000_000
 SCHEME = "2"  # raised when what is written beside the packages changes
 PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by these tests alone
-PERFECTING = tuple(
-    f"tests/unit/{each}" for each in ("domain", "engine", "matching", "sdk")
-)  # measured, which slows
+PERFECTING = tuple(f"tests/unit/{each}" for each in ("domain", "engine", "matching", "sdk"))  # measured, which slows
 
 
 class Refused(Exception):
