@@ -36,6 +36,8 @@ settings.load_profile(os.environ.get("KOC_HYPOTHESIS", "steady"))
 def pytest_configure(config: pytest.Config) -> None:
     """Register our markers; --strict-markers refuses others."""
     config.addinivalue_line("markers", "expected_warnings(*patterns): log lines of WARNING or worse that must come")
+    if not config.pluginmanager.hasplugin("pytest-qt"):
+        config.pluginmanager.import_plugin("tests.without_windows")
 
 
 class _Collector(logging.Handler):
