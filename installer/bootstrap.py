@@ -12,6 +12,8 @@ Only the standard library is used here, and nothing that an old Python could not
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -22,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +32,7 @@ OLDEST = (3, 11)
 NEWER = ("python3.11", "python3.12", "python3.13", "python3.14")
 LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "installer" / "requirements-test.txt"}
 APT_TIMEOUT_S = 600
+INSTALL_TIMEOUT_S = 1800
 NEEDED_BYTES = 1_500_000_000
 SCHEME = "2"  # raised when what is written beside the packages changes
 PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by these tests alone
@@ -206,23 +210,60 @@ def launcher(venv: Path) -> Path:
     return venv / "Scripts" / "koc.cmd" if os.name == "nt" else venv / "bin" / "koc"
 
 
-def install(venv: Path, kind: str) -> None:
-    """Make the environment, or repair it: whatever was interrupted is made anew. Raises Refused."""
-    free = shutil.disk_usage(nearest_folder(venv)).free
-    if free < NEEDED_BYTES:
-        say(f"only {free // 1_000_000} MB are free at {venv}; about {NEEDED_BYTES // 1_000_000} MB are needed.")
-    stamp, unfinished = stamp_file(venv), venv / "koc-unfinished"
-    usable = stamp.exists() and runs(in_environment(venv, "python"))
-    ours = stamp.exists() or unfinished.exists() or venv == ROOT / ".venv"
+def install_alone(venv: Path, kind: str) -> None:
+    """Make or repair the environment, after whoever else is just doing so. Raises Refused."""
+    lock = venv / "koc-lock"
+    ours = lock.exists() or stamp_file(venv).exists() or venv == ROOT / ".venv"
     if not ours and venv.exists() and any(venv.iterdir()):
         raise Refused(f"{venv} holds something that K.O.C. did not make: point KOC_VENV at another folder.")
+    venv.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file, held(file.fileno(), venv):
+        if not installed(venv, kind):
+            install(venv, kind, spared=lock)
+
+
+@contextlib.contextmanager
+def held(descriptor: int, venv: Path) -> Iterator[None]:
+    """Hold the lock on a file, which ends with this process at the latest. Raises Refused when another keeps it."""
+    deadline, told = time.monotonic() + INSTALL_TIMEOUT_S, False
+    while not locked(descriptor):
+        if time.monotonic() > deadline:
+            raise Refused(f"another process has been making {venv} for {INSTALL_TIMEOUT_S} s: end it, and start again.")
+        if not told:
+            say(f"another process is making {venv}: waiting for it")
+            told = True
+        time.sleep(0.2)
+    yield
+
+
+def locked(descriptor: int) -> bool:
+    """Lock an open file, and say whether it is ours; a file system that knows no locks has to do without."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+def install(venv: Path, kind: str, spared: Path) -> None:
+    """Make the environment, or repair it: whatever was interrupted is made anew, but for one file. Raises Refused."""
+    free = shutil.disk_usage(venv).free
+    if free < NEEDED_BYTES:
+        say(f"only {free // 1_000_000} MB are free at {venv}; about {NEEDED_BYTES // 1_000_000} MB are needed.")
+    stamp = stamp_file(venv)
+    usable = stamp.exists() and runs(in_environment(venv, "python"))
     place = f"the environment {venv} ({kind})"
     say(f"bringing {place} up to date" if usable else f"making {place}: this takes a few minutes")
-    venv.mkdir(parents=True, exist_ok=True)
-    unfinished.touch()
     stamp.unlink(missing_ok=True)
     if not usable:
-        empty(venv, unfinished)
+        empty(venv, spared)
         command([sys.executable, "-m", "venv", str(venv)], "the environment could not be made")
     pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
@@ -232,7 +273,6 @@ def install(venv: Path, kind: str) -> None:
     # The test lock holds the run lock's packages at the same versions (a test sees to that).
     kinds = ("run", "test") if kind == "test" else ("run",)
     write_whole(stamp, json.dumps({each: fingerprint(each) for each in kinds}).encode())
-    unfinished.unlink()
 
 
 def empty(folder: Path, spared: Path) -> None:
@@ -242,13 +282,6 @@ def empty(folder: Path, spared: Path) -> None:
             shutil.rmtree(path)
         elif path != spared:
             path.unlink()
-
-
-def nearest_folder(path: Path) -> Path:
-    """Give the path itself or the nearest folder above it that exists."""
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def runs(python: Path) -> bool:
@@ -306,7 +339,7 @@ def ready(kind: str) -> Path:
     need_system_packages(making=not up_to_date)
     if not up_to_date:
         try:
-            install(venv, kind)
+            install_alone(venv, kind)
         except OSError as error:
             raise Refused(
                 f"the environment {venv} cannot be written: {error}. KOC_VENV chooses another place."

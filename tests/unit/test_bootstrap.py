@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.conditions import wait_until
 
 ROOT = Path(__file__).parents[2]
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="fakes system programs with shell scripts")
@@ -383,6 +387,41 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
     bootstrap.ready("run")
     assert bootstrap.launcher(venv).exists()
     capfd.readouterr()
+
+
+def test_two_at_once_do_not_get_in_each_others_way(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def install(venv: Path, kind: str, spared: Path) -> None:
+        made.append(threading.current_thread().name)
+        wait_until(lambda: "waiting for it" in "".join(said), what="the other one to wait")
+        for program in (bootstrap.in_environment(venv, "python"), bootstrap.launcher(venv)):
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.touch()
+        stamp = json.dumps({"run": bootstrap.fingerprint("run")})
+        bootstrap.write_whole(bootstrap.stamp_file(venv), stamp.encode())
+
+    said: list[str] = []
+    monkeypatch.setattr(bootstrap, "say", said.append)
+    monkeypatch.setattr(bootstrap, "install", install)
+    both = [threading.Thread(target=bootstrap.ready, args=["run"], name=name) for name in ("one", "two")]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(60)
+    assert len(made) == 1, "the second one finds all done"
+    assert said == [f"another process is making {checkout / '.venv'}: waiting for it"]
+
+
+def test_one_that_never_ends_is_not_waited_for_without_end(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "INSTALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(bootstrap, "locked", lambda descriptor: False)
+    assert bootstrap.main(["venv"]) == 1
+    assert "another process has been making" in capsys.readouterr().out
 
 
 @needs_posix
