@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
@@ -34,7 +35,7 @@ LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "install
 APT_TIMEOUT_S = 600
 INSTALL_TIMEOUT_S = 1800
 NEEDED_BYTES = 1_500_000_000
-SCHEME = "2"  # raised when what is written beside the packages changes
+SCHEME = "3"  # raised when what is written beside the packages changes
 PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders")  # every line and branch, by these tests alone
 PERFECTING = tuple(f"tests/unit/{each}" for each in ("domain", "engine", "matching", "sdk"))  # measured, which slows
 
@@ -195,14 +196,21 @@ def stamp_file(venv: Path) -> Path:
     return venv / "koc-installed.json"
 
 
-def installed(venv: Path, kind: str) -> bool:
-    """Whether the environment is whole and up to date."""
+def read_stamp(venv: Path) -> dict[str, Any]:
+    """Give what was noted of the environment; nothing when it is not whole, because something in it was deleted."""
     try:
         stamp = json.loads(stamp_file(venv).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    whole = in_environment(venv, "python").exists() and launcher(venv).exists()
-    return isinstance(stamp, dict) and stamp.get(kind) == fingerprint(kind) and whole
+        there = {path.name for path in Path(stamp["folder"]).iterdir()}
+        lost = set(stamp["packages"]) - there
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    programs = [in_environment(venv, "python"), launcher(venv)]
+    return stamp if not lost and all(path.exists() for path in programs) else {}
+
+
+def installed(venv: Path, kind: str) -> bool:
+    """Whether the environment is whole and up to date."""
+    return bool(read_stamp(venv).get(kind) == fingerprint(kind))
 
 
 def launcher(venv: Path) -> Path:
@@ -258,7 +266,7 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     if free < NEEDED_BYTES:
         say(f"only {free // 1_000_000} MB are free at {venv}; about {NEEDED_BYTES // 1_000_000} MB are needed.")
     stamp = stamp_file(venv)
-    usable = stamp.exists() and runs(in_environment(venv, "python"))
+    usable = bool(read_stamp(venv)) and runs(in_environment(venv, "python"))
     place = f"the environment {venv} ({kind})"
     say(f"bringing {place} up to date" if usable else f"making {place}: this takes a few minutes")
     stamp.unlink(missing_ok=True)
@@ -269,10 +277,12 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
     locked = ["install", *quiet, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
     command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
-    write_launcher(venv)
+    folder = write_launcher(venv)
     # The test lock holds the run lock's packages at the same versions (a test sees to that).
     kinds = ("run", "test") if kind == "test" else ("run",)
-    write_whole(stamp, json.dumps({each: fingerprint(each) for each in kinds}).encode())
+    packages = [path.name for path in folder.iterdir() if not path.name.startswith(("__pycache__", "pip-"))]
+    made = {"folder": str(folder), "packages": packages, **{each: fingerprint(each) for each in kinds}}
+    write_whole(stamp, json.dumps(made).encode())
 
 
 def empty(folder: Path, spared: Path) -> None:
@@ -309,20 +319,21 @@ def command(arguments: list[str], trouble: str) -> None:
         raise Refused(f"{trouble}. Mend that and start this again; nothing half-made will be used.")
 
 
-def write_launcher(venv: Path) -> None:
-    """Make the project importable in the environment, from where it is, and give it its ``koc``."""
+def write_launcher(venv: Path) -> Path:
+    """Make the project importable in the environment, and give it its ``koc``; gives the folder of the packages."""
     code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
     python = in_environment(venv, "python")
-    packages = os.fsdecode(subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout)
+    folder = os.fsdecode(subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout)
     # As code, because a bare path in such a file is read in the locale's encoding, which may lack its letters.
     code = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
-    write_whole(Path(packages) / "koc_qt.pth", code.encode("ascii"))
+    write_whole(Path(folder) / "koc_qt.pth", code.encode("ascii"))
     target = launcher(venv)
     if os.name == "nt":
         target.write_text('@"%~dp0python.exe" -P -m koc_qt %*\r\n', encoding="ascii")
-        return
+        return Path(folder)
     write_whole(target, os.fsencode(f'#!/bin/sh\nPYTHONUTF8=1 exec {shlex.quote(str(python))} -P -m koc_qt "$@"\n'))
     target.chmod(0o755)
+    return Path(folder)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -382,10 +382,12 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
     assert commands == ["venv", "pip"]
     assert not (venv / "half-written").exists()
 
-    # A Python that is gone, or a launcher that was deleted, is mended.
-    bootstrap.launcher(venv).unlink()
-    bootstrap.ready("run")
-    assert bootstrap.launcher(venv).exists()
+    # What was deleted is mended: the launcher, a package, Python itself.
+    (project,) = venv.rglob("koc_qt.pth")
+    for lost in (bootstrap.launcher(venv), project, bootstrap.in_environment(venv, "python")):
+        lost.unlink()
+        bootstrap.ready("run")
+        assert lost.exists()
     capfd.readouterr()
 
 
@@ -400,7 +402,7 @@ def test_two_at_once_do_not_get_in_each_others_way(
         for program in (bootstrap.in_environment(venv, "python"), bootstrap.launcher(venv)):
             program.parent.mkdir(parents=True, exist_ok=True)
             program.touch()
-        stamp = json.dumps({"run": bootstrap.fingerprint("run")})
+        stamp = json.dumps({"run": bootstrap.fingerprint("run"), "folder": str(venv), "packages": []})
         bootstrap.write_whole(bootstrap.stamp_file(venv), stamp.encode())
 
     said: list[str] = []
