@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -33,8 +35,16 @@ settings.register_profile("explore", settings.get_profile("steady"), derandomize
 settings.load_profile(os.environ.get("KOC_HYPOTHESIS", "steady"))
 
 
+def _hear_signals() -> None:
+    """Undo what nohup and background jobs hand down: the processes that tests start shall hear Ctrl-C and a hang-up."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register our markers; --strict-markers refuses others."""
+    _hear_signals()
     config.addinivalue_line("markers", "expected_warnings(*patterns): log lines of WARNING or worse that must come")
     if not config.pluginmanager.hasplugin("pytest-qt"):
         config.pluginmanager.import_plugin("tests.without_windows")
