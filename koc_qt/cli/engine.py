@@ -77,11 +77,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOptions]:
-    """Give the configuration as the command line changes it, and what it adds. Raises ConfigError, InvalidOrder."""
+    """Give the configuration as the command line changes it, and what it adds. Raises KocError."""
     import msgspec
 
+    from koc_qt.config import VENUES
     from koc_qt.domain.instruments import InstrumentId
     from koc_qt.domain.state import StrategySpec
+    from koc_qt.domain.timeframes import duration_ns
     from koc_qt.wiring.engine import EngineOptions
 
     account = config.find_account(args.account)
@@ -89,6 +91,13 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
         InstrumentId.parse(symbol, default_venue=account.venue) for symbol in args.symbol or [DEFAULT_SYMBOL]
     )
     venues = {account.venue, *(instrument.venue for instrument in instruments)}
+    if unknown := sorted(venues - set(VENUES)):
+        raise ConfigError(f"there is no venue {unknown[0]!r}; there are: {', '.join(VENUES)}")
+    if args.timeframe:
+        duration_ns(args.timeframe)
+    for file in args.strategy:
+        if not Path(file).is_file():
+            raise ConfigError(f"there is no strategy file {Path(file).absolute()}: name a .py file that is there")
     if "binance" in venues and not config.venues.binance.enabled:
         binance = msgspec.structs.replace(config.venues.binance, enabled=True)
         config = msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))

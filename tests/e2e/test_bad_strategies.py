@@ -45,9 +45,15 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["a folder.py", "absent.py"])
+def test_what_is_no_file_starts_no_engine(home: Profile, files: Path, name: str) -> None:
+    result = home.koc("engine", "--strategy", str(files / name))
+    assert result.returncode == 1
+    assert f"there is no strategy file {files / name}: name a .py file that is there" in result.stderr
+
+
 def test_files_that_are_no_strategies(home: Profile, files: Path) -> None:
     said = {name: reason for name, (_, reason) in FILES.items()}
-    said |= {"a folder.py": "is a folder: choose a strategy file", "absent.py": "cannot be read: No such file"}
     names = [option for name in said for option in ("--strategy", str(files / name))]
     good = ("--strategy", str(STRATEGIES / "busy.py"), "--symbol", "BTC/USDT", "--speed", "20")
     with home.engine(*names, *good) as engine:

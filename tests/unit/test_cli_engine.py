@@ -7,9 +7,16 @@ import pytest
 
 from koc_qt.cli.engine import add_parser, settings
 from koc_qt.config import Config
-from koc_qt.domain.errors import ConfigError, InvalidOrder
+from koc_qt.domain.errors import BadTimeframe, ConfigError, InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.wiring.engine import EngineOptions
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("sma.py", "a.py"):
+        (tmp_path / name).touch()
 
 
 def given(*words: str) -> tuple[Config, EngineOptions]:
@@ -62,11 +69,22 @@ def test_the_simulated_market_is_set() -> None:
         (["--symbol", "BTC/USDT"], "need a strategy to apply to"),
         (["--strategy", "a.py", "--set", "fast"], "--set fast: write NAME=VALUE"),
         (["--account", "simm"], "did you mean 'sim'"),
+        (["--strategy", "none.py"], "there is no strategy file .*none.py"),
+        (["--strategy", "."], "there is no strategy file"),
+        (
+            ["--strategy", "a.py", "--symbol", "mars:BTC/USDT"],
+            "there is no venue 'mars'; there are: sim, sim2, binance",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_said(words: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
         given(*words)
+
+
+def test_a_timeframe_that_is_none() -> None:
+    with pytest.raises(BadTimeframe, match="'7q' is not a timeframe"):
+        given("--strategy", "a.py", "--timeframe", "7q")
 
 
 def test_a_symbol_that_is_none() -> None:
