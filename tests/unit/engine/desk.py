@@ -11,7 +11,7 @@ from typing import Any
 import zmq
 
 from koc_qt.domain.risk import RiskLimits
-from koc_qt.domain.state import EngineState, StrategySpec, TradingMode
+from koc_qt.domain.state import EngineState, StrategySpec, StrategyState, TradingMode
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.commands import Commands
@@ -29,11 +29,12 @@ from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.ports.processes import ProcessUse
+from tests.conditions import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.market import FakeDataVenue, MemoryBarStore
 from tests.fakes.trading import BTC, BTC_RULES, ETH_RULES, FakeTradingVenue
-from tests.fakes.workers import FakeLauncher
+from tests.fakes.workers import DESCRIBED, FakeLauncher, FakeWorker
 
 POLICY = RestartPolicy(limit=2, window_s=600.0, first_pause_s=0.0, longest_pause_s=0.0)
 
@@ -155,3 +156,17 @@ class EngineDesk:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def running(engine: EngineDesk, **changes: object) -> tuple[str, FakeWorker]:
+    """Start a strategy and wait until it runs; gives its id and its worker."""
+    engine.launcher.runs_at_once = engine.launcher.runs_at_once or DESCRIBED
+    key = await engine.host.start(engine.spec(**changes))
+    await until(lambda: engine.host.managed[key].state is StrategyState.RUNNING, what="the strategy to run")
+    return key, engine.launcher.workers[-1]
+
+
+async def state(engine: EngineDesk, key: str, wanted: StrategyState) -> str:
+    """Wait for a strategy's state and give the reason of it."""
+    await until(lambda: engine.host.managed[key].state is wanted, what=f"state {wanted}")
+    return engine.host.managed[key].reason
