@@ -393,7 +393,10 @@ class QProcessWorkerLauncher:
     def warm_up(self) -> None:
         """Start as many idle workers as shall wait; one that dies is replaced after the next launch."""
         while len(self._warm) < self._warm_wanted and not self._closed:
-            self._warm.append(self._spawn())
+            try:
+                self._warm.append(self._spawn())
+            except StrategyError:
+                return  # the next launch tries again, and says so if it cannot either
 
     async def launch(self, label: str, on_message: MessageSink, on_exit: ExitSink) -> _Worker:
         """Start one, as WorkerLauncher says. Raises StrategyError when the process cannot start."""
@@ -425,7 +428,10 @@ class QProcessWorkerLauncher:
             await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
 
     def _spawn(self) -> _Worker:
-        worker = _Worker(self._command, self._settings, self._limits, self._forget)
+        try:
+            worker = _Worker(self._command, self._settings, self._limits, self._forget)
+        except OSError as error:  # no descriptor is left for its channel
+            raise StrategyError(f"a worker process could not be started: {error.strerror or error}") from error
         self._workers.append(worker)
         return worker
 

@@ -164,12 +164,14 @@ def _cpu_s(pid: int) -> float:
 
 
 def test_a_burst_is_slowed_down_and_a_flood_ends_the_worker(qapp: QCoreApplication) -> None:
-    limits = WorkerLimits(messages_per_s=1000, burst=1000, flood_s=1.0)
+    slow = WorkerLimits(messages_per_s=4000, burst=1000)
+    flooded = WorkerLimits(messages_per_s=1000, burst=1000, flood_s=1.0)
+    messages, one_read = 3500, (16 << 10) // len(_line("x"))  # the allowance may be overdrawn by one read
 
     async def burst(worker: Watched) -> float:
         began = time.monotonic()
-        await worker.attack(f"def attack():\n  for _ in range(1500): channel.sendall({_line('x')!r})")
-        await until(lambda: worker.lines.count("x") == 1500)
+        await worker.attack(f"def attack():\n  for _ in range({messages}): channel.sendall({_line('x')!r})")
+        await until(lambda: worker.lines.count("x") == messages)
         return time.monotonic() - began
 
     async def flood(worker: Watched) -> WorkerExit:
@@ -189,8 +191,10 @@ def test_a_burst_is_slowed_down_and_a_flood_ends_the_worker(qapp: QCoreApplicati
         assert len(worker.lines) < 6000
         return why
 
-    assert in_worker(qapp, burst, limits=limits) > 0.4
-    why = in_worker(qapp, flood, limits=limits)
+    least_s = (messages - slow.burst - one_read) / slow.messages_per_s
+    assert least_s > 0.4
+    assert in_worker(qapp, burst, limits=slow) >= least_s
+    why = in_worker(qapp, flood, limits=flooded)
     assert why.crashed
     assert why.reason.startswith("floods")
 
@@ -450,6 +454,22 @@ def test_no_descriptor_is_left_behind(qapp: QCoreApplication) -> None:
         await until(lambda: descriptors() <= before)
 
     _scenario(qapp, use)
+
+
+def test_no_descriptor_left_for_a_worker_is_said(qapp: QCoreApplication, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise OSError(24, "Too many open files")
+
+    async def scenario() -> None:
+        launcher = QProcessWorkerLauncher()
+        monkeypatch.setattr("koc_qt.adapters.worker_process.socket.socketpair", none_left)
+        launcher.warm_up()
+        with pytest.raises(StrategyError, match="could not be started: Too many open files"):
+            await launcher.launch("sma", lambda message: None, lambda ending: None)
+        monkeypatch.undo()
+        await launcher.close()
+
+    run_on_qt(qapp, scenario())
 
 
 def test_a_worker_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
