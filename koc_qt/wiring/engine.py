@@ -248,9 +248,10 @@ class Engine:
     async def _open_accounts(self) -> None:
         """Open every account; those whose market is out of reach are opened once it is not."""
         tasks = [asyncio.create_task(self._open_account(account)) for account in self._accounts.values()]
-        _, late = await asyncio.wait(tasks, timeout=ACCOUNTS_TIMEOUT_S) if tasks else ((), ())
-        for task in late:
-            self._keep(task)
+        for task in tasks:
+            self._keep(task)  # one that fails is logged, and stops no other
+        if tasks:
+            await asyncio.wait(tasks, timeout=ACCOUNTS_TIMEOUT_S)
 
     async def _open_account(self, account: AccountConfig) -> None:
         """Rebuild an account from the journal, connect it, and ask what became of its open orders."""
