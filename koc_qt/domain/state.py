@@ -43,6 +43,15 @@ class StrategyState(StrEnum):
     FAILED = "failed"
 
 
+class JobState(StrEnum):
+    """The life of something long that the engine does on request."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
 class TradingMode(StrEnum):
     """Where an account's orders go."""
 
@@ -176,4 +185,30 @@ class EngineSnapshot(msgspec.Struct, frozen=True, tag="engine"):
     order_latency_p50_ms: float | None
     order_latency_p99_ms: float | None
     journal_ok: bool
+    time_ns: int
+
+
+class StoredSeries(msgspec.Struct, frozen=True):
+    """Bars on the engine's disk; `since_ns` and `until_ns` bound what was asked for, gaps or no gaps, UTC."""
+
+    instrument: InstrumentId
+    timeframe: str
+    since_ns: int
+    until_ns: int
+    bars: int
+    size_bytes: int
+
+
+class DownloadSnapshot(msgspec.Struct, frozen=True, tag="download"):
+    """How far a download of history is: `progress` from 0 to 1, `bars` fetched so far."""
+
+    download_id: str
+    instrument: InstrumentId
+    timeframe: str
+    since_ns: int
+    until_ns: int
+    state: JobState
+    reason: str
+    progress: float
+    bars: int
     time_ns: int

@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import (
     AccountSnapshot,
+    DownloadSnapshot,
     EngineSnapshot,
     PositionSnapshot,
     StrategySnapshot,
@@ -23,7 +25,7 @@ from koc_qt.domain.state import (
     VenueSnapshot,
 )
 
-PROTOCOL = 1  # raised with every change that an older peer could not read
+PROTOCOL = 2  # raised with every change that an older peer could not read
 
 # ---- commands: client to engine; each is answered by one Reply with the same number ---------------------------------
 
@@ -107,6 +109,57 @@ class FetchBars(msgspec.Struct, frozen=True, tag=True):
     until_ns: int | None = None
 
 
+class ListInstruments(msgspec.Struct, frozen=True, tag=True):
+    """Answered with up to `limit` Instruments of a venue whose symbol contains `text` in any case, the best first."""
+
+    venue: str
+    text: str = ""
+    limit: int = 100
+
+
+class ListSeries(msgspec.Struct, frozen=True, tag=True):
+    """Answered with the StoredSeries on the engine's disk."""
+
+
+class ReadLog(msgspec.Struct, frozen=True, tag=True):
+    """Answered with up to `count` of the newest lines of the log, oldest first: (time_ns, level, source, text)."""
+
+    count: int = 500
+
+
+class StartDownload(msgspec.Struct, frozen=True, tag=True):
+    """Fetch into the store what it lacks of a span of UTC nanoseconds. Answered with the id of the download."""
+
+    instrument: InstrumentId
+    timeframe: str
+    since_ns: int
+    until_ns: int
+
+
+class StopDownload(msgspec.Struct, frozen=True, tag=True):
+    """Stop a download; what was fetched is kept."""
+
+    download_id: str
+
+
+class StartBacktest(msgspec.Struct, frozen=True, tag=True):
+    """Back-test a strategy file in a sandboxed process of its own. Answered with the id of the run."""
+
+    spec: BacktestSpec
+
+
+class StopBacktest(msgspec.Struct, frozen=True, tag=True):
+    """Stop a back-test."""
+
+    backtest_id: str
+
+
+class FetchBacktest(msgspec.Struct, frozen=True, tag=True):
+    """Answered with the BacktestResult of a run that is done."""
+
+    backtest_id: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Stop strategies in order, then the engine."""
 
@@ -125,6 +178,14 @@ Command = (
     | Subscribe
     | Unsubscribe
     | FetchBars
+    | ListInstruments
+    | ListSeries
+    | ReadLog
+    | StartDownload
+    | StopDownload
+    | StartBacktest
+    | StopBacktest
+    | FetchBacktest
     | Shutdown
 )
 
@@ -160,6 +221,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     positions: tuple[PositionSnapshot, ...]
     orders: tuple[Order, ...]
     fills: tuple[Fill, ...]
+    downloads: tuple[DownloadSnapshot, ...] = ()
+    backtests: tuple[BacktestSnapshot, ...] = ()
 
 
 class EngineChanged(msgspec.Struct, frozen=True, tag=True):
@@ -238,6 +301,18 @@ class LogRecorded(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class DownloadChanged(msgspec.Struct, frozen=True, tag=True):
+    """How far a download is."""
+
+    download: DownloadSnapshot
+
+
+class BacktestChanged(msgspec.Struct, frozen=True, tag=True):
+    """How far a back-test is."""
+
+    backtest: BacktestSnapshot
+
+
 class Resync(msgspec.Struct, frozen=True, tag=True):
     """The client read too slowly and facts were lost to it; ask for a snapshot."""
 
@@ -274,6 +349,8 @@ Fact = (
     | TradePrinted
     | BarChanged
     | LogRecorded
+    | DownloadChanged
+    | BacktestChanged
     | Resync
     | Reply
     | EngineStopped
