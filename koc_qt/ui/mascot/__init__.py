@@ -1,0 +1,1 @@
+"""The mascot: an animated sprite that shows at a glance how things stand."""
