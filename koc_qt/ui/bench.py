@@ -1,0 +1,72 @@
+"""What the window hands to each panel: the desk, the streams, the look, the commands, and word to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
+
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Side
+from koc_qt.ui.actions import Actions
+from koc_qt.ui.desk import Desk
+from koc_qt.ui.streams import Streams
+from koc_qt.ui.theme import Theme
+
+
+class Requests(QObject):
+    """What one panel asks of another, or of the window."""
+
+    chart_wanted = Signal(object, str)  # InstrumentId, timeframe: a chart of it, a new one where none shows it
+    time_wanted = Signal(object, object)  # InstrumentId, int UTC nanoseconds: charts of it go there
+    strategy_offered = Signal(str)  # path of a strategy file: show the form that starts it
+    backtest_offered = Signal(str)  # path of a strategy file: put it into the back-test panel
+    ticket_wanted = Signal(object, object, object)  # InstrumentId, Side or None, Decimal price or None
+    panel_wanted = Signal(str)  # name of a panel: show it, and bring it to the front
+    instrument_chosen = Signal(object)  # InstrumentId that the person is looking at: the ticket follows
+
+    def open_chart(self, instrument: InstrumentId, timeframe: str = "") -> None:
+        """Ask for a chart of an instrument; an empty timeframe leaves the choice."""
+        self.chart_wanted.emit(instrument, timeframe)
+
+    def open_ticket(self, instrument: InstrumentId, side: Side | None = None, price: Decimal | None = None) -> None:
+        """Ask for the order ticket, filled in."""
+        self.ticket_wanted.emit(instrument, side, price)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Handed to every panel's constructor."""
+
+    desk: Desk
+    streams: Streams
+    theme: Theme
+    actions: Actions
+    requests: Requests
+
+
+class Panel(QWidget):
+    """What a dock holds. `NAME` is its stable name in layouts, `TITLE` what people read, `ICON` a name of ui/icons.py.
+
+    A panel gets its state back through `restore` before it is shown, in any version's form: what it cannot read, it
+    ignores. It connects to `bench.desk.framed` and shows what is in the replica also when it is made late.
+    """
+
+    NAME: ClassVar[str]
+    TITLE: ClassVar[str]
+    ICON: ClassVar[str]
+
+    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.bench = bench
+        self.desk = bench.desk
+
+    def state(self) -> dict[str, Any]:
+        """Give what shall be there again after a restart, of JSON's types."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave once."""

@@ -1,0 +1,266 @@
+"""The window's one door to the engine: keeps the replica, batches what changed to the screen's rate, sends commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from loguru import logger
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+
+from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Trade
+from koc_qt.domain.orders import Fill
+from koc_qt.link.client import LinkState
+from koc_qt.link.messages import (
+    AccountChanged,
+    BacktestChanged,
+    BarChanged,
+    BookChanged,
+    Command,
+    DownloadChanged,
+    EngineChanged,
+    EngineStopped,
+    Fact,
+    FillRecorded,
+    LogRecorded,
+    OrderChanged,
+    PositionChanged,
+    QuoteChanged,
+    Snapshot,
+    StrategyChanged,
+    StreamChanged,
+    TradePrinted,
+    VenueChanged,
+)
+from koc_qt.link.replica import PositionKey, Replica, position_key
+
+FRAME_MS = 16
+LOG_KEPT = 5_000
+BARS_A_FRAME = 2_000  # a series; a view that sees `overflow` fetches its bars anew
+BarKey = tuple[InstrumentId, str]
+
+
+class Level(StrEnum):
+    """How serious a notice is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the person; `detail` is for whoever wants more."""
+
+    level: Level
+    text: str
+    detail: str = ""
+
+
+@dataclass
+class Frame:
+    """What changed since the last frame; what it is now is in the replica.
+
+    After `snapshot`, everything may have changed, and what follows in the other fields is only what came after it.
+    """
+
+    snapshot: bool = False
+    engine: bool = False
+    venues: set[str] = field(default_factory=set)
+    accounts: set[str] = field(default_factory=set)
+    strategies: set[str] = field(default_factory=set)
+    positions: set[PositionKey] = field(default_factory=set)
+    orders: set[str] = field(default_factory=set)
+    fills: list[Fill] = field(default_factory=list)
+    quotes: set[InstrumentId] = field(default_factory=set)
+    books: set[InstrumentId] = field(default_factory=set)
+    trades: dict[InstrumentId, Trade] = field(default_factory=dict)
+    streams: set[InstrumentId] = field(default_factory=set)
+    bars: dict[BarKey, list[BarChanged]] = field(default_factory=dict)
+    overflow: set[BarKey] = field(default_factory=set)
+    logs: list[LogRecorded] = field(default_factory=list)
+    downloads: set[str] = field(default_factory=set)
+    backtests: set[str] = field(default_factory=set)
+
+
+class EngineClient(Protocol):
+    """What the desk needs of a LinkClient."""
+
+    async def request(self, command: Command, *, timeout_s: float = 10.0) -> Any:
+        """Have a command carried out. Raises KocError, and LinkError where it is not known whether it was done."""
+        ...
+
+
+class Desk(QObject):
+    """Everything that panels know of the engine. For the window's thread; `start` needs the running loop.
+
+    `framed` brings a Frame, at most once a screen refresh and only when something changed; `linked` a change of the
+    connection, which `link_state` and `link_reason` then describe; `noticed` a Notice for the person.
+    """
+
+    framed = Signal(object)
+    linked = Signal()
+    noticed = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.replica = Replica()
+        self.logs: deque[LogRecorded] = deque(maxlen=LOG_KEPT)
+        self.link_state = LinkState.CONNECTING
+        self.link_reason = "looking for the engine"
+        self.last_words = ""  # of an engine that ended in order; empty while one is connected
+        self.is_remote = False
+        self._client: EngineClient | None = None
+        self._frame = Frame()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setInterval(FRAME_MS)
+        self._timer.timeout.connect(self._emit_frame)
+
+    # ---- the connection ---------------------------------------------------------------------------------------------
+
+    def use(self, client: EngineClient, *, is_remote: bool = False) -> None:
+        """Send commands through this client from now on; whoever calls it feeds `take` and `take_state`."""
+        self._client = client
+        self.is_remote = is_remote
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the replica is alive."""
+        return self.link_state is LinkState.CONNECTED
+
+    def take_state(self, state: LinkState, reason: str) -> None:
+        """Note how the connection stands; the client's `on_state`."""
+        self.link_state, self.link_reason = state, reason
+        if state is LinkState.CONNECTED:
+            self.last_words = ""
+        self.linked.emit()
+
+    def take(self, fact: Fact) -> None:
+        """Take a fact over and plan a frame; the client's `on_fact`."""
+        self.replica.apply(fact)
+        frame = self._frame
+        match fact:
+            case Snapshot():
+                self._frame = Frame(snapshot=True, logs=frame.logs)
+            case EngineChanged():
+                frame.engine = True
+            case VenueChanged(venue):
+                frame.venues.add(venue.venue)
+            case AccountChanged(account):
+                frame.accounts.add(account.account_id)
+            case StrategyChanged(strategy):
+                frame.strategies.add(strategy.spec.strategy_id)
+            case PositionChanged(position):
+                frame.positions.add(position_key(position))
+            case OrderChanged(order):
+                frame.orders.add(order.client_order_id)
+            case FillRecorded(fill):
+                frame.fills.append(fill)
+            case QuoteChanged(quote):
+                frame.quotes.add(quote.instrument)
+            case BookChanged(book):
+                frame.books.add(book.instrument)
+            case TradePrinted(trade):
+                frame.trades[trade.instrument] = trade
+            case StreamChanged(stream):
+                frame.streams.add(stream.instrument)
+            case BarChanged():
+                self._take_bar(fact)
+            case LogRecorded():
+                frame.logs.append(fact)
+                self.logs.append(fact)
+            case DownloadChanged(download):
+                frame.downloads.add(download.download_id)
+            case BacktestChanged(backtest):
+                frame.backtests.add(backtest.backtest_id)
+            case EngineStopped(reason):
+                self.last_words = reason
+                return
+            case _:
+                return
+        if not self._timer.isActive() and not self._closed:
+            self._timer.start()
+
+    def _take_bar(self, fact: BarChanged) -> None:
+        """Keep every closed bar of the frame, and of a forming one the newest."""
+        key = (fact.bar.instrument, fact.bar.timeframe)
+        bars = self._frame.bars.setdefault(key, [])
+        if bars and not bars[-1].closed and bars[-1].bar.open_time_ns == fact.bar.open_time_ns:
+            bars[-1] = fact
+        elif len(bars) < BARS_A_FRAME:
+            bars.append(fact)
+        else:
+            self._frame.overflow.add(key)
+
+    def _emit_frame(self) -> None:
+        frame, self._frame = self._frame, Frame()
+        self.framed.emit(frame)
+
+    # ---- commands ---------------------------------------------------------------------------------------------------
+
+    async def request(self, command: Command, *, timeout_s: float = 10.0) -> Any:
+        """Have the engine carry out a command, and give its answer. Raises KocError with a sentence for a person."""
+        if self._client is None:
+            raise LinkError(f"{type(command).__name__} was not sent: there is no engine yet")
+        return await self._client.request(command, timeout_s=timeout_s)
+
+    def send(self, command: Command, done: str = "", *, timeout_s: float = 10.0) -> asyncio.Task[Any]:
+        """Have a command carried out in the background; says `done`, or what went wrong."""
+
+        async def run() -> None:
+            await self.request(command, timeout_s=timeout_s)
+            if done:
+                self.notify(done)
+
+        return self.start(run())
+
+    def start(
+        self, work: Coroutine[Any, Any, Any], *, failed: Callable[[KocError], None] | None = None
+    ) -> asyncio.Task[Any]:
+        """Run a coroutine in the background until it ends or the desk is closed.
+
+        A KocError of it goes to `failed`, or else to the person; any other exception is logged, and said.
+        """
+        task = asyncio.get_running_loop().create_task(self._guard(work, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guard(self, work: Coroutine[Any, Any, Any], failed: Callable[[KocError], None] | None) -> None:
+        try:
+            await work
+        except KocError as error:
+            if failed is not None:
+                failed(error)
+            else:
+                self.notify(str(error), Level.ERROR)
+        except Exception as error:
+            logger.exception("the window failed at something")
+            self.notify(
+                f"An error in the window itself, {type(error).__name__}: {error}. The log has more.", Level.ERROR
+            )
+
+    def notify(self, text: str, level: Level = Level.INFO, detail: str = "") -> None:
+        """Say something to the person."""
+        if level is not Level.INFO:
+            logger.info("shown to the person: {}", text)
+        self.noticed.emit(Notice(level, text, detail))
+
+    async def close(self) -> None:
+        """End what runs in the background; safe to call twice."""
+        self._closed = True
+        self._timer.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
