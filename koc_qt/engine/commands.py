@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder, LinkError
+from koc_qt.domain.errors import InvalidOrder, KocError, LinkError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
@@ -26,14 +26,23 @@ from koc_qt.link.messages import (
     Command,
     DescribeStrategy,
     EngageKillSwitch,
+    FetchBacktest,
     FetchBars,
     Hello,
+    ListInstruments,
+    ListSeries,
+    ReadLog,
     ReleaseKillSwitch,
     RequestSnapshot,
     Shutdown,
     Snapshot,
+    StartBacktest,
+    StartDownload,
     StartStrategy,
+    StopBacktest,
+    StopDownload,
     StopStrategy,
+    StoreStrategy,
     SubmitOrder,
     Subscribe,
     Unsubscribe,
@@ -97,8 +106,8 @@ class Commands:
                 return await self._services.orders.cancel(client_order_id)
             case CancelAllOrders():
                 return await self._services.orders.cancel_all()
-            case DescribeStrategy(path):
-                return msgspec.to_builtins(await self._host.describe(path))
+            case DescribeStrategy(path, source):
+                return msgspec.to_builtins(await self._host.describe(path, source))
             case StartStrategy(spec):
                 return await self._host.start(spec)
             case StopStrategy(strategy_id):
@@ -116,6 +125,10 @@ class Commands:
                 return await self._services.market_data.release(instrument, _owner(client_id))
             case FetchBars():
                 return await self._fetch(command)
+            case ListInstruments() | ListSeries() | ReadLog() | StartDownload() | StopDownload() | StoreStrategy():
+                raise KocError(f"this engine has no {type(command).__name__} yet")
+            case StartBacktest() | StopBacktest() | FetchBacktest():
+                raise KocError("this engine runs no back-tests yet")
             case Shutdown():
                 return self._shut_down("a client asked for it")
             case _:

@@ -18,7 +18,7 @@ from koc_qt.domain.timeframes import duration_ns
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.services import Services
-from koc_qt.engine.strategy_file import read_source
+from koc_qt.engine.strategy_file import check_source, read_source
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, STOP_GRACE_S, Pulse, StrategyRun
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip, name_of
 from koc_qt.ports.journal import Journal, StrategyRecord
@@ -163,12 +163,15 @@ class StrategyHost:
             if isinstance(outcome, BaseException):
                 logger.error("{} did not stop in order: {}", key, outcome)
 
-    async def describe(self, path: str) -> Described:
-        """Read what a strategy file declares, in a sandboxed process.
+    async def describe(self, path: str, source: bytes | None = None) -> Described:
+        """Read what a strategy file, or the `source` of one, declares, in a sandboxed process.
 
         Raises StrategyError with the line where known.
         """
-        source = await asyncio.to_thread(read_source, path)
+        if source is None:
+            source = await asyncio.to_thread(read_source, path)
+        else:
+            check_source(path, source)
         async with self._describing:
             result = await self._describe(path, source)
         if isinstance(result, LoadFailed):

@@ -28,8 +28,13 @@ def read_source(path: str, limit_bytes: int = SOURCE_LIMIT) -> bytes:
         raise StrategyError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a null byte in the path
         raise StrategyError(f"{path!r} cannot be read: {error}") from error
-    if len(source) > limit_bytes:
-        raise StrategyError(f"{file} is too large: a strategy file may have {limit_bytes:,} bytes")
-    if not source.strip():
-        raise StrategyError(f"{file} is empty")
+    check_source(str(file), source, limit_bytes)
     return source
+
+
+def check_source(name: str, source: bytes, limit_bytes: int = SOURCE_LIMIT) -> None:
+    """Refuse what is too large or empty. Raises StrategyError, naming it."""
+    if len(source) > limit_bytes:
+        raise StrategyError(f"{name} is too large: a strategy file may have {limit_bytes:,} bytes")
+    if not source.strip():
+        raise StrategyError(f"{name} is empty")

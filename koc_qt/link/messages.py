@@ -13,7 +13,7 @@ import msgspec
 
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, Book, Quote, Trade
+from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import (
     AccountSnapshot,
@@ -60,9 +60,24 @@ class CancelAllOrders(msgspec.Struct, frozen=True, tag=True):
 
 
 class DescribeStrategy(msgspec.Struct, frozen=True, tag=True):
-    """Read a strategy's declaration in a sandboxed process; answered with a Described value."""
+    """Read a strategy's declaration in a sandboxed process; answered with a Described value.
+
+    With `source` that text is read and `path` only names it: the file may be on another machine than the engine.
+    """
 
     path: str
+    source: bytes | None = None
+
+
+class StoreStrategy(msgspec.Struct, frozen=True, tag=True):
+    """Keep a strategy file in the engine's own folder of strategies. Answered with its path on the engine's machine.
+
+    A file of that name and other content is replaced only with `replace`.
+    """
+
+    filename: str
+    source: bytes
+    replace: bool = False
 
 
 class StartStrategy(msgspec.Struct, frozen=True, tag=True):
@@ -110,7 +125,10 @@ class FetchBars(msgspec.Struct, frozen=True, tag=True):
 
 
 class ListInstruments(msgspec.Struct, frozen=True, tag=True):
-    """Answered with up to `limit` Instruments of a venue whose symbol contains `text` in any case, the best first."""
+    """Answered with up to `limit` Instruments of a venue whose symbol contains `text` in any case, the best first.
+
+    An empty `venue` means all of them.
+    """
 
     venue: str
     text: str = ""
@@ -171,6 +189,7 @@ Command = (
     | CancelOrder
     | CancelAllOrders
     | DescribeStrategy
+    | StoreStrategy
     | StartStrategy
     | StopStrategy
     | EngageKillSwitch
@@ -223,6 +242,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     fills: tuple[Fill, ...]
     downloads: tuple[DownloadSnapshot, ...] = ()
     backtests: tuple[BacktestSnapshot, ...] = ()
+    streams: tuple[StreamStatus, ...] = ()
 
 
 class EngineChanged(msgspec.Struct, frozen=True, tag=True):
@@ -292,6 +312,12 @@ class BarChanged(msgspec.Struct, frozen=True, tag=True):
     closed: bool
 
 
+class StreamChanged(msgspec.Struct, frozen=True, tag=True):
+    """What a stream of the engine's does: connected, interrupted, or ended for good. Told to every client."""
+
+    stream: StreamStatus
+
+
 class LogRecorded(msgspec.Struct, frozen=True, tag=True):
     """A line of the engine's or a strategy's log."""
 
@@ -348,6 +374,7 @@ Fact = (
     | BookChanged
     | TradePrinted
     | BarChanged
+    | StreamChanged
     | LogRecorded
     | DownloadChanged
     | BacktestChanged

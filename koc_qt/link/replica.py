@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Book, Quote, Trade
+from koc_qt.domain.market import Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.state import (
     AccountSnapshot,
+    DownloadSnapshot,
     EngineSnapshot,
     PositionSnapshot,
     StrategySnapshot,
@@ -15,6 +16,7 @@ from koc_qt.domain.state import (
 from koc_qt.link.messages import (
     AccountChanged,
     BookChanged,
+    DownloadChanged,
     EngineChanged,
     Fact,
     FillRecorded,
@@ -23,6 +25,7 @@ from koc_qt.link.messages import (
     QuoteChanged,
     Snapshot,
     StrategyChanged,
+    StreamChanged,
     TradePrinted,
     VenueChanged,
 )
@@ -47,6 +50,8 @@ class Replica:
         self.positions: dict[PositionKey, PositionSnapshot] = {}
         self.orders: dict[str, Order] = {}
         self.fills: dict[FillKey, Fill] = {}
+        self.downloads: dict[str, DownloadSnapshot] = {}
+        self.streams: dict[InstrumentId, StreamStatus] = {}
         self.quotes: dict[InstrumentId, Quote] = {}
         self.books: dict[InstrumentId, Book] = {}
         self.trades: dict[InstrumentId, Trade] = {}
@@ -65,11 +70,15 @@ class Replica:
             case StrategyChanged(strategy):
                 self.strategies[strategy.spec.strategy_id] = strategy
             case PositionChanged(position):
-                self.positions[_position_key(position)] = position
+                self.positions[position_key(position)] = position
             case OrderChanged(order):
                 self._put_order(order)
             case FillRecorded(fill):
                 self._put_fill(fill)
+            case DownloadChanged(download):
+                self.downloads[download.download_id] = download
+            case StreamChanged(stream):
+                self.streams[stream.instrument] = stream
             case QuoteChanged(quote):
                 self.quotes[quote.instrument] = quote
             case BookChanged(book):
@@ -86,7 +95,9 @@ class Replica:
         self.accounts = {account.account_id: account for account in snapshot.accounts}
         self.instruments = {instrument.id: instrument for instrument in snapshot.instruments}
         self.strategies = {strategy.spec.strategy_id: strategy for strategy in snapshot.strategies}
-        self.positions = {_position_key(position): position for position in snapshot.positions}
+        self.positions = {position_key(position): position for position in snapshot.positions}
+        self.downloads = {download.download_id: download for download in snapshot.downloads}
+        self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.orders = {}
         self.fills = {}
         for order in snapshot.orders:
@@ -107,5 +118,6 @@ class Replica:
             del self.fills[next(iter(self.fills))]
 
 
-def _position_key(position: PositionSnapshot) -> PositionKey:
+def position_key(position: PositionSnapshot) -> PositionKey:
+    """Give the key of a position in `Replica.positions`."""
     return position.strategy_id, position.account_id, position.instrument

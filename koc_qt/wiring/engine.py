@@ -73,7 +73,10 @@ PUBLISHED = (
     messages.BookChanged,
     messages.TradePrinted,
     messages.BarChanged,
+    messages.StreamChanged,
     messages.LogRecorded,
+    messages.DownloadChanged,
+    messages.BacktestChanged,
 )
 
 

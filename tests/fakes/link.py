@@ -22,17 +22,21 @@ from typing import Any
 import msgspec
 import zmq
 
+from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Quote, Side
+from koc_qt.domain.market import Bar, Quote, Side, StreamState, StreamStatus
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderRequest, OrderStatus, OrderType
 from koc_qt.domain.state import (
     AccountSnapshot,
     Badge,
     Balance,
+    DownloadSnapshot,
     EngineSnapshot,
     EngineState,
+    JobState,
     PositionSnapshot,
+    StoredSeries,
     StrategySnapshot,
     StrategySpec,
     StrategyState,
@@ -45,22 +49,36 @@ from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import ProfileKeys, load_or_create_keys
 from koc_qt.link.messages import (
     PROTOCOL,
+    BacktestChanged,
     CancelAllOrders,
     CancelOrder,
     Command,
+    DescribeStrategy,
+    DownloadChanged,
     EngageKillSwitch,
     EngineChanged,
     Fact,
+    FetchBacktest,
     FetchBars,
     FillRecorded,
+    ListInstruments,
+    ListSeries,
+    LogRecorded,
     OrderChanged,
     QuoteChanged,
+    ReadLog,
     ReleaseKillSwitch,
     Shutdown,
     Snapshot,
+    StartBacktest,
+    StartDownload,
     StartStrategy,
+    StopBacktest,
+    StopDownload,
     StopStrategy,
+    StoreStrategy,
     StrategyChanged,
+    StreamChanged,
     SubmitOrder,
     Subscribe,
     Unsubscribe,
@@ -68,10 +86,12 @@ from koc_qt.link.messages import (
 from koc_qt.link.rendezvous import EngineInfo, ProfileLock, remove_engine_info, write_engine_info
 from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
+from koc_qt.sdk.channel import Described
 from koc_qt.version import __version__
 
 START_NS = 1_700_000_000_000_000_000
 BTC = InstrumentId("sim", "BTC/USDT")
+BTC_RULES = Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001"))
 LOOPBACK = "tcp://127.0.0.1:*"
 
 
@@ -143,7 +163,12 @@ def market_buy(quantity: str = "0.1") -> OrderRequest:
 
 @dataclass
 class FakeEngine:
-    """Implements LinkHandler on state in memory; orders work until they are filled or cancelled by a test."""
+    """Implements LinkHandler on state in memory; orders work until they are filled or cancelled by a test.
+
+    What clients ask for is answered from the fields, which a test sets: `bars` of any series, what a strategy file
+    declares (`described`; None refuses), `results` of back-tests by their id. Downloads and back-tests run until the
+    test says otherwise with `download` and `backtest`; `stored` has the strategy files that were handed over.
+    """
 
     publish: Callable[[Fact], None] = lambda fact: None
     engine: EngineSnapshot = field(default_factory=engine_snapshot)
@@ -154,6 +179,16 @@ class FakeEngine:
     gone: list[str] = field(default_factory=list)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None  # while set and not released, FetchBars does not end
+    instruments: list[Instrument] = field(default_factory=lambda: [BTC_RULES])
+    bars: list[Bar] = field(default_factory=list)
+    described: Described | None = None
+    series: list[StoredSeries] = field(default_factory=list)
+    lines: list[LogRecorded] = field(default_factory=list)
+    streams: dict[InstrumentId, StreamStatus] = field(default_factory=dict)
+    downloads: dict[str, DownloadSnapshot] = field(default_factory=dict)
+    backtests: dict[str, BacktestSnapshot] = field(default_factory=dict)
+    results: dict[str, BacktestResult] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """Give everything."""
@@ -170,7 +205,7 @@ class FakeEngine:
                     START_NS,
                 ),
             ),
-            instruments=(Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001")),),
+            instruments=tuple(self.instruments),
             strategies=tuple(self.strategies.values()),
             positions=(
                 PositionSnapshot(
@@ -187,6 +222,9 @@ class FakeEngine:
             ),
             orders=tuple(self.orders.values()),
             fills=tuple(self.fills.values()),
+            downloads=tuple(self.downloads.values()),
+            backtests=tuple(self.backtests.values()),
+            streams=tuple(self.streams.values()),
         )
 
     async def execute(self, command: Command, client_id: str) -> Any:
@@ -214,15 +252,94 @@ class FakeEngine:
             case FetchBars():
                 if self.hold is not None:
                     await self.hold.wait()
-                return []
+                return self._bars_of(command)
             case Shutdown():
                 self.stopping.set()
             case Subscribe(instrument) | Unsubscribe(instrument):
-                if instrument != BTC:
+                if instrument not in [known.id for known in self.instruments]:
                     raise KocError(f"there is no instrument {instrument}")
+            case _:
+                return self._answer(command)
+        return None
+
+    def _answer(self, command: Command) -> Any:
+        """Answer what asks for something, or begins something long."""
+        match command:
+            case DescribeStrategy(path):
+                if self.described is None:
+                    raise KocError(f"{path} cannot be read: No such file or directory")
+                return msgspec.to_builtins(self.described)
+            case StoreStrategy(filename, source, replace):
+                if not replace and self.stored.get(filename, source) != source:
+                    raise KocError(f"there is another {filename} already: replace it, or choose another name")
+                self.stored[filename] = source
+                return f"/engine/strategies/{filename}"
+            case ListInstruments(venue, text, limit):
+                found = [i for i in self.instruments if venue in ("", i.id.venue) and text.upper() in i.id.symbol]
+                return msgspec.to_builtins(found[:limit])
+            case ListSeries():
+                return msgspec.to_builtins(self.series)
+            case ReadLog(count):
+                return [(line.time_ns, line.level, line.source, line.text) for line in self.lines[-count:]]
+            case StartDownload(instrument, timeframe, since_ns, until_ns):
+                key = f"download-{len(self.downloads) + 1}"
+                self.downloads[key] = DownloadSnapshot(
+                    key, instrument, timeframe, since_ns, until_ns, JobState.RUNNING, "", 0.0, 0, START_NS
+                )
+                self.download(key)
+                return key
+            case StopDownload(key):
+                self.download(key, state=JobState.STOPPED)
+            case StartBacktest(spec):
+                key = f"backtest-{len(self.backtests) + 1}"
+                self.backtests[key] = BacktestSnapshot(
+                    key, spec, JobState.RUNNING, "", "history", 0.0, 0, None, None, None, START_NS, START_NS
+                )
+                self.backtest(key)
+                return key
+            case StopBacktest(key):
+                self.backtest(key, state=JobState.STOPPED)
+            case FetchBacktest(key):
+                if key not in self.results:
+                    raise KocError(f"there is no result of a back-test {key!r}")
+                return msgspec.to_builtins(self.results[key])
             case _:
                 raise RuntimeError(f"the fake engine has no {type(command).__name__}")
         return None
+
+    def _bars_of(self, command: FetchBars) -> list[Any]:
+        wanted = [
+            (bar.open_time_ns, bar.open, bar.high, bar.low, bar.close, bar.volume)
+            for bar in self.bars
+            if (bar.instrument, bar.timeframe) == (command.instrument, command.timeframe)
+            and (command.until_ns is None or bar.open_time_ns < command.until_ns)
+        ]
+        return wanted[-command.count :]
+
+    def download(self, download_id: str, **changes: Any) -> None:
+        """Change how far a download is."""
+        if download_id not in self.downloads:
+            raise KocError(f"there is no download {download_id!r}")
+        self.downloads[download_id] = msgspec.structs.replace(self.downloads[download_id], **changes)
+        self.publish(DownloadChanged(self.downloads[download_id]))
+
+    def backtest(self, backtest_id: str, **changes: Any) -> None:
+        """Change how far a back-test is."""
+        if backtest_id not in self.backtests:
+            raise KocError(f"there is no back-test {backtest_id!r}")
+        self.backtests[backtest_id] = msgspec.structs.replace(self.backtests[backtest_id], **changes)
+        self.publish(BacktestChanged(self.backtests[backtest_id]))
+
+    def stream(self, state: StreamState, reason: str = "", instrument: InstrumentId = BTC) -> None:
+        """Say what a stream does."""
+        self.streams[instrument] = StreamStatus(instrument, START_NS, state, reason)
+        self.publish(StreamChanged(self.streams[instrument]))
+
+    def log(self, text: str, level: str = "INFO", source: str = "engine") -> None:
+        """Write a line of the log."""
+        line = LogRecorded(START_NS + len(self.lines), level, source, text)
+        self.lines.append(line)
+        self.publish(line)
 
     def disconnected(self, client_id: str) -> None:
         """Note who has gone."""

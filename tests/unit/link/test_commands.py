@@ -53,13 +53,21 @@ async def test_snapshot_then_facts_then_answers(link: FakeLink) -> None:
     assert states == [LinkState.CONNECTED, LinkState.CLOSED]
 
 
+class Broken(FakeEngine):
+    """An engine with a mistake in it."""
+
+    async def execute(self, command: Command, client_id: str) -> Any:
+        raise RuntimeError(f"a mistake in {type(command).__name__}")
+
+
 async def test_errors_of_commands_are_sentences(link: FakeLink, expected_warnings: list[str]) -> None:
     async with link.client() as client:
         with pytest.raises(KocError, match="there is no open order 'nope'"):
             await client.request(CancelOrder("nope"))
+        link.server._handler = Broken()
         with pytest.raises(KocError, match="internal error of the engine in DescribeStrategy"):
             await client.request(DescribeStrategy("x.py"))
-        assert any("the fake engine has no DescribeStrategy" in line for line in expected_warnings)
+        assert any("DescribeStrategy of client" in line for line in expected_warnings)
         with pytest.raises(KocError, match="said hello already"):
             await client.request(Hello(PROTOCOL, "1", "again"))
         with pytest.raises(LinkError, match="longer"):
