@@ -1,6 +1,6 @@
 """The style sheet: what palettes cannot do, made from the colours. A grid of 4 px, hairlines of 1 px, no gradients.
 
-Cells of tables are left to the style and the palette: a rule for items would make Qt paint each cell the slow way.
+Cells of tables get room at their sides and nothing else: their colours stay with the palette and the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PILL_TINT = 0.14  # of the pill's colour, in its background
 _PILL_LINE = 0.38
 
 _SHEET = Template("""
-* { outline: none; }
+QAbstractButton, QTabBar, QAbstractItemView, QAbstractScrollArea { outline: none; }
 QToolTip { background: $raised; color: $text; border: 1px solid $edge; padding: 4px 6px; }
 QMainWindow, QDialog { background: $window; }
 QMainWindow::separator { background: $window; width: 5px; height: 5px; }
@@ -27,7 +27,8 @@ QSplitter::handle:horizontal { width: 5px; }
 QSplitter::handle:vertical { height: 5px; }
 QSplitter::handle:hover { background: $accent; }
 
-QDockWidget { color: $muted; titlebar-close-icon: url("$art/close.svg"); titlebar-normal-icon: url("$art/float.svg"); }
+QDockWidget { color: $muted; titlebar-close-icon: url("$art/dock-close.svg");
+  titlebar-normal-icon: url("$art/dock-float.svg"); }
 QDockWidget::title { background: $raised; border-bottom: 1px solid $line; padding: 5px 8px; text-align: left; }
 QDockWidget::close-button, QDockWidget::float-button { border: none; border-radius: 3px; padding: 1px; }
 QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: $hover; }
@@ -42,6 +43,8 @@ QTabBar::tab:bottom { border-top: 2px solid transparent; }
 QTabBar::tab:top:selected { border-bottom-color: $accent; }
 QTabBar::tab:bottom:selected { border-top-color: $accent; }
 QTabBar::tab:focus { color: $accent; }
+QTabBar::close-button { image: url("$art/close.svg"); border-radius: 3px; padding: 1px; }
+QTabBar::close-button:hover { background: $edge; }
 QTabWidget::pane { border: none; border-top: 1px solid $line; background: $panel; }
 
 QMenuBar { background: $raised; border-bottom: 1px solid $line; padding: 0 4px; }
@@ -83,8 +86,10 @@ QPushButton[role="flat"]:focus { border-color: $accent; }
 
 QLineEdit, QAbstractSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
   background: $field; color: $text; border: 1px solid $edge; border-radius: 4px; padding: 3px 6px;
-  selection-background-color: $selection; selection-color: $text; }
-QLineEdit, QAbstractSpinBox, QComboBox { min-height: 18px; }
+  selection-background-color: $selection; selection-color: $text; placeholder-text-color: $muted; }
+QLineEdit, QComboBox { min-height: 18px; }
+QAbstractSpinBox { min-height: 18px; max-height: 18px; }
+QSpinBox, QDoubleSpinBox { qproperty-alignment: "AlignRight|AlignVCenter"; }
 QComboBox:!editable { background: $raised; }
 QComboBox:!editable:hover { background: $hover; }
 QLineEdit:hover, QAbstractSpinBox:hover, QComboBox:hover { border-color: $muted; }
@@ -98,10 +103,10 @@ QLineEdit:read-only, QPlainTextEdit:read-only, QTextEdit:read-only { background:
 QPlainTextEdit, QTextEdit { padding: 2px; }
 QComboBox QLineEdit, QAbstractSpinBox QLineEdit, QAbstractItemView QLineEdit {
   border: none; border-radius: 0; padding: 0; min-height: 0; }
-QComboBox::drop-down { border: none; width: 20px; }
-QComboBox::down-arrow { image: url("$art/down.svg"); width: 12px; height: 12px; }
+QPlainTextEdit[role="bare"], QTextEdit[role="bare"] { border: none; border-radius: 0; background: $panel; }
+QComboBox::drop-down, QDateTimeEdit::drop-down { border: none; background: transparent; width: 20px; }
+QComboBox::down-arrow, QDateTimeEdit::down-arrow { image: url("$art/down.svg"); width: 12px; height: 12px; }
 QComboBox QAbstractItemView { background: $raised; border: 1px solid $edge; padding: 2px; }
-QAbstractSpinBox { padding-right: 2px; }
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button { border: none; background: transparent; width: 18px; }
 QAbstractSpinBox::up-button { subcontrol-position: top right; }
 QAbstractSpinBox::down-button { subcontrol-position: bottom right; }
@@ -125,10 +130,17 @@ QCheckBox::indicator:indeterminate { background: $accent_fill; border-color: $ac
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled { border-color: $line; background: $panel; }
 
 QAbstractItemView { border: none; background: $panel; alternate-background-color: $stripe; }
+QTableView::item, QTreeView::item { padding: 0 4px; }
+QTreeView::item { padding: 3px 4px; }
+QCalendarWidget QTableView::item { padding: 0; }
+QWidget#qt_calendar_navigationbar { background: $raised; }
+QToolButton#qt_calendar_prevmonth { qproperty-icon: url("$art/left.svg"); }
+QToolButton#qt_calendar_nextmonth { qproperty-icon: url("$art/right.svg"); }
+QScrollArea { border: none; }
 QTableView { gridline-color: $line; }
 QHeaderView { background: $raised; border: none; }
 QHeaderView::section { background: $raised; color: $muted; border: none; border-right: 1px solid $line;
-  border-bottom: 1px solid $line; padding: 4px 8px; }
+  border-bottom: 1px solid $line; padding: 4px 6px; }
 QHeaderView::section:last { border-right: none; }
 QHeaderView::section:hover { color: $text; }
 QHeaderView::up-arrow { image: url("$art/up.svg"); width: 10px; height: 10px;
@@ -154,10 +166,11 @@ QGroupBox { border: 1px solid $line; border-radius: 4px; margin-top: 18px; paddi
 QGroupBox::title { subcontrol-origin: margin; subcontrol-position: top left; color: $muted; padding: 0 2px 2px 0; }
 QFrame[frameShape="4"] { border: none; background: $line; max-height: 1px; }
 QFrame[frameShape="5"] { border: none; background: $line; max-width: 1px; }
-QLabel[size="title"] { font-size: 15px; font-weight: 600; }
-QLabel[size="value"] { font-size: 16px; font-weight: 600; }
-QLabel[size="small"] { font-size: 11px; }
-QLabel[pill] { border-radius: 4px; padding: 1px 6px; font-size: 11px; font-weight: 600; }
+QLabel[face="title"] { font-size: 15px; font-weight: 600; }
+QLabel[face="value"] { font-size: 16px; font-weight: 600; }
+QLabel[face="small"] { font-size: 11px; }
+QLabel[pill] { border-radius: 4px; padding: 1px 6px; max-height: 14px;
+  font-size: 11px; font-weight: 600; }
 """)
 
 _FILL = Template("""

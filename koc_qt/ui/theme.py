@@ -5,7 +5,8 @@ Widgets ask for a look by properties that the style sheet knows, set with `style
     style_as(button, role="primary")        primary, danger, buy, sell, flat
     style_as(label, pill="live")            neutral, profit, loss, warning, danger, info, and the four trading modes
     style_as(label, tone="muted")           muted, profit, loss, warning, danger, info
-    style_as(label, size="title")           title, value, small
+    style_as(label, face="title")           title, value, small
+    style_as(log, role="bare")              a text edit that fills its dock, without a frame
     style_as(edit, invalid=True)            an input whose content is refused
 """
 
