@@ -31,6 +31,7 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     fee: Decimal | None = None
     slippage: Decimal = Decimal(0)
     seed: int = 0
+    allow_short: bool = True
 
     def __post_init__(self) -> None:
         if not self.instruments:
