@@ -34,7 +34,7 @@ from koc_qt.scrub import register_secret, scrub, scrub_value
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-__all__ = ["LogEntry", "Logging", "register_secret", "scrub", "setup_logger"]
+__all__ = ["LogEntry", "Logging", "listen", "register_secret", "scrub", "setup_logger"]
 
 ROTATE_BYTES = 10_000_000
 KEPT_FILES = 10
@@ -232,8 +232,11 @@ class Logging:
     def _show(self, time: datetime, level: str, source: str, text: str) -> None:
         if self._console:
             self._console.write(_console_line(time, level, source, text, self._console.colours))
+        entry = LogEntry(_nanoseconds(time), level, source, text)
         if self._sink:
-            self._sink(LogEntry(_nanoseconds(time), level, source, text))
+            self._sink(entry)
+        for listener in _listeners:
+            listener(entry)
 
     def _complain(self, text: str) -> None:
         """Tell of a failure of the log file where people look; the log itself is no place for it."""
@@ -241,6 +244,22 @@ class Logging:
 
 
 _active: Logging | None = None
+_listeners: tuple[Callable[[LogEntry], None], ...] = ()
+
+
+def listen(listener: Callable[[LogEntry], None]) -> Callable[[], None]:
+    """Give `listener` every line as well, whichever way the log is set up; the result ends it. Both on one thread.
+
+    It is called in the thread that logs; it must not block, raise or log.
+    """
+    global _listeners
+    _listeners = (*_listeners, listener)
+
+    def end() -> None:
+        global _listeners
+        _listeners = tuple(other for other in _listeners if other is not listener)
+
+    return end
 
 
 def setup_logger(

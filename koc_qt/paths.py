@@ -18,6 +18,7 @@ from koc_qt.domain.errors import ConfigError
 HOME_VARIABLE = "KOC_HOME"
 _APP = "koc"
 _PRIVATE = 0o700
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³")}
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def profile_paths(home: Path | None = None) -> Paths:
     # Windows means the same folder for both.
     config = config / "config" if config == root else config
     return Paths(config, root / "data", root / "logs", root / "run", root / "keys")
+
+
+def is_device_name(name: str) -> bool:
+    """Tell whether Windows takes a file name for a device, which it has in every folder, whatever the suffix."""
+    return name.partition(".")[0].rstrip(" ").upper() in _DEVICES
 
 
 def _absolute(home: Path) -> Path:

@@ -121,6 +121,17 @@ def read_coverage(data: bytes, series: BarSeries) -> list[Span]:
     return [Span(*pair) for pair in _opened(data, series)[1].covered]
 
 
+def read_summary(file: BinaryIO, series: BarSeries) -> tuple[int, list[Span]]:
+    """Give how many bars a file holds and the covered spans, from its end alone. Raises DamagedError, OSError."""
+    try:
+        found = pq.read_metadata(file)
+        metadata = msgspec.json.decode((found.metadata or {})[_KEY], type=_Metadata)
+    except (pa.ArrowException, msgspec.MsgspecError, KeyError, ValueError) as error:
+        raise DamagedError(str(error)) from error
+    _check(metadata, series)
+    return found.num_rows, [Span(*pair) for pair in metadata.covered]
+
+
 def read(data: bytes, series: BarSeries, span: Span) -> tuple[BarColumns, list[Span]]:
     """Give the bars of the span, unpacking no more than they need, and the covered spans. Raises DamagedError."""
     file, metadata = _opened(data, series)
@@ -144,12 +155,16 @@ def _opened(data: bytes, series: BarSeries) -> tuple[pq.ParquetFile, _Metadata]:
         metadata = msgspec.json.decode((file.schema_arrow.metadata or {})[_KEY], type=_Metadata)
     except (pa.ArrowException, msgspec.MsgspecError, OSError, KeyError, ValueError) as error:
         raise DamagedError(str(error)) from error
+    _check(metadata, series)
+    return file, metadata
+
+
+def _check(metadata: _Metadata, series: BarSeries) -> None:
     instrument = series.instrument
     if metadata.format != _FORMAT:
         raise DamagedError(f"its format is {metadata.format}, not {_FORMAT}")
     if (metadata.venue, metadata.symbol, metadata.timeframe) != (instrument.venue, instrument.symbol, series.timeframe):
         raise DamagedError(f"it holds {metadata.venue}:{metadata.symbol} {metadata.timeframe}")
-    return file, metadata
 
 
 def _touches(file: pq.ParquetFile, group: int, span: Span) -> bool:

@@ -15,14 +15,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import numpy as np
 from filelock import FileLock, Timeout
+from loguru import logger
 
 from koc_qt.domain.bars import validate_bars
-from koc_qt.domain.errors import BadBars, StorageError
+from koc_qt.domain.errors import BadBars, BadTimeframe, StorageError
+from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
+from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.paths import is_device_name
 from koc_qt.ports.bars import BarSeries, Span
 
 if TYPE_CHECKING:
@@ -32,7 +37,6 @@ _SUFFIX = ".parquet"
 _LOCK_TIMEOUT_S = 30.0
 _SHARING_RETRIES = 40  # Windows lets nobody replace a file that somebody reads; reads take milliseconds
 _SHARING_PAUSE_S = 0.05
-_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))}
 
 
 class ParquetBarStore:
@@ -48,6 +52,7 @@ class ParquetBarStore:
         self._root = root
         self._editions = dict(editions or {})
         self._lock_timeout_s = lock_timeout_s
+        self._complained: set[Path] = set()
 
     def read(self, series: BarSeries, span: Span) -> Sequence[Bar]:
         """Give the bars of the span, oldest first. Raises StorageError, BadTimeframe."""
@@ -103,6 +108,59 @@ class ParquetBarStore:
                 self._write_month(series, folder / _file_name(month), columns.between(part), part)
             with _said("bars", folder):
                 _sync_folder(folder)
+
+    def series(self, limit: int) -> Sequence[StoredSeries]:
+        """List what is kept, at most `limit` series, by venue, symbol and length of bars.
+
+        Editions other than the present ones are left out; damaged files count for nothing, and are said once.
+        Raises StorageError.
+        """
+        found: list[StoredSeries] = []
+        with _said("the list of bars", self._root):
+            for series in self._present():
+                if len(found) >= limit:
+                    break
+                summary = self._summary(series)
+                if summary is not None:
+                    found.append(summary)
+        return found
+
+    def _present(self) -> Iterator[BarSeries]:
+        """Give the series that have a folder."""
+        for venue in _folders(self._root):
+            for symbol in _folders(venue):
+                instrument = InstrumentId(unquote(venue.name.partition("@")[0]), unquote(symbol.name))
+                timeframes = [folder.name for folder in _folders(symbol) if _is_timeframe(folder.name)]
+                for timeframe in sorted(timeframes, key=duration_ns):
+                    series = BarSeries(instrument, timeframe)
+                    if self._folder(series) == symbol / timeframe:  # else of another edition, or none of ours
+                        yield series
+
+    def _summary(self, series: BarSeries) -> StoredSeries | None:
+        from koc_qt.adapters import bar_file
+
+        spans: list[Span] = []
+        bars = size_bytes = 0
+        for path in self._folder(series).glob(f"*{_SUFFIX}"):
+            if _month_of(path.name) is None:
+                continue
+            try:
+                with path.open("rb") as file:
+                    rows, covered = bar_file.read_summary(file, series)
+                    size_bytes += os.fstat(file.fileno()).st_size
+            except FileNotFoundError:  # set aside since it was listed
+                continue
+            except bar_file.DamagedError as damage:
+                if path not in self._complained:
+                    self._complained.add(path)
+                    logger.warning("the bars in {} are damaged and not listed: {}", path, damage)
+                continue
+            bars += rows
+            spans += covered
+        if not spans:
+            return None
+        since_ns, until_ns = min(span.since_ns for span in spans), max(span.until_ns for span in spans)
+        return StoredSeries(series.instrument, series.timeframe, since_ns, until_ns, bars, size_bytes)
 
     def _write_month(self, series: BarSeries, path: Path, newer: BarColumns, span: Span) -> None:
         from koc_qt.adapters import bar_file
@@ -225,6 +283,19 @@ def _replace(source: Path, target: Path) -> None:
             return
 
 
+def _folders(parent: Path) -> list[Path]:
+    """Give the folders in a folder that need not exist, by name."""
+    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
+
+
+def _is_timeframe(name: str) -> bool:
+    try:
+        duration_ns(name)
+    except BadTimeframe:
+        return False
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     """Make renames in it durable; Windows does that by itself."""
     if os.name == "nt":
@@ -268,7 +339,7 @@ def _safe(name: str, letters: str) -> str:
     """
     kept = letters + string.digits + "-_"
     safe = "".join(char if char in kept else "".join(f"%{byte:02X}" for byte in char.encode()) for char in name)
-    if safe.upper() in _RESERVED:  # Windows has devices of these names in every folder
+    if is_device_name(safe):
         safe = f"%{ord(safe[0]):02X}{safe[1:]}"
     return safe
 

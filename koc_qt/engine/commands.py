@@ -15,9 +15,13 @@ from koc_qt.domain.errors import InvalidOrder, KocError, LinkError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.engine.catalogue import Catalogue
+from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.kill_switch import KillSwitch
+from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategies import MANUAL, StrategyHost
+from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.messages import (
@@ -67,12 +71,21 @@ class Commands:
         kill_switch: KillSwitch,
         telemetry: Telemetry,
         shut_down: Callable[[str], None],
+        *,
+        catalogue: Catalogue,
+        downloads: Downloads,
+        library: StrategyLibrary,
+        log_book: LogBook,
     ) -> None:
         self._services = services
         self._host = host
         self._kill_switch = kill_switch
         self._telemetry = telemetry
         self._shut_down = shut_down
+        self._catalogue = catalogue
+        self._downloads = downloads
+        self._library = library
+        self._log_book = log_book
         self._numbers = itertools.count(1)
         self._wanted: dict[str, dict[InstrumentId, tuple[str, ...]]] = {}  # by client: what it streams, and which bars
         self._gone: deque[str] = deque(maxlen=GONE_KEPT)
@@ -93,6 +106,8 @@ class Commands:
             positions=tuple(self._services.ledger.snapshot(p) for p in store.positions.values()),
             orders=tuple(store.recent_orders(SNAPSHOT_CLOSED_ORDERS)),
             fills=tuple(fills),
+            downloads=self._downloads.all,
+            streams=tuple(store.streams.values()),
         )
 
     async def execute(self, command: Command, client_id: str) -> Any:
@@ -125,8 +140,18 @@ class Commands:
                 return await self._services.market_data.release(instrument, _owner(client_id))
             case FetchBars():
                 return await self._fetch(command)
-            case ListInstruments() | ListSeries() | ReadLog() | StartDownload() | StopDownload() | StoreStrategy():
-                raise KocError(f"this engine has no {type(command).__name__} yet")
+            case StoreStrategy(filename, source, replace):
+                return await self._library.store(filename, source, replace=replace)
+            case ListInstruments(venue, text, limit):
+                return msgspec.to_builtins(await self._catalogue.find(venue, text, limit))
+            case ListSeries():
+                return msgspec.to_builtins(await self._services.history.stored())
+            case ReadLog(count):
+                return self._log_book.newest(count)
+            case StartDownload(instrument, timeframe, since_ns, until_ns):
+                return await self._downloads.start(instrument, timeframe, since_ns, until_ns)
+            case StopDownload(download_id):
+                return await self._downloads.stop(download_id)
             case StartBacktest() | StopBacktest() | FetchBacktest():
                 raise KocError("this engine runs no back-tests yet")
             case Shutdown():

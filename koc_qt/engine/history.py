@@ -13,12 +13,14 @@ from loguru import logger
 from koc_qt.domain.bars import resample, validate_bars
 from koc_qt.domain.errors import BadBars, StorageError, VenueRejected, VenueTimeout
 from koc_qt.domain.market import Bar
+from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns, duration_ns, is_multiple
 from koc_qt.ports.bars import BarSeries, BarStore, Span
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketDataVenue
 
 PAGE_TIMEOUT_S = 60.0
+SERIES_LISTED = 2_000
 # A turn at a series ends, and what it fetched is written, at whichever of these comes first.
 _TURN_BARS = 20_000
 _TURN_NS = 2 * SECOND_NS
@@ -55,6 +57,7 @@ class HistoryService:
         self._venues = venues
         self._clock = clock
         self._turns: dict[BarSeries, asyncio.Lock] = {}
+        self._listing = asyncio.Lock()
 
     async def bars(self, series: BarSeries, span: Span, progress: Progress | None = None) -> Sequence[Bar]:
         """Give the closed bars that open within the span, oldest first.
@@ -114,6 +117,11 @@ class HistoryService:
         if progress is not None:
             progress(1.0, fetched)
         return fetched
+
+    async def stored(self) -> Sequence[StoredSeries]:
+        """List the series that the store has, at most SERIES_LISTED. Raises StorageError."""
+        async with self._listing:  # it reads every file: one at a time is enough
+            return await asyncio.to_thread(self._store.series, SERIES_LISTED)
 
     def source(self, series: BarSeries) -> BarSeries:
         """Give the series that is asked of the venue and kept: this one, or the longest that makes up its bars.

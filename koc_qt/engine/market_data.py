@@ -18,7 +18,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.live_bars import LiveBars
 from koc_qt.engine.store import Store
-from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, TradePrinted, VenueChanged
+from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, StreamChanged, TradePrinted, VenueChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketDataVenue
 
@@ -115,6 +115,11 @@ class MarketData:
         return source.time_ns() if source else self._clock.time_ns()
 
     # ---- who wants what ---------------------------------------------------------------------------------------------
+
+    @property
+    def venues(self) -> tuple[str, ...]:
+        """The names of all venues, connected or not."""
+        return tuple(self._venues)
 
     @property
     def held(self) -> dict[InstrumentId, frozenset[str]]:
@@ -244,6 +249,7 @@ class MarketData:
                 return
             stream.is_open, stream.is_up, stream.down_reason = False, None, ""
             self._store.forget_market(instrument)
+            self._store.streams.pop(instrument, None)
             ended = StreamStatus(instrument, self.time_ns(instrument.venue), StreamState.ENDED, "nobody follows it")
             self._bus.publish(ended)
             try:
@@ -307,7 +313,9 @@ class MarketData:
             logger.warning("{} is no longer streamed: {}", event.instrument, event.reason)
             stream.is_open = False  # whoever wants it next asks for it again
             stream.down_reason = ""  # and the venue is well
+        self._store.streams[event.instrument] = event
         self._bus.publish(event)
+        self._bus.publish(StreamChanged(event))
         self._show_venue(event.instrument.venue)
 
     def _bar_closed(self, bar: Bar) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, Book, Quote, Trade
+from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.positions import Position
 from koc_qt.domain.state import AccountSnapshot, EngineSnapshot, StrategySnapshot, VenueSnapshot
@@ -33,6 +33,7 @@ class Store:
         self.quotes: dict[InstrumentId, Quote] = {}
         self.books: dict[InstrumentId, Book] = {}
         self.trades: dict[InstrumentId, Trade] = {}
+        self.streams: dict[InstrumentId, StreamStatus] = {}  # of instruments that somebody follows
         self.bars: dict[tuple[InstrumentId, str], Bar] = {}
         self.fills: deque[Fill] = deque(maxlen=FILLS_KEPT)
         self.positions: dict[PositionKey, Position] = {}

@@ -8,6 +8,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.link.messages import LogRecorded
 from koc_qt.ports.clock import Clock
 
+SOURCE = "strategy"  # of their lines in the log: on the bus they have the strategy's id
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LINES_PER_S = 100.0  # the worker itself lets 50 through; a file that gets round it meets this
 LINES_BURST = 400.0
@@ -71,5 +72,5 @@ class StrategyLog:
     def _write(self, level: str, text: str) -> None:
         # further lines are indented, so that none can pass for a line of somebody else's
         shown = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\n    ")
-        logger.bind(strategy=self._strategy_id).log(level, "[{}] {}", self._strategy_id, shown)
+        logger.bind(source=SOURCE, strategy=self._strategy_id).log(level, "[{}] {}", self._strategy_id, shown)
         self._bus.publish(LogRecorded(self._clock.time_ns(), level, self._strategy_id, text))

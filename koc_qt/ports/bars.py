@@ -9,6 +9,7 @@ import msgspec
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
+from koc_qt.domain.state import StoredSeries
 
 
 class BarSeries(msgspec.Struct, frozen=True):
@@ -38,4 +39,11 @@ class BarStore(Protocol):
 
     def write(self, series: BarSeries, bars: Sequence[Bar], covered: Span) -> None:
         """Merge valid bars in and mark the span covered, atomically a month. Raises BadBars, StorageError."""
+        ...
+
+    def series(self, limit: int) -> Sequence[StoredSeries]:
+        """List what is kept, at most `limit` series, by venue, symbol and length of bars; damaged files count for nothing.
+
+        Raises StorageError.
+        """
         ...

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from koc_qt.adapters.venues.paper import PaperVenue
 from koc_qt.config import SIMULATED_VENUES, AccountConfig, SimulatorConfig
 from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.market import StreamStatus
 from koc_qt.domain.matching import FillModel, MatchingEngine
 from koc_qt.domain.state import Balance
+from koc_qt.engine.bus import Bus
+from koc_qt.link.messages import BookChanged, QuoteChanged, TradePrinted
 from koc_qt.ports.venue import MarketDataVenue
 
 
@@ -36,3 +39,28 @@ def make_paper_venue(
 def market_speed(venue: str, simulator: SimulatorConfig) -> float:
     """Give how many seconds of a venue pass in one of the world's."""
     return simulator.speed if venue in SIMULATED_VENUES else 1.0
+
+
+def feed(account: PaperVenue, venue: str, bus: Bus) -> None:
+    """Let a paper account see what its venue's market does."""
+
+    def quote(fact: QuoteChanged) -> None:
+        if fact.quote.instrument.venue == venue:
+            account.on_market(fact.quote)
+
+    def book(fact: BookChanged) -> None:
+        if fact.book.instrument.venue == venue:
+            account.on_market(fact.book)
+
+    def trade(fact: TradePrinted) -> None:
+        if fact.trade.instrument.venue == venue:
+            account.on_market(fact.trade)
+
+    def status(fact: StreamStatus) -> None:
+        if fact.instrument.venue == venue:
+            account.on_market(fact)
+
+    bus.subscribe(QuoteChanged, quote)
+    bus.subscribe(BookChanged, book)
+    bus.subscribe(TradePrinted, trade)
+    bus.subscribe(StreamStatus, status)

@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,23 +24,26 @@ from koc_qt.adapters.venues.paper import PaperVenue
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
 from koc_qt.config import AccountConfig, Config
 from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
-from koc_qt.domain.market import StreamStatus
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
+from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
+from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import DAY_NS, Ledger
+from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
 from koc_qt.engine.scheduler import DailyTimes, Scheduler
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import MANUAL, RestartPolicy, StrategyHost
+from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link import messages
 from koc_qt.link.auth import Gatekeeper
@@ -52,7 +54,7 @@ from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.version import __version__
-from koc_qt.wiring.accounts import make_paper_venue, market_speed
+from koc_qt.wiring.accounts import feed, make_paper_venue, market_speed
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
@@ -74,7 +76,6 @@ PUBLISHED = (
     messages.TradePrinted,
     messages.BarChanged,
     messages.StreamChanged,
-    messages.LogRecorded,
     messages.DownloadChanged,
     messages.BacktestChanged,
 )
@@ -170,7 +171,19 @@ class Engine:
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
         self.host = StrategyHost(services, self.accounts, resources.journal, self.kill_switch, rng, policy)
-        self.commands = Commands(services, self.host, self.kill_switch, self.telemetry, self.ask_to_stop)
+        self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
+        self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
+        self.commands = Commands(
+            services,
+            self.host,
+            self.kill_switch,
+            self.telemetry,
+            self.ask_to_stop,
+            catalogue=Catalogue(self.store, self.market_data),
+            downloads=self.downloads,
+            library=StrategyLibrary(paths.strategies),
+            log_book=self.log_book,
+        )
         self._link = LinkServer(resources.context, config.engine.link.endpoint, resources.keys, self.commands)
         self._scheduler = Scheduler()
         self._connect_bus()
@@ -179,6 +192,7 @@ class Engine:
 
     async def start(self) -> None:
         """Bring everything up; raises KocError, with nothing left behind, when that cannot be."""
+        self.log_book.start()
         self.kill_switch.restore(self._remembered.kill_switch)
         self.ledger.restore(self._remembered.fills)
         self.orders.restore(self._remembered.orders)
@@ -222,6 +236,7 @@ class Engine:
         await asyncio.gather(*self._starts, return_exceptions=True)
         for step in (
             self.host.stop_all(f"the engine stops: {reason}"),
+            self.downloads.close(),
             self._settle(),
             self._link.close(reason),
             self.telemetry.close(),
@@ -239,6 +254,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._gatekeeper.close()
+        self.log_book.close()
         with contextlib.suppress(LinkError):
             remove_engine_info(self.paths.run)
 
@@ -267,10 +283,7 @@ class Engine:
             [order for order in self._remembered.orders if order.account_id == account.id],
             [fill for fill in self._remembered.fills if fill.account_id == account.id],
         )
-        self.bus.subscribe(messages.QuoteChanged, partial(_feed_quote, venue, account.venue))
-        self.bus.subscribe(messages.BookChanged, partial(_feed_book, venue, account.venue))
-        self.bus.subscribe(messages.TradePrinted, partial(_feed_trade, venue, account.venue))
-        self.bus.subscribe(StreamStatus, partial(_feed_status, venue, account.venue))
+        feed(venue, account.venue, self.bus)
         self._trading[account.id] = venue
         await self.accounts.connect(account.id, self.orders.receive)
         await self.orders.reconcile(account.id)
@@ -363,6 +376,7 @@ class Engine:
         kind: type[Any]
         for kind in PUBLISHED:
             self.bus.subscribe(kind, self._link.publish)
+        self.bus.subscribe(messages.LogRecorded, self.log_book.record)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._keep(asyncio.create_task(coroutine))
@@ -375,26 +389,6 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.opt(exception=error).error("a task of the engine failed: {}", error)
-
-
-def _feed_quote(account: PaperVenue, venue: str, fact: messages.QuoteChanged) -> None:
-    if fact.quote.instrument.venue == venue:
-        account.on_market(fact.quote)
-
-
-def _feed_book(account: PaperVenue, venue: str, fact: messages.BookChanged) -> None:
-    if fact.book.instrument.venue == venue:
-        account.on_market(fact.book)
-
-
-def _feed_trade(account: PaperVenue, venue: str, fact: messages.TradePrinted) -> None:
-    if fact.trade.instrument.venue == venue:
-        account.on_market(fact.trade)
-
-
-def _feed_status(account: PaperVenue, venue: str, fact: StreamStatus) -> None:
-    if fact.instrument.venue == venue:
-        account.on_market(fact)
 
 
 async def run(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:

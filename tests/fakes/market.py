@@ -9,6 +9,7 @@ from decimal import Decimal
 from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent, Side, StreamState, StreamStatus, Trade
+from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.clock import Clock
@@ -155,3 +156,13 @@ class MemoryBarStore:
         """Keep the bars and the span."""
         self._bars.setdefault(series, {}).update({bar.open_time_ns: bar for bar in bars})
         self._covered.setdefault(series, []).append(covered)
+
+    def series(self, limit: int) -> Sequence[StoredSeries]:
+        """List what is kept."""
+        found = []
+        for series in sorted(self._covered, key=lambda one: (one.instrument, duration_ns(one.timeframe)))[:limit]:
+            since_ns = min(span.since_ns for span in self._covered[series])
+            until_ns = max(span.until_ns for span in self._covered[series])
+            bars = len(self._bars[series])
+            found.append(StoredSeries(series.instrument, series.timeframe, since_ns, until_ns, bars, 40 * bars))
+        return found

@@ -14,19 +14,24 @@ from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import EngineState, StrategySpec, StrategyState, TradingMode
 from koc_qt.engine.accounts import AccountInfo, Accounts
 from koc_qt.engine.bus import Bus
+from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
+from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import RestartPolicy, StrategyHost
+from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.keys import load_or_create_keys
+from koc_qt.link.messages import LogRecorded
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.ports.processes import ProcessUse
 from tests.conditions import until
@@ -111,10 +116,25 @@ class EngineDesk:
         self.exposure = Exposure(self.store, self.bus, self.market, self._spawn)
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)
         self.stops: list[str] = []
-        self.commands = Commands(self.services, self.host, self.switch, self.telemetry, self.stops.append)
+        self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
+        self.told: list[LogRecorded] = []
+        self.log_book = LogBook(self.clock, self.told.append)
+        self.bus.subscribe(LogRecorded, self.log_book.record)
+        self.commands = Commands(
+            self.services,
+            self.host,
+            self.switch,
+            self.telemetry,
+            self.stops.append,
+            catalogue=Catalogue(self.store, self.market, ready_timeout_s=0.05),
+            downloads=self.downloads,
+            library=StrategyLibrary(folder / "strategies"),
+            log_book=self.log_book,
+        )
 
     async def start(self) -> None:
         """Bring the services up."""
+        self.log_book.start()
         self.orders.start()
         await self.market.start()
         self.accounts.start()
@@ -126,12 +146,14 @@ class EngineDesk:
         """Take them down."""
         self.journal.failing = ""
         await self.host.stop_all("the test is over")
+        await self.downloads.close()
         await self.telemetry.close()
         await self.launcher.close()
         await self.accounts.close()
         await self.market.close()
         await self.orders.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.log_book.close()
         self.publisher.close()
         self.context.term()
 
