@@ -16,6 +16,8 @@ from koc_qt.domain.errors import ConfigError
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import Theme
 
+_APP_SIZES = (16, 24, 32, 48, 64, 128, 256)
+
 
 def icon(name: str, source: Theme | str, role: str = "icon") -> QIcon:
     """Give an icon, such as `play`.
@@ -36,6 +38,20 @@ def pixmap(name: str, color: str, size: int, ratio: float = 1.0) -> QPixmap:
     pixels = round(size * ratio)
     result = QPixmap(_rendered(name, _drawing(name), color, QSize(pixels, pixels)))
     result.setDevicePixelRatio(ratio)
+    return result
+
+
+def app_icon() -> QIcon:
+    """Give the program's own icon, in the sizes that desktops ask for. Raises ConfigError when it is missing."""
+    renderer = QSvgRenderer(str(resource("koc.svg")))
+    result = QIcon()
+    for size in _APP_SIZES:
+        picture = QPixmap(size, size)
+        picture.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(picture)
+        renderer.render(painter)
+        painter.end()
+        result.addPixmap(picture)
     return result
 
 

@@ -128,6 +128,8 @@ QRadioButton::indicator:checked { background: $accent_fill; border-color: $accen
 QCheckBox::indicator:indeterminate { background: $accent_fill; border-color: $accent_fill;
   image: url("$art/dash.svg"); }
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled { border-color: $line; background: $panel; }
+QCheckBox::indicator:checked:disabled, QRadioButton::indicator:checked:disabled {
+  border-color: $disabled; background: $disabled; }
 
 QAbstractItemView { border: none; background: $panel; alternate-background-color: $stripe; }
 QTableView::item, QTreeView::item { padding: 0 4px; }
@@ -169,6 +171,8 @@ QFrame[frameShape="5"] { border: none; background: $line; max-width: 1px; }
 QLabel[face="title"] { font-size: 15px; font-weight: 600; }
 QLabel[face="value"] { font-size: 16px; font-weight: 600; }
 QLabel[face="small"] { font-size: 11px; }
+QFrame[bar="header"] { background: $raised; border: none; border-bottom: 1px solid $line; }
+QFrame[popup="palette"] { background: $raised; border: 1px solid $edge; border-radius: 6px; }
 QLabel[pill] { border-radius: 4px; padding: 1px 6px; max-height: 14px;
   font-size: 11px; font-weight: 600; }
 """)
@@ -193,6 +197,11 @@ def style_sheet(colors: Colors) -> str:
         text, background, edge = pill_colors(kind, colors)
         parts.append(
             f'QLabel[pill="{kind}"] {{ color: {text}; background: {background}; border: 1px solid {edge}; }}\n'
+        )
+    for tone in ("info", "warning", "danger"):
+        _, background, edge = pill_colors(tone, colors)
+        parts.append(
+            f'QFrame[strip="{tone}"] {{ background: {background}; border: none; border-bottom: 1px solid {edge}; }}\n'
         )
     parts += [f'QLabel[tone="{tone}"] {{ color: {getattr(colors, tone)}; }}\n' for tone in _TONES]
     return "".join(parts)
