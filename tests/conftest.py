@@ -106,7 +106,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         captured = getattr(item, "qt_log_capture", None)
         lines = getattr(item, "funcargs", {}).get("warning_lines", [])
         records = captured.records if captured is not None else []
-        lines += [f"{each.log_type_name} Qt: {each.message}" for each in records if each.matches_level("WARNING")]
+        lines += [
+            f"{each.log_type_name} Qt: {each.message}"
+            for each in records
+            if each.matches_level("WARNING") and not each.ignored
+        ]
 
 
 @pytest.fixture(autouse=True)

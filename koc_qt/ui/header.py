@@ -1,0 +1,184 @@
+"""What is always visible: connection, engine, mode, total PnL, trades an hour, start and stop all, the kill switch."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QIcon
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from koc_qt.domain.state import EngineState, TradingMode
+from koc_qt.link.client import LinkState
+from koc_qt.ui.actions import Command
+from koc_qt.ui.bench import Bench
+from koc_qt.ui.desk import Frame
+from koc_qt.ui.formats import signed_money
+from koc_qt.ui.resources import resource
+from koc_qt.ui.theme import number_font, style_as
+
+MODES = (TradingMode.LIVE, TradingMode.TESTNET, TradingMode.PAPER, TradingMode.SIMULATED)  # most serious first
+_LINK_WORDS = {
+    LinkState.CONNECTING: ("Connecting", "warning"),
+    LinkState.LOST: ("No engine", "danger"),
+    LinkState.REFUSED: ("Refused", "danger"),
+    LinkState.CLOSED: ("Closed", "neutral"),
+}
+_ENGINE_WORDS = {
+    EngineState.STARTING: ("Starting", "warning"),
+    EngineState.RUNNING: ("Running", "profit"),
+    EngineState.HALTED: ("Halted", "danger"),
+    EngineState.STOPPING: ("Stopping", "warning"),
+}
+
+
+class Figure(QWidget):
+    """A caption and its value."""
+
+    def __init__(self, caption: str, tip: str) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.caption = QLabel(caption)
+        style_as(self.caption, tone="muted", face="small")
+        self.value = QLabel("—")
+        style_as(self.value, face="value")
+        self.value.setFont(number_font())
+        column.addWidget(self.caption)
+        column.addWidget(self.value)
+        self.setToolTip(tip)
+
+    def show_value(self, text: str, tone: str | None = None) -> None:
+        """Show a value."""
+        if self.value.text() != text:
+            self.value.setText(text)
+        style_as(self.value, tone=tone)
+
+
+class Header(QFrame):
+    """The bar under the menus."""
+
+    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bench = bench
+        self._desk = bench.desk
+        self._later: dict[str, tuple[QToolButton, str]] = {}
+        style_as(self, bar="header")
+        self.state = self._pill("What the engine is doing")
+        self.mode = self._pill("Where orders go")
+        self.pnl = Figure("Total PnL", "Realised and unrealised profit of everything, after fees")
+        self.rate = Figure("Trades / h", "Trades an hour, all strategies")
+        self.strategies = Figure("Strategies", "Strategies that run")
+        logo = QLabel()
+        logo.setPixmap(icon_of_app().pixmap(QSize(24, 24)))
+        logo.setToolTip("K.O.C., Killer Operations Core")
+
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 6, 10, 6)
+        row.setSpacing(10)
+        for widget in (logo, self.state, self.mode):
+            row.addWidget(widget)
+        for figure in (self.pnl, self.rate, self.strategies):
+            row.addSpacing(6)
+            row.addWidget(figure)
+        row.addStretch(1)
+        self.start_all = self._button("strategies.start_all", "Start all")
+        self.stop_all = self._button("strategies.stop_all", "Stop all")
+        self.palette_button = self._button("window.palette", "")
+        self.kill = self._button("engine.kill", "Kill switch")
+        self.release = self._button("engine.release", "Release…")
+        style_as(self.kill, role="danger")
+        style_as(self.release, role="danger")
+        for button in (self.start_all, self.stop_all, self.palette_button, self.kill, self.release):
+            row.addWidget(button)
+        self.kill.setAccessibleName("Kill switch")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        bench.actions.added.connect(self._command_added)
+        self._desk.framed.connect(self._on_frame)
+        self._desk.linked.connect(self.refresh)
+        self.refresh()
+
+    def _pill(self, tip: str) -> QLabel:
+        pill = QLabel()
+        pill.setToolTip(tip)
+        style_as(pill, pill="neutral")
+        return pill
+
+    def _button(self, name: str, text: str) -> QToolButton:
+        """Make a button of a command, which may come later, with the panel that it belongs to."""
+        button = QToolButton()
+        button.setText(text)
+        style = Qt.ToolButtonStyle
+        button.setToolButtonStyle(style.ToolButtonTextBesideIcon if text else style.ToolButtonIconOnly)
+        button.setIconSize(QSize(16, 16))
+        if name in self._bench.actions:
+            self._join(button, name, text)
+        else:
+            button.setEnabled(False)
+            self._later[name] = (button, text)
+        return button
+
+    def _join(self, button: QToolButton, name: str, text: str) -> None:
+        action: QAction = self._bench.actions[name]
+        button.setEnabled(True)
+        button.setDefaultAction(action)
+        button.setText(text)
+        action.changed.connect(lambda: button.setText(text))  # the menu's words are longer
+
+    def _command_added(self, command: Command) -> None:
+        if command.name in self._later:
+            button, text = self._later.pop(command.name)
+            self._join(button, command.name, text)
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot or frame.engine or frame.accounts or frame.strategies:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is so now."""
+        desk, replica = self._desk, self._desk.replica
+        engine = replica.engine if desk.is_connected else None
+        words, pill = _LINK_WORDS.get(desk.link_state, ("Connecting", "warning"))
+        if engine is not None:
+            words, pill = _ENGINE_WORDS[engine.state]
+        self._show_pill(self.state, words + (" · remote" if desk.is_remote and engine else ""), pill)
+        self.state.setToolTip(desk.link_reason if engine is None else _about(engine.version, engine.pid, engine.reason))
+        modes = [mode for mode in MODES if any(account.mode is mode for account in replica.accounts.values())]
+        self._show_pill(
+            self.mode, " + ".join(mode.value.capitalize() for mode in modes) or "—", modes[0] if modes else None
+        )
+        halted = engine is not None and engine.kill_switch
+        self.kill.setVisible(not halted)
+        self.release.setVisible(halted)
+        if engine is None:
+            for figure in (self.pnl, self.rate, self.strategies):
+                style_as(figure.value, tone="muted")  # as it was when the engine was last heard
+            return
+        tone = "profit" if engine.pnl > 0 else "loss" if engine.pnl < 0 else None
+        self.pnl.show_value(f"{signed_money(engine.pnl)} {self._currency()}".strip(), tone)
+        self.rate.show_value(f"{engine.trades_per_hour:,.0f}")
+        running = sum(strategy.pid is not None for strategy in replica.strategies.values())
+        self.strategies.show_value(f"{running} / {len(replica.strategies)}")
+
+    def _currency(self) -> str:
+        """Name the currency of the total where there is only one."""
+        replica = self._desk.replica
+        quotes = {
+            instrument.quote
+            for position in replica.positions.values()
+            if (instrument := replica.instruments.get(position.instrument)) is not None
+        }
+        return quotes.pop() if len(quotes) == 1 else ""
+
+    def _show_pill(self, pill: QLabel, text: str, look: str | None) -> None:
+        if pill.text() != text:
+            pill.setText(text)
+        style_as(pill, pill=str(look or "neutral"))
+
+
+def _about(version: str, pid: int, reason: str) -> str:
+    return f"Engine {version}, process {pid}" + (f": {reason}" if reason else "")
+
+
+def icon_of_app() -> QIcon:
+    """Give the program's own icon."""
+    return QIcon(str(resource("koc.svg")))

@@ -1,0 +1,114 @@
+"""The palette: type a few letters of any command and press Enter."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from koc_qt.ui.actions import Actions
+from koc_qt.ui.icons import icon
+from koc_qt.ui.theme import Theme, style_as
+
+WIDTH, ROWS, ROW_PX = 520, 10, 30
+
+
+def rank(query: str, text: str) -> int | None:
+    """Say how well a command's text fits what was typed: lower is better, None not at all.
+
+    Every word must begin a word of the text, or be within it; failing that, the letters must come in order.
+    """
+    query, text = query.casefold().strip(), text.casefold()
+    if not query:
+        return 0
+    words = text.replace(":", " ").split()
+    if text.startswith(query):
+        return 0
+    if all(any(word.startswith(part) for word in words) for part in query.split()):
+        return 1
+    if all(part in text for part in query.split()):
+        return 2
+    letters = iter(text)
+    return 3 if all(letter in letters for letter in query.replace(" ", "")) else None
+
+
+class CommandPalette(QFrame):
+    """A list over the window that takes the keyboard until a command is chosen or Escape is pressed."""
+
+    def __init__(self, actions: Actions, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Popup | Qt.WindowType.FramelessWindowHint)
+        self._actions = actions
+        self._theme = theme
+        style_as(self, popup="palette")
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.query = QLineEdit()
+        self.query.setPlaceholderText("Type a command")
+        self.query.setClearButtonEnabled(True)
+        self.query.installEventFilter(self)
+        self.query.textChanged.connect(self._fill)
+        self.query.returnPressed.connect(self._run)
+        self.list = QListWidget()
+        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.itemClicked.connect(lambda _item: self._run())
+        self.list.setUniformItemSizes(True)
+        self.empty = QLabel("No command fits")
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        style_as(self.empty, tone="muted")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 8, 8, 8)
+        for widget in (self.query, self.list, self.empty):
+            column.addWidget(widget)
+
+    def open_over(self, window: QWidget) -> None:
+        """Show it at the top of a window."""
+        self.query.clear()
+        self._fill("")
+        width = min(WIDTH, max(window.width() - 40, 200))
+        height = min(ROWS * ROW_PX + 64, max(window.height() - 80, 120))
+        self.setFixedSize(width, height)
+        self.move(window.mapToGlobal(QPoint((window.width() - width) // 2, 60)))
+        self.show()
+        self.query.setFocus()
+
+    def _fill(self, query: str) -> None:
+        self.list.clear()
+        found = []
+        for name, command in self._actions.commands.items():
+            action = self._actions[name]
+            where = command.menu.replace("&", "")
+            text = f"{where}: {_plain(action.text())}" if where else _plain(action.text())
+            place = min(
+                (r for r in (rank(query, _plain(action.text())), rank(query, text)) if r is not None), default=None
+            )
+            if place is not None and action.isEnabled() and action.isVisible() and name != "window.palette":
+                found.append((place, text, name, action.shortcut().toString(), command.icon))
+        for _, text, name, shortcut, picture in sorted(found):
+            item = QListWidgetItem(f"{text}    {shortcut}" if shortcut else text)
+            if picture:
+                item.setIcon(icon(picture, self._theme))
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            self.list.addItem(item)
+        self.list.setCurrentRow(0)
+        self.list.setVisible(bool(found))
+        self.empty.setVisible(not found)
+
+    def _run(self) -> None:
+        item = self.list.currentItem()
+        self.hide()
+        if item is not None:
+            self._actions.run(item.data(Qt.ItemDataRole.UserRole))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Let the arrows move through the list while the person types."""
+        if event.type() is QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+            step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1, Qt.Key.Key_PageDown: ROWS, Qt.Key.Key_PageUp: -ROWS}
+            if (move := step.get(Qt.Key(event.key()))) is not None and self.list.count():
+                row = min(max(self.list.currentRow() + move, 0), self.list.count() - 1)
+                self.list.setCurrentRow(row)
+                return True
+        return super().eventFilter(watched, event)
+
+
+def _plain(text: str) -> str:
+    return text.replace("&", "")

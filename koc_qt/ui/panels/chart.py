@@ -1,0 +1,316 @@
+"""A chart in a dock: which market and timeframe, its bars as they come, fills, open orders and position upon them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
+
+from koc_qt.domain.errors import BadTimeframe, InvalidOrder, KocError
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Side, StreamState
+from koc_qt.domain.orders import Fill, Order
+from koc_qt.domain.timeframes import duration_ns
+from koc_qt.link.messages import FetchBars
+from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.charts.chart import CandleChart
+from koc_qt.ui.charts.colors import ChartColors, dark_colors, light_colors
+from koc_qt.ui.charts.markers import Marker, PriceLine
+from koc_qt.ui.charts.series import BarColumns
+from koc_qt.ui.desk import Frame
+from koc_qt.ui.icons import icon
+from koc_qt.ui.streams import Watch
+from koc_qt.ui.symbols import SymbolPicker
+
+TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
+FIRST_BARS = 1_000
+OLDER_BARS = 2_000  # a request: decoded within a frame
+MOST_BARS = 1_500_000
+HISTORY_TIMEOUT_S = 60.0
+DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
+DEFAULT_TIMEFRAME = "1m"
+
+
+class ChartPanel(Panel):
+    """One chart. Its window title says what it shows."""
+
+    NAME: ClassVar[str] = "chart"
+    TITLE: ClassVar[str] = "Chart"
+    ICON: ClassVar[str] = "chart"
+
+    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+        super().__init__(bench, parent)
+        self.instrument = DEFAULT_INSTRUMENT
+        self.timeframe = DEFAULT_TIMEFRAME
+        self._watch: Watch | None = None
+        self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
+        self._is_loading = False
+        self._pending: list[tuple[int, float, float, float, float, float, bool]] = []  # bars that came while loading
+        self.chart = CandleChart(self)
+        self.chart.set_palette(self._colors())
+        self.picker = SymbolPicker(self.desk, self)
+        self.frames = QComboBox()
+        self.frames.setEditable(True)
+        self.frames.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.frames.addItems(list(TIMEFRAMES))
+        self.frames.setFixedWidth(76)
+        self.frames.setToolTip("Timeframe: a number and s, m, h, d or w")
+        self.frames.setAccessibleName("Timeframe")
+        buy, sell = self._side_button(Side.BUY), self._side_button(Side.SELL)
+
+        bar = QHBoxLayout()
+        bar.setContentsMargins(6, 4, 6, 4)
+        bar.setSpacing(6)
+        bar.addWidget(self.picker, 1)
+        bar.addWidget(self.frames)
+        bar.addStretch(2)
+        bar.addWidget(buy)
+        bar.addWidget(sell)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(bar)
+        column.addWidget(self.chart, 1)
+
+        self.picker.chosen.connect(lambda instrument: self.show_market(instrument, self.timeframe))
+        self.frames.activated.connect(lambda _row: self._timeframe_typed())
+        line = self.frames.lineEdit()
+        if line is not None:
+            line.editingFinished.connect(self._timeframe_typed)
+        self.chart.older_wanted.connect(self._fetch_older)
+        self.chart.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.chart.customContextMenuRequested.connect(self._show_menu)
+        bench.theme.changed.connect(self._theme_changed)
+        bench.streams.subscribed.connect(self._subscribed)
+        bench.streams.refused.connect(self._refused)
+        bench.requests.time_wanted.connect(self._go_to)
+        self.desk.framed.connect(self._on_frame)
+        self.desk.linked.connect(self._show_trouble)
+
+    def _side_button(self, side: Side) -> QToolButton:
+        button = QToolButton()
+        button.setText(side.value.capitalize())
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        button.setToolTip(f"Open the order ticket to {side} at the market")
+        button.clicked.connect(lambda: self.bench.requests.open_ticket(self.instrument, side))
+        return button
+
+    # ---- what it shows ----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Give market and timeframe."""
+        return {"instrument": str(self.instrument), "timeframe": self.timeframe}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Show what was remembered, or the first market there is where that cannot be read."""
+        try:
+            instrument = InstrumentId.parse(str(state.get("instrument") or DEFAULT_INSTRUMENT))
+            timeframe = str(state.get("timeframe") or DEFAULT_TIMEFRAME)
+            duration_ns(timeframe)
+        except (InvalidOrder, BadTimeframe):
+            instrument, timeframe = DEFAULT_INSTRUMENT, DEFAULT_TIMEFRAME
+        self.show_market(instrument, timeframe)
+
+    def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
+        """Show another market or timeframe."""
+        old, self._watch = self._watch, self.bench.streams.watch(instrument, timeframe)
+        if old is not None:
+            old.close()  # after the new one: a market that goes on is not unsubscribed in between
+        self.instrument, self.timeframe = instrument, timeframe
+        self.picker.set_instrument(instrument)
+        self.frames.setEditText(timeframe)
+        self.setWindowTitle(f"{instrument.symbol} · {timeframe}" + _venue_suffix(instrument))
+        self.chart.set_empty_text(f"Waiting for bars of {instrument}…")
+        self.chart.set_bars(BarColumns.of([], [], [], [], [], []))
+        self.chart.set_markers([])
+        self._show_orders()
+        self._show_trouble()
+        self.bench.requests.instrument_chosen.emit(instrument)
+        if self.bench.streams.is_flowing(instrument, timeframe):
+            self._fetch()
+
+    def _timeframe_typed(self) -> None:
+        text = self.frames.currentText().strip()
+        if text == self.timeframe:
+            return
+        try:
+            duration_ns(text)
+        except BadTimeframe as error:
+            self.frames.setEditText(self.timeframe)
+            self.frames.setToolTip(str(error))
+            self.desk.notify(str(error))
+            return
+        self.show_market(self.instrument, text)
+
+    # ---- bars -------------------------------------------------------------------------------------------------------
+
+    def _subscribed(self, instrument: InstrumentId) -> None:
+        if instrument == self.instrument:
+            self._show_trouble()
+            self._fetch()
+
+    def _fetch(self) -> None:
+        self._load += 1
+        self._is_loading = True
+        self._pending.clear()
+        self.desk.start(self._fetch_first(self._load), failed=self._fetch_failed)
+
+    async def _fetch_first(self, load: int) -> None:
+        rows = await self.desk.request(
+            FetchBars(self.instrument, self.timeframe, FIRST_BARS), timeout_s=HISTORY_TIMEOUT_S
+        )
+        if load != self._load:
+            return
+        self._is_loading = False
+        self._show_decimals()
+        self.chart.set_bars(_columns(rows))
+        for bar in self._pending:
+            self.chart.update_bar(*bar[:6], closed=bar[6])
+        self._pending.clear()
+        if not rows:
+            self.chart.no_older()
+        self._show_fills()
+        self._show_orders()
+
+    def _fetch_failed(self, error: KocError) -> None:
+        self._is_loading = False
+        self._pending.clear()
+        self.chart.set_fault(f"The history of {self.instrument} did not come: {error}")
+
+    def _fetch_older(self) -> None:
+        first_ns = self.chart.first_time_ns
+        if first_ns is None or not self.desk.is_connected or len(self.chart.series) >= MOST_BARS:
+            self.chart.no_older()
+            return
+        self.desk.start(self._fetch_before(self._load, first_ns), failed=lambda _error: self.chart.no_older())
+
+    async def _fetch_before(self, load: int, until_ns: int) -> None:
+        rows = await self.desk.request(
+            FetchBars(self.instrument, self.timeframe, OLDER_BARS, until_ns), timeout_s=HISTORY_TIMEOUT_S
+        )
+        if load != self._load:
+            return
+        if rows:
+            self.chart.prepend(_columns(rows))
+        else:
+            self.chart.no_older()
+
+    def _on_frame(self, frame: Frame) -> None:
+        key = (self.instrument, self.timeframe)
+        for change in frame.bars.get(key, ()):
+            bar = change.bar
+            values = (bar.open_time_ns, bar.open, bar.high, bar.low, bar.close, bar.volume, change.closed)
+            if self._is_loading:
+                self._pending.append(values)
+            else:
+                self.chart.update_bar(*values[:6], closed=change.closed)
+        if key in frame.overflow:
+            self._fetch()
+        if self.instrument in frame.streams:
+            self._show_trouble()
+        fills = [self._marker(fill) for fill in frame.fills if fill.instrument == self.instrument]
+        if fills and not frame.snapshot:
+            self.chart.add_markers(fills)
+        if frame.snapshot:
+            self._show_decimals()
+            self._show_fills()
+        if frame.snapshot or frame.orders or frame.positions:
+            self._show_orders()
+
+    def _show_decimals(self) -> None:
+        instrument = self.desk.replica.instruments.get(self.instrument)
+        if instrument is not None:
+            exponent = instrument.tick_size.normalize().as_tuple().exponent
+            self.chart.set_decimals(max(0, -int(exponent)))
+
+    # ---- fills, orders, positions -----------------------------------------------------------------------------------
+
+    def _marker(self, fill: Fill) -> Marker:
+        return Marker(fill.time_ns, fill.side, fill.price, fill.quantity, fill.strategy_id)
+
+    def _show_fills(self) -> None:
+        fills = self.desk.replica.fills.values()
+        self.chart.set_markers([self._marker(fill) for fill in fills if fill.instrument == self.instrument])
+
+    def _show_orders(self) -> None:
+        replica = self.desk.replica
+        lines = [
+            PriceLine(price, _order_text(order), order.request.side)
+            for order in replica.orders.values()
+            if order.is_open and order.request.instrument == self.instrument
+            if (price := order.request.price or order.request.stop_price) is not None
+        ]
+        lines += [
+            PriceLine(position.average_price, f"{position.strategy_id} {position.quantity:+}")
+            for position in replica.positions.values()
+            if position.instrument == self.instrument and position.quantity and position.average_price is not None
+        ]
+        self.chart.set_lines(lines)
+
+    def _go_to(self, instrument: InstrumentId, time_ns: int) -> None:
+        if instrument == self.instrument:
+            self.chart.go_to(time_ns)
+
+    # ---- what is wrong ----------------------------------------------------------------------------------------------
+
+    def _refused(self, instrument: InstrumentId) -> None:
+        if instrument == self.instrument:
+            self._show_trouble()
+
+    def _show_trouble(self) -> None:
+        """Say over the bars why they stand still."""
+        trouble = self.bench.streams.troubles.get(self.instrument, "")
+        stream = self.desk.replica.streams.get(self.instrument)
+        if not self.desk.is_connected and len(self.chart.series):
+            trouble = "Not connected: this is how it was"
+        elif not trouble and stream is not None and stream.state is not StreamState.CONNECTED:
+            ended = stream.state is StreamState.ENDED
+            trouble = f"{self.instrument} has ended" if ended else f"{self.instrument} is interrupted"
+            trouble += f": {stream.reason}" if stream.reason else ""
+        self.chart.set_fault(trouble)
+
+    # ---- the look ---------------------------------------------------------------------------------------------------
+
+    def _colors(self) -> ChartColors:
+        return dark_colors() if self.bench.theme.is_dark else light_colors()
+
+    def _theme_changed(self) -> None:
+        self.chart.set_palette(self._colors())
+
+    def _show_menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        theme, requests = self.bench.theme, self.bench.requests
+        price = self.chart.price_at(position)
+        rounded = self._on_grid(price) if price is not None else None
+        if rounded is not None:
+            for side in Side:
+                menu.addAction(
+                    f"{side.value.capitalize()} at {rounded}…",
+                    lambda side=side: requests.open_ticket(self.instrument, side, rounded),
+                )
+            menu.addSeparator()
+        menu.addAction(icon("right", theme), "Go to the newest bar", self.chart.go_to_newest)
+        menu.addAction(
+            icon("plus", theme), "New chart of this", lambda: requests.open_chart(self.instrument, self.timeframe)
+        )
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(self.chart.mapToGlobal(position))
+
+    def _on_grid(self, price: float) -> Decimal | None:
+        instrument = self.desk.replica.instruments.get(self.instrument)
+        return None if instrument is None or price <= 0 else instrument.round_price(Decimal(repr(price)))
+
+
+def _columns(rows: list[list[Any]]) -> BarColumns:
+    return BarColumns.of(*(list(zip(*rows, strict=True)) if rows else [[]] * 6))
+
+
+def _order_text(order: Order) -> str:
+    request = order.request
+    return f"{request.side} {order.remaining} {request.type.replace('_', ' ')}"
+
+
+def _venue_suffix(instrument: InstrumentId) -> str:
+    return "" if instrument.venue == "sim" else f" · {instrument.venue}"

@@ -1,0 +1,328 @@
+"""The main window: header, notices, docks and status line, joined to the desk and to each other."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QGuiApplication
+from PySide6.QtWidgets import QMainWindow, QMenu, QMenuBar, QVBoxLayout, QWidget
+
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.link.messages import EngageKillSwitch
+from koc_qt.ui.actions import Actions, Command
+from koc_qt.ui.bench import Bench, Panel, Requests
+from koc_qt.ui.closing import CloseDialog
+from koc_qt.ui.commands import register_commands
+from koc_qt.ui.desk import Desk, Frame, Level, Notice
+from koc_qt.ui.drops import DropZone
+from koc_qt.ui.frame_monitor import FrameMonitor
+from koc_qt.ui.header import Header, icon_of_app
+from koc_qt.ui.icons import icon
+from koc_qt.ui.memory import Memory, MemoryFile
+from koc_qt.ui.notices import Notices, Remedy
+from koc_qt.ui.palette import CommandPalette
+from koc_qt.ui.status import StatusLine
+from koc_qt.ui.streams import Streams
+from koc_qt.ui.theme import Theme
+from koc_qt.ui.workspace import PanelKind, Workspace
+
+DEFAULT_SIZE = QSize(1480, 900)
+SMALLEST = QSize(640, 420)
+MENUS = ("&File", "&Engine", "&Trade", "&Chart", "&View", "&Help")
+WRITE_AFTER_MS = 2_000
+KILL_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How it stands with the engine while there is no connection, and what the person can do."""
+
+    text: str
+    level: Level
+    remedies: tuple[Remedy, ...] = ()
+
+
+class EngineKeeper(Protocol):
+    """Whoever finds or starts the engine."""
+
+    def condition(self) -> Condition | None:
+        """Say what is wrong now; None while all is well."""
+        ...
+
+    def start_engine(self) -> None:
+        """Start the engine because the person wants it; does nothing where one runs."""
+        ...
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have this called when `condition` may say something else."""
+        ...
+
+
+class MainWindow(QMainWindow):
+    """Everything on one screen. `closed` is emitted once, when the window has closed for good."""
+
+    closed = Signal()
+
+    def __init__(
+        self,
+        desk: Desk,
+        theme: Theme,
+        file: MemoryFile,
+        kinds: Callable[[Bench, FrameMonitor], tuple[PanelKind, ...]],
+        make_chart: Callable[[Bench], Panel],
+        *,
+        reset_layout: bool = False,
+    ) -> None:
+        super().__init__()
+        self._file = file
+        self.memory, complaint = file.read()
+        if reset_layout:
+            self.memory = Memory(theme=self.memory.theme, motion=self.memory.motion)
+        self.setWindowTitle("K.O.C.")
+        self.setWindowIcon(icon_of_app())
+        self.setMinimumSize(SMALLEST)
+        theme.set_choice(self.memory.theme)
+        self.monitor = FrameMonitor(self)
+        self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self))
+        self.actions_ = self.bench.actions
+        self._may_close = False
+        self._keeper: EngineKeeper | None = None
+        self._closing: CloseDialog | None = None
+
+        self._menus: dict[str, QMenu] = {}
+        self._make_menus()
+        register_commands(self)
+        self.notices = Notices(theme)
+        self.header = Header(self.bench)
+        self._make_top()
+        self.status = StatusLine(self.bench, self.monitor)
+        self.setStatusBar(self.status)
+        self.palette_ = CommandPalette(self.actions_, theme, self)
+        self.drops = DropZone(self)
+
+        self.workspace = Workspace(self, kinds(self.bench, self.monitor), lambda: make_chart(self.bench))
+        self._restore_geometry()
+        self.workspace.open(self.memory)
+        self._fill_view_menu()
+        self._connect()
+        if complaint:
+            self.notices.show_notice(Notice(Level.WARNING, complaint))
+
+    # ---- making -----------------------------------------------------------------------------------------------------
+
+    def _make_menus(self) -> None:
+        self._bar = QMenuBar()
+        for title in MENUS:
+            self._menus[title] = self._bar.addMenu(title)
+        self.actions_.added.connect(self._put_in_menu)
+
+    def _put_in_menu(self, command: Command) -> None:
+        action = self.actions_[command.name]
+        if command.icon:
+            action.setIcon(icon(command.icon, self.bench.theme))
+        if command.menu:
+            self._menus[command.menu].addAction(action)
+
+    def _make_top(self) -> None:
+        top = QWidget()
+        column = QVBoxLayout(top)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        for widget in (self._bar, self.header, self.notices):
+            column.addWidget(widget)
+        self.setMenuWidget(top)
+
+    def _fill_view_menu(self) -> None:
+        menu = self._menus["&View"]
+        menu.addSeparator()
+        for name, dock in self.workspace.docks.items():
+            action = dock.toggleViewAction()
+            action.setObjectName(f"view.{name}")
+            menu.addAction(action)
+
+    def _connect(self) -> None:
+        desk, requests = self.bench.desk, self.bench.requests
+        desk.noticed.connect(self.notices.show_notice)
+        desk.linked.connect(self._show_condition)
+        desk.framed.connect(self._on_frame)
+        requests.chart_wanted.connect(self.open_chart)
+        requests.panel_wanted.connect(self.workspace.show_panel)
+        self.drops.dropped.connect(self.offer)
+        self.drops.refused.connect(lambda text: desk.notify(text, Level.WARNING))
+        self._write_timer = QTimer(self)
+        self._write_timer.setSingleShot(True)
+        self._write_timer.setInterval(WRITE_AFTER_MS)
+        self._write_timer.timeout.connect(self.remember)
+        self.workspace.charts_changed.connect(self._write_timer.start)
+        self._show_condition()
+        self._show_halt()
+
+    def start(self) -> None:
+        """Make the panels, now that the window has been painted."""
+        self.monitor.start()
+        self.workspace.start_filling()
+
+    # ---- the engine -------------------------------------------------------------------------------------------------
+
+    def use_keeper(self, keeper: EngineKeeper) -> None:
+        """Ask this one how it stands with the engine."""
+        self._keeper = keeper
+        keeper.on_change(self._show_condition)
+        self._show_condition()
+
+    def start_engine(self) -> None:
+        """Start the engine where none runs."""
+        if self._keeper is not None:
+            self._keeper.start_engine()
+
+    def kill(self) -> None:
+        """Engage the kill switch."""
+        if not self.bench.desk.is_connected:
+            self.bench.desk.notify(
+                "The kill switch was NOT engaged: there is no connection to the engine. On the engine's machine, "
+                "`koc kill` does it.",
+                Level.ERROR,
+            )
+            return
+        self.bench.desk.send(EngageKillSwitch("engaged in the window"), timeout_s=KILL_TIMEOUT_S)
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot or frame.engine:
+            self._show_halt()
+
+    def _show_halt(self) -> None:
+        engine = self.bench.desk.replica.engine
+        connected = self.bench.desk.is_connected
+        halted = connected and engine is not None and engine.kill_switch
+        self.actions_["engine.release"].setEnabled(halted)
+        self.actions_["engine.kill"].setEnabled(not halted)
+        self.actions_["engine.stop"].setEnabled(connected)
+        if halted and engine is not None:
+            why = f" ({engine.kill_reason})" if engine.kill_reason else ""
+            self.notices.set_condition(
+                "halt",
+                f"The kill switch is engaged{why}: strategies are stopped, orders cancelled, and new ones refused "
+                "until it is released.",
+                Level.ERROR,
+            )
+        else:
+            self.notices.clear_condition("halt")
+        if connected and engine is not None and not engine.journal_ok:
+            self.notices.set_condition(
+                "journal",
+                "The engine cannot write its journal, so it takes no orders: see whether its disk is full.",
+                Level.ERROR,
+            )
+        else:
+            self.notices.clear_condition("journal")
+
+    def _show_condition(self) -> None:
+        """Say how it stands with the engine, in place, while there is no connection."""
+        desk = self.bench.desk
+        self._show_halt()
+        if desk.is_connected:
+            self.notices.clear_condition("engine")
+            return
+        condition = self._keeper.condition() if self._keeper is not None else None
+        if condition is None:
+            self.notices.clear_condition("engine")
+        else:
+            self.notices.set_condition("engine", condition.text, condition.level, condition.remedies)
+
+    # ---- what panels and commands ask -------------------------------------------------------------------------------
+
+    def open_chart(self, instrument: InstrumentId, timeframe: str = "") -> None:
+        """Show a chart: the one that is there already, or a new one."""
+        for name, dock in self.workspace.charts.items():
+            state = dock.panel.state() if dock.panel is not None else {}
+            if state.get("instrument") == str(instrument) and timeframe in ("", state.get("timeframe")):
+                self.workspace.show_panel(name)
+                return
+        if self.workspace.add_chart(instrument, timeframe or "1m") is None:
+            self.bench.desk.notify("There are as many charts as there can be: close one first.", Level.WARNING)
+
+    def offer(self, paths: list[str]) -> None:
+        """Show the form that starts a strategy, for each of these files."""
+        self.workspace.show_panel("strategies")
+        for path in paths:
+            self.bench.requests.strategy_offered.emit(path)
+
+    def reset_layout(self) -> None:
+        """Put every dock where it is at first."""
+        self.workspace.reset()
+        self._write_timer.start()
+
+    # ---- remembering and closing ------------------------------------------------------------------------------------
+
+    def _restore_geometry(self) -> None:
+        area = self.screen().availableGeometry()
+        self.resize(DEFAULT_SIZE.boundedTo(area.size()))
+        try:
+            data = QByteArray(base64.b64decode(self.memory.geometry, validate=True))
+        except (binascii.Error, ValueError):
+            data = QByteArray()
+        if not data.isEmpty():
+            self.restoreGeometry(data)  # Qt keeps it on a screen that is there
+
+    def remember(self) -> None:
+        """Write down how everything lies; a failure is said once, and costs nothing else."""
+        self._write_timer.stop()
+        self.memory.geometry = base64.b64encode(self.saveGeometry().data()).decode()
+        self.memory.theme = self.bench.theme.choice
+        self.workspace.remember(self.memory)
+        try:
+            self._file.write(self.memory)
+        except OSError as error:
+            self.notices.show_notice(
+                Notice(Level.WARNING, f"The layout cannot be kept in {self._file.path}: {error.strerror}.")
+            )
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask what becomes of the engine, unless there is none, or the answer is known."""
+        ending = QGuiApplication.instance() is not None and _session_ends()
+        if not self._may_close and not ending and self.bench.desk.is_connected:
+            event.ignore()
+            self._ask()
+            return
+        self.remember()
+        self.monitor.stop()
+        event.accept()
+        self.closed.emit()
+
+    def close_now(self) -> None:
+        """Close without a question; the engine goes on."""
+        self._may_close = True
+        self.close()
+
+    def _ask(self) -> None:
+        if self._closing is not None:
+            self._closing.raise_()
+            return
+        if self.memory.on_close == "keep":
+            self.close_now()
+            return
+        self._closing = CloseDialog(self.bench, self)
+        self._closing.decided.connect(lambda _choice: self.close_now())
+        self._closing.remembered.connect(self._remember_choice)
+        self._closing.finished.connect(self._forget_dialog)
+        self._closing.open()
+        if self.memory.on_close == "stop":
+            self._closing.begin_stop()
+
+    def _remember_choice(self, choice: str) -> None:
+        self.memory.on_close = choice
+
+    def _forget_dialog(self) -> None:
+        if self._closing is not None:
+            self._closing.deleteLater()
+            self._closing = None
+
+
+def _session_ends() -> bool:
+    app = QGuiApplication.instance()
+    return isinstance(app, QGuiApplication) and app.isSavingSession()

@@ -1,0 +1,317 @@
+"""The docks: which panels there are, where they lie at first, charts that come and go, and all of it remembered."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from loguru import logger
+from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent
+from PySide6.QtWidgets import QDockWidget, QLabel, QMainWindow
+
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.ui.bench import Panel
+from koc_qt.ui.memory import ChartMemory, Memory
+from koc_qt.ui.theme import style_as
+
+Area = Qt.DockWidgetArea
+MOST_CHARTS = 16
+DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
+_FORM = 1  # of Qt's own state; raised when the default docks change so much that an old layout would not do
+
+
+@dataclass(frozen=True)
+class PanelKind:
+    """A panel that there is one of. `make` imports it only then: the first paint does not wait for it."""
+
+    name: str
+    title: str
+    icon: str
+    make: Callable[[], Panel]
+
+
+class Dock(QDockWidget):
+    """A dock; `closed` is emitted when the person closes it."""
+
+    closed = Signal()
+
+    def __init__(self, name: str, title: str, window: QMainWindow) -> None:
+        super().__init__(title, window)
+        self.setObjectName(name)
+        self.setAllowedAreas(Area.AllDockWidgetAreas)
+        waiting = QLabel("Loading…")
+        waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        style_as(waiting, tone="muted")
+        self.setWidget(waiting)
+
+    @property
+    def panel(self) -> Panel | None:
+        """What it holds, once that is made."""
+        held = self.widget()
+        return held if isinstance(held, Panel) else None
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """Say so."""
+        super().closeEvent(event)
+        if event.isAccepted():
+            self.closed.emit()
+
+    def fill(self, panel: Panel) -> None:
+        """Put the panel in the place of what says that it is loading."""
+        waiting = self.widget()
+        self.setWidget(panel)
+        if waiting is not None:
+            waiting.deleteLater()
+
+
+class Workspace(QObject):
+    """Makes and arranges the docks of a main window. `filled` is emitted once every panel is there.
+
+    `charts_changed` says that a chart has come or gone.
+    """
+
+    filled = Signal()
+    charts_changed = Signal()
+    chart_made = Signal(object)  # the chart's Panel
+
+    def __init__(self, window: QMainWindow, kinds: tuple[PanelKind, ...], make_chart: Callable[[], Panel]) -> None:
+        super().__init__(window)
+        self._window = window
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._make_chart = make_chart
+        self._waiting: list[tuple[Dock, Callable[[], Panel]]] = []
+        self._remembered = Memory()
+        self.docks = {kind.name: Dock(kind.name, kind.title, window) for kind in kinds}
+        self.charts: dict[str, Dock] = {}
+        self._chart_states: dict[str, dict[str, Any]] = {}  # as they were opened with
+        self._fill_timer = QTimer(self)
+        self._fill_timer.setInterval(0)
+        self._fill_timer.timeout.connect(self._fill_one)
+        window.setDockNestingEnabled(True)
+        window.setDockOptions(
+            QMainWindow.DockOption.AllowNestedDocks
+            | QMainWindow.DockOption.AllowTabbedDocks
+            | QMainWindow.DockOption.AnimatedDocks
+            | QMainWindow.DockOption.GroupedDragging
+        )
+        for corner, area in (
+            (Qt.Corner.TopRightCorner, Area.RightDockWidgetArea),
+            (Qt.Corner.BottomRightCorner, Area.RightDockWidgetArea),
+            (Qt.Corner.TopLeftCorner, Area.LeftDockWidgetArea),
+            (Qt.Corner.BottomLeftCorner, Area.BottomDockWidgetArea),
+        ):
+            window.setCorner(corner, area)
+
+    # ---- arranging ---------------------------------------------------------------------------------------------------
+
+    def open(self, memory: Memory) -> None:
+        """Arrange everything as it was, or as it is at first; the panels themselves follow once the loop runs."""
+        self._remembered = memory
+        charts = memory.charts[:MOST_CHARTS]
+        if not self._restore(memory, charts):
+            self._arrange_default()
+        visible = [name for name, dock in self.docks.items() if not dock.isHidden()]
+        for name in [*visible, *(name for name in self.docks if name not in visible)]:
+            self._waiting.append((self.docks[name], self._kinds[name].make))
+
+    def start_filling(self) -> None:
+        """Make the panels, charts first, one a turn of the loop."""
+        self._waiting.sort(key=lambda each: each[0].objectName() not in self.charts)
+        self._fill_timer.start()
+
+    def _restore(self, memory: Memory, charts: list[ChartMemory]) -> bool:
+        if not memory.docks:
+            return False
+        try:
+            state = QByteArray(base64.b64decode(memory.docks, validate=True))
+        except (binascii.Error, ValueError):
+            return False
+        for chart in charts:
+            self._new_chart(chart.dock, dict(chart.state))
+        for dock in (*self.docks.values(), *self.charts.values()):
+            self._window.addDockWidget(Area.TopDockWidgetArea, dock)
+        if self._window.restoreState(state, _FORM):
+            return True
+        for name in list(self.charts):
+            self._drop_chart(name)
+        return False
+
+    def reset(self) -> None:
+        """Put everything where it is at first; charts beyond the first two are closed."""
+        for name in list(self.charts)[len(DEFAULT_CHARTS) :]:
+            self._drop_chart(name)
+        for dock in (*self.docks.values(), *self.charts.values()):
+            dock.setFloating(False)
+            self._window.removeDockWidget(dock)
+        self._arrange_default()
+        self.charts_changed.emit()
+        if not self._fill_timer.isActive():
+            self._fill_timer.start()
+
+    def _arrange_default(self) -> None:
+        window = self._window
+        for text, timeframe in DEFAULT_CHARTS[len(self.charts) :]:
+            self._new_chart("", {"instrument": text, "timeframe": timeframe})
+        charts = list(self.charts.values())
+        place = self.docks.get
+        below = [dock for name in ("orders", "telemetry", "backtest", "log") if (dock := place(name)) is not None]
+        right = [dock for name in ("strategies", "accounts", "data", "deploy") if (dock := place(name)) is not None]
+        lower = [dock for name in ("ticket",) if (dock := place(name)) is not None]
+        mascot = place("mascot")
+        for dock in charts:
+            window.addDockWidget(Area.TopDockWidgetArea, dock, Qt.Orientation.Horizontal)
+        for dock in below:
+            window.addDockWidget(Area.BottomDockWidgetArea, dock)
+        for dock in right:
+            window.addDockWidget(Area.RightDockWidgetArea, dock)
+        for first, others in ((below[:1], below[1:]), (right[:1], right[1:])):
+            for dock in others:
+                window.tabifyDockWidget(first[0], dock)
+        if right and lower:
+            window.splitDockWidget(right[0], lower[0], Qt.Orientation.Vertical)
+        if mascot is not None:
+            window.addDockWidget(Area.BottomDockWidgetArea, mascot)
+            if below:
+                window.splitDockWidget(below[0], mascot, Qt.Orientation.Horizontal)
+        for dock in (*charts, *below, *right, *lower, *([mascot] if mascot is not None else [])):
+            dock.show()
+        for front in (*below[:1], *right[:1]):
+            front.raise_()
+        self._size_default(charts, below, right, lower, mascot)
+
+    def _size_default(
+        self, charts: list[Dock], below: list[Dock], right: list[Dock], lower: list[Dock], mascot: Dock | None
+    ) -> None:
+        window = self._window
+        width, height = window.width(), window.height()
+        side = max(290, min(360, width // 4))
+        if right:
+            window.resizeDocks([right[0]], [side], Qt.Orientation.Horizontal)
+        if charts and below:
+            floor = max(180, height * 30 // 100)
+            window.resizeDocks([charts[0], below[0]], [max(1, height - floor), floor], Qt.Orientation.Vertical)
+        if len(charts) > 1:
+            each = (width - side) // len(charts)
+            window.resizeDocks(charts, [max(1, each)] * len(charts), Qt.Orientation.Horizontal)
+        if right and lower:
+            window.resizeDocks(
+                [right[0], lower[0]], [max(1, height * 45 // 100), max(1, height * 55 // 100)], Qt.Orientation.Vertical
+            )
+        if below and mascot is not None:
+            window.resizeDocks([below[0], mascot], [max(1, width - side - 170), 170], Qt.Orientation.Horizontal)
+
+    # ---- charts ------------------------------------------------------------------------------------------------------
+
+    def add_chart(self, instrument: InstrumentId, timeframe: str) -> Dock | None:
+        """Open one more chart beside the last; None when there are as many as there can be."""
+        if len(self.charts) >= MOST_CHARTS:
+            return None
+        neighbours = [dock for dock in self.charts.values() if not dock.isHidden() and not dock.isFloating()]
+        dock = self._new_chart("", {"instrument": str(instrument), "timeframe": timeframe})
+        if len(neighbours) >= 4:
+            self._window.tabifyDockWidget(neighbours[-1], dock)
+        elif neighbours:
+            wide = neighbours[-1].width() > neighbours[-1].height() * 1.2
+            way = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
+            self._window.splitDockWidget(neighbours[-1], dock, way)
+        else:
+            self._window.addDockWidget(Area.TopDockWidgetArea, dock)
+        dock.show()
+        dock.raise_()
+        self._fill_timer.start()
+        self.charts_changed.emit()
+        return dock
+
+    def _new_chart(self, name: str, state: dict[str, Any]) -> Dock:
+        number = 1
+        while not name or name in self.charts or name in self.docks:
+            name, number = f"chart-{number}", number + 1
+        dock = Dock(name, "Chart", self._window)
+        self.charts[name] = dock
+        self._chart_states[name] = state
+        dock.closed.connect(lambda: self._drop_chart(name))
+
+        def make() -> Panel:
+            panel = self._make_chart()
+            panel.restore(dict(state))
+            panel.windowTitleChanged.connect(dock.setWindowTitle)
+            dock.setWindowTitle(panel.windowTitle() or "Chart")
+            self.chart_made.emit(panel)
+            return panel
+
+        self._waiting.append((dock, make))
+        return dock
+
+    def _drop_chart(self, name: str) -> None:
+        dock = self.charts.pop(name, None)
+        if dock is None:
+            return
+        del self._chart_states[name]
+        self._waiting = [each for each in self._waiting if each[0] is not dock]
+        self._window.removeDockWidget(dock)
+        dock.deleteLater()
+        self.charts_changed.emit()
+
+    def chart_panels(self) -> Iterator[Panel]:
+        """Give the charts that are made."""
+        for dock in self.charts.values():
+            if dock.panel is not None:
+                yield dock.panel
+
+    # ---- panels ------------------------------------------------------------------------------------------------------
+
+    def panel(self, name: str) -> Panel | None:
+        """Give a panel, once it is made."""
+        dock = self.docks.get(name)
+        return dock.panel if dock is not None else None
+
+    def show_panel(self, name: str) -> None:
+        """Bring a panel to the front."""
+        dock = self.docks.get(name) or self.charts.get(name)
+        if dock is not None:
+            dock.show()
+            dock.raise_()
+
+    def _fill_one(self) -> None:
+        if not self._waiting:
+            self._fill_timer.stop()
+            self.filled.emit()
+            return
+        dock, make = self._waiting.pop(0)
+        try:
+            panel = make()
+            self._restore_panel(dock, panel)
+        except Exception as error:  # one panel that fails must not take the others with it
+            logger.exception("the panel {} cannot be shown", dock.objectName())
+            waiting = dock.widget()
+            if isinstance(waiting, QLabel):
+                waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
+                waiting.setWordWrap(True)
+            return
+        dock.fill(panel)
+
+    def _restore_panel(self, dock: Dock, panel: Panel) -> None:
+        state = self._remembered.panels.get(dock.objectName())
+        if state is None or dock.objectName() in self.charts:
+            return
+        try:
+            panel.restore(state)
+        except Exception:  # what was remembered may be of another version, or anything
+            logger.exception("the remembered state of the panel {} is of no use", dock.objectName())
+
+    # ---- remembering -------------------------------------------------------------------------------------------------
+
+    def remember(self, memory: Memory) -> None:
+        """Note down how everything lies."""
+        memory.docks = base64.b64encode(self._window.saveState(_FORM).data()).decode()
+        memory.charts = [
+            ChartMemory(name, dock.panel.state() if dock.panel is not None else self._chart_states[name])
+            for name, dock in self.charts.items()
+        ]
+        panels = dict(self._remembered.panels)
+        panels.update({name: dock.panel.state() for name, dock in self.docks.items() if dock.panel is not None})
+        memory.panels = {name: state for name, state in panels.items() if state}

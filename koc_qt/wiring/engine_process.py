@@ -1,0 +1,78 @@
+"""Starts an engine of its own life: a window that ends, or is killed, takes no engine with it. Loads no Qt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.link.rendezvous import EngineInfo, NoEngineError, running_engine
+from koc_qt.paths import Paths
+from koc_qt.scrub import scrub
+
+_LAST_WORDS = 4_096  # bytes that are read of what it said
+Process = subprocess.Popen[bytes]
+
+
+def program() -> list[str]:
+    """Give the program that runs ``koc``, in a bundle as from sources."""
+    frozen = getattr(sys, "frozen", False)
+    return [sys.executable] if frozen else [sys.executable, "-P", "-m", "koc_qt"]
+
+
+def engine_output(paths: Paths) -> Path:
+    """Give the file that has what the engine wrote to its terminal, which it has not."""
+    return paths.logs / "engine-output.txt"
+
+
+def spawn_engine(paths: Paths) -> Process:
+    """Start ``koc engine`` on this profile, detached from this process. Raises KocError."""
+    output = engine_output(paths)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("QT_", "QML"))}
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            return subprocess.Popen(
+                [*program(), "engine", "--no-live"],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=paths.data,
+                env=environment,
+                start_new_session=True,
+                creationflags=flags,
+            )
+    except OSError as error:
+        raise KocError(f"the engine cannot be started: {error.strerror or error}") from error
+
+
+def last_words(paths: Paths) -> str:
+    """Give the last line that an engine wrote before it ended, for a person."""
+    with contextlib.suppress(OSError), engine_output(paths).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        if lines:
+            return scrub(lines[-1].removeprefix("koc: "))
+    return ""
+
+
+def engine_that_runs(paths: Paths) -> EngineInfo | None:
+    """Give the engine of this profile, None where none runs. Raises LinkError for a damaged rendezvous."""
+    try:
+        return running_engine(paths.run)
+    except NoEngineError:
+        return None
+
+
+def spawn_where_none_runs(paths: Paths) -> Process | None:
+    """Start an engine as early as a window can, while it has not even loaded Qt; what goes wrong is said later."""
+    try:
+        return spawn_engine(paths) if engine_that_runs(paths) is None else None
+    except (KocError, LinkError):
+        return None

@@ -1,0 +1,153 @@
+"""Composition root of the window's process: Qt and asyncio on one loop, the link, the engine's keeper, the window."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import shiboken6
+
+from koc_qt.domain.errors import KocError
+from koc_qt.link.connection import EngineAddress
+from koc_qt.link.keys import load_or_create_keys
+from koc_qt.paths import Paths, profile_paths
+from koc_qt.wiring.engine_process import Process, program, spawn_where_none_runs
+from koc_qt.wiring.window_options import WindowOptions
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QMainWindow
+
+    from koc_qt.ui.theme import Theme
+
+MEMORY_NAME = "window.json"
+SILENCE_S = 3.0
+
+
+def main(options: WindowOptions, paths: Paths | None = None) -> int:
+    """Show the window until it is closed; gives the exit code. Raises KocError."""
+    paths = paths or profile_paths()
+    paths.ensure()
+    # The engine loads on another core while this process loads Qt.
+    spawned = spawn_where_none_runs(paths) if options.endpoint is None else None
+
+    from PySide6.QtWidgets import QApplication
+
+    from koc_qt.ui.theme import Theme
+    from koc_qt.wiring.qt_loop import qt_loop
+
+    app = QApplication.instance() or QApplication([*sys.argv[:1]])
+    assert isinstance(app, QApplication)  # noqa: S101 - made here, or by a test that shows windows
+    app.setApplicationName("koc")
+    app.setApplicationDisplayName("K.O.C.")
+    app.setDesktopFileName("koc")
+    app.setQuitOnLastWindowClosed(False)
+    theme = Theme(parent=app)
+    theme.apply(app)
+    # Python's own threads: Qt's would call back into a loop that is gone
+    with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
+        loop.set_default_executor(threads)
+        loop.run_until_complete(_show(options, paths, theme, spawned))
+    return 0
+
+
+async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Process | None) -> None:
+    from koc_qt.link.client import LinkClient
+    from koc_qt.ui.desk import Desk
+    from koc_qt.ui.memory import MemoryFile
+    from koc_qt.ui.panel_list import chart_maker, panel_kinds
+    from koc_qt.ui.window import MainWindow
+    from koc_qt.wiring.keeper import EngineKeeper
+
+    desk = Desk()
+    address = _address(options)
+    keeper = EngineKeeper(paths, desk, address, spawned)
+    pair = load_or_create_keys(paths.keys).client
+    client = LinkClient(
+        keeper.locate,
+        pair,
+        name="window",
+        on_fact=desk.take,
+        on_state=keeper.on_state,
+        silence_s=SILENCE_S,
+        longest_backoff_s=1.0,
+    )
+    desk.use(client, is_remote=address is not None)
+    window = MainWindow(
+        desk,
+        theme,
+        MemoryFile(paths.data / MEMORY_NAME),
+        lambda bench, monitor: panel_kinds(
+            bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
+        ),
+        chart_maker,
+        reset_layout=options.reset_layout,
+    )
+    desk.setParent(window)
+    keeper.setParent(window)
+    window.use_keeper(keeper)
+    closed = asyncio.Event()
+    window.closed.connect(closed.set)
+    window.show()
+    keeping = asyncio.create_task(keeper.run(), name="keeper")
+    client.start()
+    try:
+        with _signals(window.close_now):
+            await _painted()
+            window.start()
+            if options.files:
+                window.workspace.filled.connect(lambda: window.offer(list(options.files)))
+            await closed.wait()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await desk.close()
+        await client.close()
+        _delete(window)
+
+
+def _address(options: WindowOptions) -> EngineAddress | None:
+    if options.endpoint is None:
+        return None
+    if options.server_key is None:
+        raise KocError(f"the public key of the engine at {options.endpoint} is needed: name its file with --server-key")
+    return EngineAddress(options.endpoint, options.server_key)
+
+
+def _folders(paths: Paths) -> dict[str, Path]:
+    return {"Configuration": paths.config, "Data": paths.data, "Strategies": paths.strategies, "Logs": paths.logs}
+
+
+async def _painted() -> None:
+    """Let Qt show the window before anything heavy is loaded."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def _signals(close: Callable[[], None]) -> Iterator[None]:
+    """Close the window, and the window alone, on Ctrl-C, SIGTERM and a terminal that is closed."""
+    loop = asyncio.get_running_loop()
+
+    def received(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(close)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, received) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _delete(window: QMainWindow) -> None:
+    """End the window's Qt objects here and now, in their own thread, and not at the collector's whim."""
+    shiboken6.delete(window)

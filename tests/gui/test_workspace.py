@@ -1,0 +1,147 @@
+"""Docks: their first arrangement, charts that come and go, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import shiboken6
+from PySide6.QtWidgets import QApplication, QMainWindow
+from pytestqt.qtbot import QtBot
+
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.memory import ChartMemory, Memory
+from koc_qt.ui.workspace import DEFAULT_CHARTS, MOST_CHARTS, PanelKind, Workspace
+from tests.fakes.desk import FakeBench
+
+BTC = InstrumentId("sim", "BTC/USDT")
+NAMES = ("orders", "telemetry", "backtest", "log", "strategies", "accounts", "ticket", "data", "deploy", "mascot")
+
+
+class Plain(Panel):
+    """Remembers one value."""
+
+    NAME, TITLE, ICON = "plain", "Plain", "chart"
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.kept: dict[str, Any] = {}
+
+    def state(self) -> dict[str, Any]:
+        return self.kept
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if state.get("bad"):
+            raise ValueError("bad")
+        self.kept = state
+        self.setWindowTitle(str(state.get("instrument", "")))
+
+
+Open = Callable[..., Workspace]
+
+
+@pytest.fixture
+def open_workspace(fake: FakeBench, qapp: QApplication, qtbot: QtBot) -> Iterator[Open]:
+    windows: list[QMainWindow] = []
+
+    def make(memory: Memory | None = None, names: tuple[str, ...] = NAMES) -> Workspace:
+        window = QMainWindow()
+        windows.append(window)
+        window.resize(1400, 900)
+        kinds = tuple(PanelKind(name, name.capitalize(), "chart", lambda: Plain(fake.bench)) for name in names)
+        workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+        workspace.open(memory or Memory())
+        window.show()
+        with qtbot.waitSignal(workspace.filled):
+            workspace.start_filling()
+        return workspace
+
+    yield make
+    for window in windows:
+        shiboken6.delete(window)
+
+
+def remembered(workspace: Workspace) -> Memory:
+    memory = Memory()
+    workspace.remember(memory)
+    return memory
+
+
+def test_at_first_every_panel_is_there_with_two_charts(open_workspace: Open) -> None:
+    workspace = open_workspace()
+    assert all(dock.panel is not None and not dock.isHidden() for dock in workspace.docks.values())
+    assert [panel.state() for panel in workspace.chart_panels()] == [
+        {"instrument": instrument, "timeframe": timeframe} for instrument, timeframe in DEFAULT_CHARTS
+    ]
+    left, right = workspace.charts.values()
+    assert abs(left.width() - right.width()) < 40
+    assert left.y() == right.y()
+
+
+def test_the_layout_survives(open_workspace: Open) -> None:
+    first = open_workspace()
+    first.docks["log"].close()
+    first.docks["ticket"].setFloating(True)
+    first.panel("data").restore({"days": 7})  # type: ignore[union-attr]
+    first.add_chart(BTC, "5m")
+    memory = remembered(first)
+
+    second = open_workspace(memory)
+    assert second.docks["log"].isHidden()
+    assert second.docks["ticket"].isFloating()
+    assert second.panel("data").state() == {"days": 7}  # type: ignore[union-attr]
+    assert [panel.state()["timeframe"] for panel in second.chart_panels()] == ["1s", "1m", "5m"]
+    assert list(second.charts) == list(first.charts)
+
+    second.reset()
+    assert not second.docks["log"].isHidden()
+    assert not second.docks["ticket"].isFloating()
+    assert len(second.charts) == 2
+
+
+@pytest.mark.parametrize("docks", ["not base64", "AAAA", "x" * 100_000])
+def test_a_layout_that_is_none_gives_the_default(open_workspace: Open, docks: str) -> None:
+    workspace = open_workspace(Memory(docks=docks, charts=[ChartMemory("chart-7", {"instrument": "sim:X/Y"})]))
+    assert list(workspace.charts) == ["chart-1", "chart-2"]
+    assert all(not dock.isHidden() for dock in workspace.docks.values())
+
+
+@pytest.mark.expected_warnings("state of the panel data is of no use")
+def test_a_state_that_a_panel_cannot_read_costs_nothing(open_workspace: Open) -> None:
+    workspace = open_workspace(Memory(panels={"data": {"bad": True}, "gone": {"x": 1}}))
+    assert workspace.panel("data") is not None
+
+
+def test_charts_come_and_go(open_workspace: Open, qtbot: QtBot) -> None:
+    workspace = open_workspace()
+    dock = workspace.add_chart(BTC, "5m")
+    assert dock is not None
+    qtbot.waitUntil(lambda: dock.panel is not None)
+    assert dock.windowTitle() == "sim:BTC/USDT"
+    dock.close()
+    assert list(workspace.charts) == ["chart-1", "chart-2"]
+    while workspace.add_chart(BTC, "1m") is not None:
+        pass
+    assert len(workspace.charts) == MOST_CHARTS
+
+
+@pytest.mark.expected_warnings("the panel broken cannot be shown")
+def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: QtBot) -> None:
+    window = QMainWindow(fake.window)
+
+    def fail() -> Panel:
+        raise RuntimeError("no such thing")
+
+    kinds = (
+        PanelKind("broken", "Broken", "chart", fail),
+        PanelKind("log", "Log", "chart", lambda: Plain(fake.bench)),
+    )
+    workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+    workspace.open(Memory())
+    with qtbot.waitSignal(workspace.filled):
+        workspace.start_filling()
+    assert workspace.panel("broken") is None
+    assert "no such thing" in workspace.docks["broken"].widget().text()  # type: ignore[attr-defined]
+    assert workspace.panel("log") is not None
