@@ -1,0 +1,253 @@
+"""Fills and price lines on a chart: what was bought and sold where, open orders, the position's average price."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from decimal import Decimal
+
+import numpy as np
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QPainter, QPen, QPixmap, QPolygonF
+from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
+
+from koc_qt.domain.market import Side
+from koc_qt.ui.charts.candles import Picture, PixelItem
+from koc_qt.ui.charts.colors import text_on
+from koc_qt.ui.charts.series import Ints
+from koc_qt.ui.charts.texts import TextCache
+from koc_qt.ui.charts.ticks import local_time, price_text
+
+_SLOT_PX = 14.0
+_GLYPH_PX = 11
+_GAP_PX = 3
+_HIT_PX = 8.0
+_LISTED = 6  # fills named in one tooltip
+_MIN_WIDTH_FOR_TEXT = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A fill: an upward triangle below its bar for a buy, a downward one above for a sell. `time_ns` is UTC."""
+
+    time_ns: int
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    strategy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """A level across the chart: an open order of a side (dashed), or without a side a position's average (solid)."""
+
+    price: Decimal
+    text: str
+    side: Side | None = None
+
+
+class _Fills:
+    """The fills of one side in order of time, with the index of each one's bar; -1 before the first bar."""
+
+    def __init__(self) -> None:
+        self.markers: list[Marker] = []
+        self.times: Ints = np.empty(0, np.int64)
+        self.bars: Ints = np.empty(0, np.int64)
+
+    def add(self, markers: Sequence[Marker], bar_times: Ints) -> None:
+        """Take in more; newest ones at the end cost little."""
+        added = sorted(markers, key=lambda each: each.time_ns)
+        if added and self.markers and added[0].time_ns < self.markers[-1].time_ns:
+            self.markers = sorted([*self.markers, *added], key=lambda each: each.time_ns)
+            self.times = np.array([each.time_ns for each in self.markers], np.int64)
+        else:
+            self.markers += added
+            self.times = np.concatenate((self.times, np.array([each.time_ns for each in added], np.int64)))
+        self.locate(bar_times)
+
+    def locate(self, bar_times: Ints) -> None:
+        """Find every fill's bar."""
+        self.bars = np.searchsorted(bar_times, self.times, side="right") - 1
+
+    def bar_opened(self, bar_times: Ints) -> None:
+        """Find the bars of fills that came before the first data of their bar."""
+        first = int(np.searchsorted(self.times, bar_times[-1], side="left"))
+        self.bars[first:] = len(bar_times) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Fills of one side that are shown as one triangle, whose tip is at (x, y) in logical pixels."""
+
+    x: float
+    y: float
+    side: Side
+    markers: Sequence[Marker]
+
+
+class MarkerItem(PixelItem):
+    """Triangles at fills. Where bars are narrow, those of neighbouring bars become one with a number."""
+
+    def __init__(self, picture: Picture, parent: QGraphicsItem, font: QFont) -> None:
+        super().__init__(picture, parent, 10)
+        self._fills = {Side.BUY: _Fills(), Side.SELL: _Fills()}
+        self._glyphs: dict[tuple[Side, float, int, int], QPixmap] = {}
+        self.texts = TextCache(font)
+
+    def set_markers(self, markers: Sequence[Marker]) -> None:
+        """Show these fills alone."""
+        self._fills = {Side.BUY: _Fills(), Side.SELL: _Fills()}
+        self.add_markers(markers)
+
+    def add_markers(self, markers: Sequence[Marker]) -> None:
+        """Show these fills too."""
+        for side, fills in self._fills.items():
+            fills.add([each for each in markers if each.side is side], self.picture.bars.open_time_ns)
+        self.update()
+
+    def locate(self) -> None:
+        """Bars were replaced or added at the left: find every fill's bar again."""
+        for fills in self._fills.values():
+            fills.locate(self.picture.bars.open_time_ns)
+
+    def bar_opened(self) -> None:
+        """A bar was added at the right."""
+        for fills in self._fills.values():
+            fills.bar_opened(self.picture.bars.open_time_ns)
+
+    def tooltip_at(self, at: QPointF, zone: tzinfo | None) -> str:
+        """Rich text about the fills below the mouse (logical pixels); empty where there are none."""
+        best: _Spot | None = None
+        nearest = _HIT_PX * 1.5
+        for spot in self._spots(at.x() - _HIT_PX, at.x() + _HIT_PX):
+            middle = spot.y + spot.side.sign * _GLYPH_PX / 2
+            distance = max(abs(spot.x - at.x()), abs(middle - at.y()))
+            if distance < nearest:
+                best, nearest = spot, distance
+        return _tooltip(best, self.picture.decimals, zone) if best else ""
+
+    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+        """Draw the triangles of what is exposed."""
+        exposed = option.exposedRect
+        colors = self.picture.colors
+        for spot in self._spots(exposed.left() - _SLOT_PX, exposed.right() + _SLOT_PX):
+            glyph = self._glyph(spot.side)
+            top = spot.y if spot.side is Side.BUY else spot.y - _GLYPH_PX
+            painter.drawPixmap(QPointF(spot.x - _GLYPH_PX / 2, top), glyph)
+            if len(spot.markers) > 1:
+                text = str(len(spot.markers)) if len(spot.markers) < 1000 else "999+"
+                size = self.texts.size(text)
+                beside = top + _GLYPH_PX - 1 if spot.side is Side.BUY else top - size.height() + 1
+                painter.setPen(colors.buy if spot.side is Side.BUY else colors.sell)
+                self.texts.draw(painter, spot.x - size.width() / 2, beside, text)
+
+    def _spots(self, x0: float, x1: float) -> Iterator[_Spot]:
+        frame, pyramid = self.picture.frame, self.picture.pyramid
+        level = pyramid.level_for(frame.spacing, _SLOT_PX)
+        first = max(int(frame.index_at(x0)) >> level, 0)
+        last = max(int(frame.index_at(x1)) >> level, 0)
+        nodes = pyramid.nodes(level, first, last + 1)
+        if not len(nodes):
+            return
+        for side, fills in self._fills.items():
+            begin, end = np.searchsorted(fills.bars, (nodes.start << level, (nodes.start + len(nodes)) << level))
+            slots = fills.bars[begin:end] >> level
+            starts = np.flatnonzero(np.diff(slots, prepend=-1)).tolist()
+            for start, stop in zip(starts, [*starts[1:], len(slots)], strict=True):
+                node = int(slots[start]) - nodes.start
+                bars = fills.bars[begin + start : begin + stop]
+                edge = float(nodes.low[node] if side is Side.BUY else nodes.high[node])
+                y = min(max(frame.y_of(edge) + side.sign * _GAP_PX, _GLYPH_PX), frame.height - _GLYPH_PX)
+                yield _Spot(frame.x_of(float(bars.mean())), y, side, fills.markers[begin + start : begin + stop])
+
+    def _glyph(self, side: Side) -> QPixmap:
+        colors, dpr = self.picture.colors, self.picture.frame.dpr
+        color = colors.buy if side is Side.BUY else colors.sell
+        key = (side, dpr, color.rgb(), colors.outline.rgb())
+        if key not in self._glyphs:
+            self._glyphs[key] = _triangle(side, dpr, color, colors.outline)
+        return self._glyphs[key]
+
+
+def _triangle(side: Side, dpr: float, color: QColor, outline: QColor) -> QPixmap:
+    pixmap = QPixmap(round(_GLYPH_PX * dpr), round(_GLYPH_PX * dpr))
+    pixmap.setDevicePixelRatio(dpr)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    tip, base = (0.8, _GLYPH_PX - 1.2) if side is Side.BUY else (_GLYPH_PX - 0.8, 1.2)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(outline, 1.0))
+    painter.setBrush(color)
+    painter.drawPolygon(QPolygonF([QPointF(_GLYPH_PX / 2, tip), QPointF(_GLYPH_PX - 0.6, base), QPointF(0.6, base)]))
+    painter.end()
+    return pixmap
+
+
+def _tooltip(spot: _Spot, decimals: int, zone: tzinfo | None) -> str:
+    """Strategy names come from files of others, so everything is escaped."""
+    lines = []
+    for marker in spot.markers[:_LISTED]:
+        verb = "Bought" if marker.side is Side.BUY else "Sold"
+        when = local_time(marker.time_ns, zone)
+        name = f" · {marker.strategy}" if marker.strategy else ""
+        price = f"{marker.price:,f}"
+        lines.append(f"{verb} {marker.quantity:,f} at {price}{name} · {when:%H:%M:%S}")
+    rest = spot.markers[_LISTED:]
+    if rest:
+        lines.append(f"and {len(rest)} more")
+    if len(spot.markers) > 1:
+        quantity = sum((each.quantity for each in spot.markers), Decimal(0))
+        average = sum((each.quantity * each.price for each in spot.markers), Decimal(0)) / quantity if quantity else 0
+        lines.insert(
+            0, f"{len(spot.markers)} fills: {quantity:,f} at {price_text(float(average), decimals)} on average"
+        )
+    return "<qt>" + "<br>".join(html.escape(each).replace(" ", "&nbsp;") for each in lines) + "</qt>"
+
+
+class LinesItem(PixelItem):
+    """Levels across the chart, each with a chip of text at its right; chips that would cover each other step aside."""
+
+    def __init__(self, picture: Picture, parent: QGraphicsItem, font: QFont) -> None:
+        super().__init__(picture, parent, 8)
+        self.lines: tuple[PriceLine, ...] = ()
+        self.texts = TextCache(font)
+
+    def set_lines(self, lines: Sequence[PriceLine]) -> None:
+        """Show these levels alone."""
+        self.lines = tuple(sorted(lines, key=lambda each: -each.price))
+        self.update()
+
+    def color(self, line: PriceLine) -> QColor:
+        """The colour of a level, for its tag on the axis too."""
+        colors = self.picture.colors
+        if line.side is None:
+            return colors.line
+        return colors.buy if line.side is Side.BUY else colors.sell
+
+    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+        """Draw lines, then chips over them."""
+        frame = self.picture.frame
+        visible = [(line, frame.y_of(float(line.price))) for line in self.lines]
+        visible = [(line, int(y)) for line, y in visible if 0 <= y < frame.height]
+        for line, y in visible:
+            painter.setPen(
+                QPen(self.color(line), 1, Qt.PenStyle.SolidLine if line.side is None else Qt.PenStyle.DashLine)
+            )
+            painter.drawLine(QLineF(0, y, frame.width, y))
+        if frame.width < _MIN_WIDTH_FOR_TEXT:
+            return
+        placed: list[QRectF] = []
+        for line, y in visible:
+            size = self.texts.size(line.text)
+            chip = QRectF(0, 0, size.width() + 10, size.height() + 2)
+            chip.moveTo(frame.width - chip.width() - 6, round(y - chip.height() / 2))
+            for other in placed:
+                if chip.intersects(other):
+                    chip.moveRight(other.left() - 3)
+            placed.append(chip)
+            color = self.color(line)
+            painter.fillRect(chip, color)
+            painter.setPen(text_on(color))
+            self.texts.draw(painter, chip.left() + 5, chip.top() + 1, line.text)
