@@ -64,7 +64,7 @@ class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
 
 
 class RoundTrip(msgspec.Struct, frozen=True):
-    """A trade as people count them: from flat, or from the other side, until flat or reversed. Amounts in quote currency.
+    """A trade as people count them: from flat, or from the other side, until flat or reversed; in quote currency.
 
     `quantity` is signed: above zero for a long. `exit_ns` and `exit_price` are None while it was open at the end; then
     `pnl` is marked to the last close. `pnl` is after `fees`.

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.domain.backtests import RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
@@ -114,8 +115,59 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
     grace_s: float
 
 
+class StartReplay(msgspec.Struct, frozen=True, tag=True):
+    """Import the source and run it on history. The worker answers Running or LoadFailed, then takes ReplayBars.
+
+    `timeframe`, `cash` and the fields after it are those of a BacktestSpec; `since_ns` is where the run begins. A
+    worker that has begun with this takes nothing but ReplayBars and ReplayEnd; to stop it, end it.
+    """
+
+    source: bytes
+    filename: str
+    parameters: dict[str, Any]
+    instruments: tuple[Instrument, ...]
+    timeframe: str
+    since_ns: int
+    cash: Decimal
+    fee: Decimal | None
+    slippage: Decimal
+    seed: int
+    allow_short: bool
+
+
+class ReplayBars(msgspec.Struct, frozen=True, tag=True):
+    """Bars in the order of time, as columns; `row` counts StartReplay's instruments from 0.
+
+    Bars that open at the same time are in one message. With `warmup` they are from before the run begins.
+    """
+
+    warmup: bool
+    row: list[int]
+    open_time_ns: list[int]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    volume: list[float]
+
+
+class ReplayEnd(msgspec.Struct, frozen=True, tag=True):
+    """That were all bars; the worker answers with the results and ends."""
+
+
 HostMessage = (
-    Describe | StartRun | BarClosed | QuoteUpdate | TradeUpdate | OrderUpdate | FillUpdate | HistoryBars | StopRun
+    Describe
+    | StartRun
+    | BarClosed
+    | QuoteUpdate
+    | TradeUpdate
+    | OrderUpdate
+    | FillUpdate
+    | HistoryBars
+    | StopRun
+    | StartReplay
+    | ReplayBars
+    | ReplayEnd
 )
 
 # ---- worker to engine --------------------------------------------------------------------------------------------
@@ -230,6 +282,45 @@ class Stopped(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class ReplayProgress(msgspec.Struct, frozen=True, tag=True):
+    """How far a replay is, some ten times a second and after each ReplayBars message; `chunks` counts those done.
+
+    `bars` counts those of the run, without warm-up; `position_ns` is the close of the newest, `equity` that at it.
+    """
+
+    chunks: int
+    bars: int
+    position_ns: int
+    equity: float
+
+
+class ReplayFills(msgspec.Struct, frozen=True, tag=True):
+    """Some of the fills of a replay that has ended, in order."""
+
+    fills: tuple[Fill, ...]
+
+
+class ReplayTrades(msgspec.Struct, frozen=True, tag=True):
+    """Some of the trades of a replay that has ended, in order."""
+
+    trades: tuple[RoundTrip, ...]
+
+
+class ReplayLog(msgspec.Struct, frozen=True, tag=True):
+    """The last lines that a replayed strategy wrote, each with its time and level."""
+
+    lines: tuple[str, ...]
+
+
+class ReplayDone(msgspec.Struct, frozen=True, tag=True):
+    """The last of a replay's results. `statistics` has the names of domain/performance.py; the curve is thinned."""
+
+    bars: int
+    equity_ns: list[int]
+    equity: list[float]
+    statistics: dict[str, float | None]
+
+
 WorkerMessage = (
     Ready
     | Described
@@ -243,6 +334,11 @@ WorkerMessage = (
     | Heartbeat
     | Failed
     | Stopped
+    | ReplayProgress
+    | ReplayFills
+    | ReplayTrades
+    | ReplayLog
+    | ReplayDone
 )
 
 

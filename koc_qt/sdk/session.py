@@ -190,8 +190,11 @@ class Session:
     @property
     def next_deadline_ns(self) -> int | None:
         """When on_time() is wanted at the latest; None when only events matter."""
-        deadlines = (self._timer_ns, None if self._script is None else self._script.deadline_ns)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        timer_ns = self._timer_ns
+        script_ns = None if self._script is None else self._script.deadline_ns
+        if timer_ns is None or script_ns is None:
+            return script_ns if timer_ns is None else timer_ns
+        return min(timer_ns, script_ns)
 
     # ---- what the strategy asks
 
@@ -256,9 +259,8 @@ class Session:
     def position(self, instrument: InstrumentId) -> Position:
         """Give what is held, marked to the newest price."""
         held = self.holding(instrument)
-        mark = self.mark(instrument)
         unrealised = Decimal(0)
-        if mark is not None and held.average_price is not None:
+        if held.average_price is not None and (mark := self.mark(instrument)) is not None:
             unrealised = (mark - held.average_price) * held.quantity
         return Position(instrument, held.quantity, held.average_price, held.realised_pnl, unrealised, held.fees)
 

@@ -29,6 +29,7 @@ from koc_qt.sdk.channel import (
     QuoteUpdate,
     Ready,
     Running,
+    StartReplay,
     StartRun,
     Stopped,
     StopRun,
@@ -42,6 +43,7 @@ from koc_qt.worker.context import WorkerContext
 from koc_qt.worker.failure import explain
 from koc_qt.worker.loader import MODULE, LoadError, StrategyImports, decode_source, load_strategy
 from koc_qt.worker.outbox import EngineGone, LogGate, Outbox, PrintStream
+from koc_qt.worker.replay_channel import ProtocolError, run_replay
 
 EXIT_DONE = 0
 EXIT_FAILED = 1  # the strategy cannot be loaded or has raised; Failed or LoadFailed has said why
@@ -255,10 +257,19 @@ class _Worker:
                     self._outbox.put(LoadFailed(error.reason, error.line))
             case StartRun():
                 self._start(message)
+            case StartReplay():
+                self._replay(message)
             case StopRun(reason):
                 self._end(Stopped(reason), EXIT_DONE)
             case _:
                 self._refuse(f"a {type(message).__name__} before any strategy was started")
+
+    def _replay(self, start: StartReplay) -> NoReturn:
+        """Run a back-test to its end: from here on it has the channel to itself."""
+        try:
+            raise _Ended(EXIT_DONE if run_replay(start, self._channel, self._outbox) else EXIT_FAILED)
+        except ProtocolError as error:
+            self._refuse(error)
 
     def _start(self, start: StartRun) -> None:
         context = WorkerContext(self._outbox, self._logs, _venue_clock(start))

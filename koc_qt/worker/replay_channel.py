@@ -1,0 +1,224 @@
+"""A back-test over the worker's channel: bars come in, progress and results go out; no file is touched."""
+
+from __future__ import annotations
+
+import gc
+import select
+import socket
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from time import monotonic_ns
+from typing import TypeVar
+
+import msgspec
+
+from koc_qt.domain.performance import statistics, thin
+from koc_qt.sdk.channel import (
+    Failed,
+    FrameReader,
+    HostMessage,
+    LoadFailed,
+    ReplayBars,
+    ReplayDone,
+    ReplayEnd,
+    ReplayFills,
+    ReplayLog,
+    ReplayProgress,
+    ReplayTrades,
+    Running,
+    StartReplay,
+    WorkerMessage,
+    decode_host,
+)
+from koc_qt.sdk.parameters import parameter_values, set_parameters
+from koc_qt.sdk.strategy import describe
+from koc_qt.worker.failure import clean, explain
+from koc_qt.worker.loader import LoadError, decode_source, load_strategy
+from koc_qt.worker.outbox import EngineGone, Outbox, PrintStream
+from koc_qt.worker.replay import FILLS_KEPT, Replay
+
+CURVE_POINTS = 4_000  # of the equity curve that is handed out
+TRADES_KEPT = FILLS_KEPT  # of a result, the first ones
+LOG_KEPT = 200  # lines, the last ones
+LONGEST_LINE = 1_000  # characters
+PROGRESS_NS = 100_000_000
+_READ_SIZE = 1 << 18
+_LONGEST_WAIT_S = 60.0
+_LAST_WORDS_S = 30.0  # for the engine to take the results
+_CHUNK = 1_000  # fills or trades a message
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+T = TypeVar("T")
+
+
+class ProtocolError(Exception):
+    """The engine sent what a replay does not expect."""
+
+
+def run_replay(start: StartReplay, channel: socket.socket, outbox: Outbox) -> bool:
+    """Run a back-test to its end and say what came of it; whether it got there.
+
+    Raises EngineGone when the engine closes the channel, ProtocolError on a message that does not belong here.
+    """
+    return _ReplayRun(start, channel, outbox).run()
+
+
+class _ReplayRun:
+    def __init__(self, start: StartReplay, channel: socket.socket, outbox: Outbox) -> None:
+        self._start = start
+        self._channel = channel
+        self._outbox = outbox
+        self._lines: deque[str] = deque(maxlen=LOG_KEPT)
+        self._prints = [PrintStream(self._print, level) for level in ("INFO", "WARNING")]
+        self._replay: Replay | None = None
+        self._source = ""
+        self._chunks = 0
+        self._next_progress_ns = 0
+
+    def run(self) -> bool:
+        with self._own_prints():
+            last_words = self._play()
+        for stream in self._prints:
+            stream.finish()
+        if self._lines:
+            self._say(ReplayLog(tuple(self._lines)))
+        self._say(last_words)
+        self._outbox.drain(_LAST_WORDS_S)
+        return isinstance(last_words, ReplayDone)
+
+    def _play(self) -> ReplayDone | LoadFailed | Failed:
+        """Run, and give the last words; progress, fills and trades have been said by then."""
+        try:
+            replay = self._replay = self._load()
+        except LoadError as error:
+            return LoadFailed(error.reason, error.line)
+        try:
+            replay.start()
+            self._say(Running(describe(replay.strategy), parameter_values(replay.strategy)))
+            # Modules live as long as the process: without them a full collection costs a run no time.
+            gc.freeze()
+            for message in self._messages():
+                if isinstance(message, ReplayEnd):
+                    break
+                self._take(replay, message)
+            replay.finish()
+            return self._results(replay)
+        except (EngineGone, ProtocolError):
+            raise
+        except BaseException as error:  # the strategy's own: whatever it raises ends the run
+            failure = explain(error, self._start.filename, self._source)
+            self._progress(replay)
+            return Failed(failure.reason, failure.line, failure.traceback)
+
+    def _load(self) -> Replay:
+        """Raises LoadError for a file that is no strategy, and for parameters or symbols that do not suit it."""
+        start = self._start
+        self._source = decode_source(start.source, start.filename)
+        strategy_class = load_strategy(start.source, start.filename)
+        try:
+            strategy = strategy_class()
+            set_parameters(strategy, start.parameters)
+            return Replay(strategy, start, self._write)
+        except BaseException as error:  # also the strategy's own __init__
+            failure = explain(error, start.filename, self._source)
+            raise LoadError(failure.reason, failure.line) from error
+
+    def _take(self, replay: Replay, message: HostMessage) -> None:
+        if not isinstance(message, ReplayBars):
+            raise ProtocolError(f"a {type(message).__name__} in a back-test")
+        if message.warmup:
+            replay.warm_up(message)
+        else:
+            replay.play(message, self._tick)
+        self._chunks += 1
+        self._progress(replay)
+
+    def _tick(self) -> None:
+        """Say how far it is, where a message takes long; called after every bar."""
+        if monotonic_ns() >= self._next_progress_ns and self._replay is not None:
+            self._progress(self._replay)
+
+    def _progress(self, replay: Replay) -> None:
+        self._next_progress_ns = monotonic_ns() + PROGRESS_NS
+        self._say(ReplayProgress(self._chunks, replay.bars, replay.position_ns, replay.equity[-1]))
+
+    def _results(self, replay: Replay) -> ReplayDone:
+        trips = replay.trips.trips(replay.marks)
+        figures = statistics(
+            replay.times_ns,
+            replay.equity,
+            trips,
+            fills=replay.fill_count,
+            traded=replay.traded,
+            prices=replay.prices,
+        )
+        for what, count, kept in (("fills", replay.fill_count, FILLS_KEPT), ("trades", len(trips), TRADES_KEPT)):
+            if count > kept:
+                text = f"the result lists the first {kept:,} of {count:,} {what}; the statistics count them all"
+                self._write(replay.position_ns, "WARNING", text)
+        for fills in _chunks(replay.fills):
+            self._say(ReplayFills(fills))
+        for trades in _chunks(trips[:TRADES_KEPT]):
+            self._say(ReplayTrades(trades))
+        times_ns, equity = thin(replay.times_ns, replay.equity, CURVE_POINTS)
+        return ReplayDone(replay.bars, times_ns, equity, figures)
+
+    # ---- the channel
+
+    def _say(self, message: WorkerMessage) -> None:
+        self._outbox.put(message)
+        self._outbox.flush()
+
+    def _messages(self) -> Iterator[HostMessage]:
+        reader = FrameReader()
+        while True:
+            self._outbox.flush()
+            writers = [self._channel] if self._outbox.pending else []
+            readable, _, _ = select.select([self._channel], writers, [], _LONGEST_WAIT_S)
+            for body in reader.feed(self._read()) if readable else ():
+                try:
+                    yield decode_host(body)
+                except (msgspec.DecodeError, ValueError) as error:
+                    raise ProtocolError(str(error)) from error
+
+    def _read(self) -> bytes:
+        try:
+            data = self._channel.recv(_READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise EngineGone(str(error)) from error
+        if not data:
+            raise EngineGone("the engine closed the channel")
+        return data
+
+    # ---- what the strategy writes
+
+    @contextmanager
+    def _own_prints(self) -> Iterator[None]:
+        streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = self._prints
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = streams
+
+    def _print(self, level: str, text: str) -> None:
+        replay = self._replay
+        self._write(self._start.since_ns if replay is None else replay.time_ns, level, text)
+
+    def _write(self, time_ns: int, level: str, text: str) -> None:
+        """Keep a line; the oldest makes way. By the time of the run, so that a run again writes the same."""
+        self._lines.append(f"{_utc(time_ns)} {clean(level, 16)} {clean(text, LONGEST_LINE)}")
+
+
+def _chunks(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    for begin in range(0, len(values), _CHUNK):
+        yield tuple(values[begin : begin + _CHUNK])
+
+
+def _utc(time_ns: int) -> str:
+    return f"{_EPOCH + timedelta(seconds=time_ns // 1_000_000_000):%Y-%m-%d %H:%M:%S}"
