@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 def find_display(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> str:
     """Name the display that a window would appear on; empty where there is none."""
+    if plugin := environment.get("QT_QPA_PLATFORM"):
+        return f"Qt's {plugin}"  # whoever sets it wants windows there
     if platform in ("win32", "darwin"):
         return "the desktop"
     if wayland := environment.get("WAYLAND_DISPLAY"):

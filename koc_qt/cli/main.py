@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from koc_qt.cli import doctor, engine, fetch, remote
-from koc_qt.cli.display import find_display
+from koc_qt.cli import doctor, engine, fetch, keys, remote, window
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
@@ -27,7 +26,8 @@ FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _KEPT_REPORTS = 20
 
 _EPILOG = """\
-Without a command, koc opens its window. This version has none yet: it runs the engine here, with a live status.
+Without a command, koc opens its window, and starts the engine where none runs. Where there is no display, the engine
+runs in this terminal. 'koc FILE.py' opens the window and offers to start that strategy.
 
 'koc COMMAND --help' explains a command. All data, configuration, logs and locks are under the folder that
 KOC_HOME names; without it, where this system keeps such things ('koc doctor' says where).
@@ -56,9 +56,11 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="version", version=f"koc {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     commands = cast("argparse._SubParsersAction[argparse.ArgumentParser]", subparsers)
+    window.add_parser(commands)
     engine.add_parser(commands)
     remote.add_parsers(commands)
     fetch.add_parser(commands)
+    keys.add_parser(commands)
     doctor.add_parser(commands)
     return parser, subparsers.choices
 
@@ -66,13 +68,20 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; ends the process with code 2 and a suggestion where it is wrong."""
     parser, commands = build_parser()
-    words = list(arguments) or ["engine"]
-    if not words[0].startswith("-") and words[0] not in commands:
+    words = list(arguments)
+    if _means_window(words, commands["window"]):
+        words.insert(0, "window")
+    if words[0].startswith("-"):
+        option = words[0].partition("=")[0]
+        if option not in _options(parser):
+            hint = _did_you_mean(option, [*_options(parser), *_options(commands["window"])])
+            parser.error(f"there is no option {option!r}{hint}")
+    elif words[0] not in commands:
         parser.error(f"there is no command {words[0]!r}{_did_you_mean(words[0], commands)}")
     args, unknown = parser.parse_known_args(words)
     if unknown:
         chosen = commands.get(args.command, parser)
-        options = [option for action in chosen._actions for option in action.option_strings]
+        options = _options(chosen)
         what = f"there is no option {unknown[0].split('=')[0]!r}" if unknown[0].startswith("-") else ""
         hint = _did_you_mean(unknown[0].split("=")[0], options) if what else ""
         if unknown[0].endswith(".py") and "--strategy" in options:
@@ -81,12 +90,24 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]
+
+
+def _means_window(words: Sequence[str], window_parser: Parser) -> bool:
+    """Tell whether a command line without a command is one for the window: none, one of its options, or a file."""
+    if not words:
+        return True
+    first = words[0]
+    if first.startswith("-"):
+        return first.partition("=")[0] in set(_options(window_parser)) - {"-h", "--help"}
+    return first.lower().endswith(".py") or "/" in first or os.sep in first
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a command and give its exit code; no error reaches the person as a traceback."""
     args = parse(arguments)
     try:
-        if not arguments:
-            print(_no_window_yet(), flush=True)
         with contextlib.closing(_quiet_log()):
             code: int = args.run(args)
         sys.stdout.flush()
@@ -111,12 +132,6 @@ def _quiet_log() -> Logging:
     from koc_qt.logger import setup_logger
 
     return setup_logger(None, level="WARNING")
-
-
-def _no_window_yet() -> str:
-    display = find_display()
-    found = f"A display is here ({display}), but this" if display else "No display was found, and this"
-    return f"{found} version of K.O.C. has no window yet: the engine runs in this terminal. Ctrl-C stops it."
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -53,6 +53,7 @@ def secure_client(socket: Socket, pair: KeyPair, server_key: bytes) -> None:
 
 def bind(socket: Socket, endpoint: str) -> str:
     """Bind, and give an endpoint for clients on this machine, with the port that was chosen. Raises LinkError."""
+    socket.ipv6 = "[" in endpoint
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:

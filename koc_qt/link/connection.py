@@ -72,6 +72,7 @@ class Connection:
     def _configure(self, pair: KeyPair) -> None:
         socket = self._socket
         socket.linger = 0
+        socket.ipv6 = "[" in self._address.endpoint
         socket.sndhwm = socket.rcvhwm = _HIGH_WATER
         socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FACT)
@@ -135,7 +136,10 @@ class Connection:
             self._greeted = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._end(
-                RefusedError(f"the engine at {at} does not let this key in: import it there into keys/authorized")
+                RefusedError(
+                    f"the engine at {at} does not let this key in: carry it there (`koc keys export FILE`) "
+                    "and let it in (`koc keys import NAME FILE`)"
+                )
             )
         elif self._greeted:
             self.drain()  # its last words

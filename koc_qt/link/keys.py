@@ -2,6 +2,7 @@
 
     keys/engine.key_secret       the engine's pair, mode 0600
     keys/client.key_secret       the pair of this profile's own windows and commands, mode 0600
+    keys/servers/HOST_PORT.key   public keys of engines on other machines that this profile connects to (servers.py)
     keys/authorized/NAME.key     public keys that the engine lets in; the profile's own client is `client.key`
 
 The files are ZeroMQ certificates (ZPL, https://rfc.zeromq.org/spec/4/), as zmq.auth.load_certificate of pyzmq reads.
@@ -20,6 +21,7 @@ from zmq.utils import z85
 
 from koc_qt.domain.errors import LinkError
 from koc_qt.link.private_files import WRITE_ACCESS, make_private_folder, read_private, write_private
+from koc_qt.paths import is_device_name
 from koc_qt.scrub import register_secret
 
 ENGINE = "engine"
@@ -109,16 +111,26 @@ def read_public(path: Path) -> bytes:
 
 def export_public(pair: KeyPair, path: Path) -> None:
     """Write the public half of `pair` to `path`, to be carried to another machine. Raises LinkError."""
-    write_private(path, _certificate(pair.public))
+    write_public(pair.public, path)
+
+
+def write_public(public: bytes, path: Path) -> None:
+    """Write a public key (Z85) to `path`. Raises LinkError."""
+    write_private(path, _certificate(public))
 
 
 def import_authorized(folder: Path, name: str, source: Path) -> None:
     """Let the owner of the public key in `source` into this profile's engine as `name`; works while it runs."""
-    if not _NAME.fullmatch(name):
-        raise LinkError(f"{name!r} cannot name a key: use letters, digits, '-', '_' and '.', at most 64")
+    check_key_name(name)
     public = read_public(source)
     make_private_folder(folder / "authorized")
-    write_private(folder / "authorized" / f"{name}.key", _certificate(public))
+    write_public(public, folder / "authorized" / f"{name}.key")
+
+
+def check_key_name(name: str) -> None:
+    """Raise LinkError for a name that no key can have."""
+    if not _NAME.fullmatch(name) or is_device_name(name):
+        raise LinkError(f"{name!r} cannot name a key: use letters, digits, '-', '_' and '.', at most 64")
 
 
 def authorized_keys(folder: Path) -> dict[bytes, str]:

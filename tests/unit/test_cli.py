@@ -14,13 +14,13 @@ import pytest
 from loguru import logger
 
 from koc_qt import __main__ as entry
-from koc_qt.cli import doctor, engine
+from koc_qt.cli import doctor
 from koc_qt.cli import main as cli
 from koc_qt.domain.errors import ConfigError
 from koc_qt.paths import Paths
 from koc_qt.version import __version__
 
-COMMANDS = ("engine", "status", "orders", "fills", "stop", "kill", "fetch", "doctor")
+COMMANDS = ("window", "engine", "status", "orders", "fills", "stop", "kill", "fetch", "keys", "doctor")
 
 
 def ends(*arguments: str) -> int:
@@ -55,6 +55,9 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["egnine"], "koc: there is no command 'egnine'; did you mean 'engine'?\nTry 'koc --help'.\n"),
         (["xyz"], "koc: there is no command 'xyz'\nTry 'koc --help'.\n"),
         (["--versoin"], "koc: there is no option '--versoin'; did you mean '--version'?\nTry 'koc --help'.\n"),
+        (["--conect", "tcp://192.0.2.7:5555"], "koc: there is no option '--conect'; did you mean '--connect'?\n"),
+        (["--reset-layout", "--conect", "x"], "koc window: there is no option '--conect'; did you mean '--connect'?\n"),
+        (["keys", "exprot", "x"], "koc keys: argument ACTION: invalid choice: 'exprot'"),
         (["doctor", "--jsn"], "koc doctor: there is no option '--jsn'; did you mean '--json'?\nTry 'koc doctor --help'.\n"),
         (["engine", "--symbl=BTC/USDT"], "koc engine: there is no option '--symbl'; did you mean '--symbol'?\n"),
         (["engine", "--dur", "5"], "koc engine: there is no option '--dur'"),
@@ -70,22 +73,6 @@ def test_a_wrong_command_line_gets_a_suggestion(
     output = capsys.readouterr()
     assert output.err.startswith(said)
     assert output.out == ""
-
-
-@pytest.mark.parametrize(
-    ("display", "said"), [("", "No display was found, and this"), (":7", "A display is here (X11 :7), but this")]
-)
-def test_without_a_command_the_engine_runs_here(
-    display: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(cli, "find_display", lambda: display and f"X11 {display}")
-    ran: list[argparse.Namespace] = []
-    monkeypatch.setattr(engine, "run", lambda args: ran.append(args) or 0)
-    assert ends() == 0
-    assert [args.command for args in ran] == ["engine"]
-    assert capsys.readouterr().out == (
-        f"{said} version of K.O.C. has no window yet: the engine runs in this terminal. Ctrl-C stops it.\n"
-    )
 
 
 def test_the_code_of_a_command_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
