@@ -11,10 +11,11 @@ from typing import Any, assert_never
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder, KocError, LinkError
+from koc_qt.domain.errors import InvalidOrder, LinkError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.kill_switch import KillSwitch
@@ -74,6 +75,7 @@ class Commands:
         *,
         catalogue: Catalogue,
         downloads: Downloads,
+        backtests: Backtests,
         library: StrategyLibrary,
         log_book: LogBook,
     ) -> None:
@@ -84,6 +86,7 @@ class Commands:
         self._shut_down = shut_down
         self._catalogue = catalogue
         self._downloads = downloads
+        self._backtests = backtests
         self._library = library
         self._log_book = log_book
         self._numbers = itertools.count(1)
@@ -107,6 +110,7 @@ class Commands:
             orders=tuple(store.recent_orders(SNAPSHOT_CLOSED_ORDERS)),
             fills=tuple(fills),
             downloads=self._downloads.all,
+            backtests=self._backtests.all,
             streams=tuple(store.streams.values()),
         )
 
@@ -152,8 +156,12 @@ class Commands:
                 return await self._downloads.start(instrument, timeframe, since_ns, until_ns)
             case StopDownload(download_id):
                 return await self._downloads.stop(download_id)
-            case StartBacktest() | StopBacktest() | FetchBacktest():
-                raise KocError("this engine runs no back-tests yet")
+            case StartBacktest(spec):
+                return await self._backtests.start(spec)
+            case StopBacktest(backtest_id):
+                return await self._backtests.stop(backtest_id)
+            case FetchBacktest(backtest_id):
+                return self._backtests.result(backtest_id)
             case Shutdown():
                 return self._shut_down("a client asked for it")
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
@@ -15,6 +16,7 @@ from koc_qt.domain.state import (
 )
 from koc_qt.link.messages import (
     AccountChanged,
+    BacktestChanged,
     BookChanged,
     DownloadChanged,
     EngineChanged,
@@ -51,6 +53,7 @@ class Replica:
         self.orders: dict[str, Order] = {}
         self.fills: dict[FillKey, Fill] = {}
         self.downloads: dict[str, DownloadSnapshot] = {}
+        self.backtests: dict[str, BacktestSnapshot] = {}
         self.streams: dict[InstrumentId, StreamStatus] = {}
         self.quotes: dict[InstrumentId, Quote] = {}
         self.books: dict[InstrumentId, Book] = {}
@@ -77,6 +80,8 @@ class Replica:
                 self._put_fill(fill)
             case DownloadChanged(download):
                 self.downloads[download.download_id] = download
+            case BacktestChanged(backtest):
+                self.backtests[backtest.backtest_id] = backtest
             case StreamChanged(stream):
                 self.streams[stream.instrument] = stream
             case QuoteChanged(quote):
@@ -97,6 +102,7 @@ class Replica:
         self.strategies = {strategy.spec.strategy_id: strategy for strategy in snapshot.strategies}
         self.positions = {position_key(position): position for position in snapshot.positions}
         self.downloads = {download.download_id: download for download in snapshot.downloads}
+        self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.orders = {}
         self.fills = {}

@@ -27,6 +27,7 @@ from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.accounts import AccountInfo, Accounts
+from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
@@ -172,6 +173,7 @@ class Engine:
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
         self.host = StrategyHost(services, self.accounts, resources.journal, self.kill_switch, rng, policy)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
+        self.backtests = Backtests(services)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
         self.commands = Commands(
             services,
@@ -181,6 +183,7 @@ class Engine:
             self.ask_to_stop,
             catalogue=Catalogue(self.store, self.market_data),
             downloads=self.downloads,
+            backtests=self.backtests,
             library=StrategyLibrary(paths.strategies),
             log_book=self.log_book,
         )
@@ -237,6 +240,7 @@ class Engine:
         for step in (
             self.host.stop_all(f"the engine stops: {reason}"),
             self.downloads.close(),
+            self.backtests.close(),
             self._settle(),
             self._link.close(reason),
             self.telemetry.close(),

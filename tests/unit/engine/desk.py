@@ -13,6 +13,7 @@ import zmq
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import EngineState, StrategySpec, StrategyState, TradingMode
 from koc_qt.engine.accounts import AccountInfo, Accounts
+from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
@@ -117,6 +118,7 @@ class EngineDesk:
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)
         self.stops: list[str] = []
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
+        self.backtests = Backtests(self.services, silence_limit_s=0.2)
         self.told: list[LogRecorded] = []
         self.log_book = LogBook(self.clock, self.told.append)
         self.bus.subscribe(LogRecorded, self.log_book.record)
@@ -128,6 +130,7 @@ class EngineDesk:
             self.stops.append,
             catalogue=Catalogue(self.store, self.market, ready_timeout_s=0.05),
             downloads=self.downloads,
+            backtests=self.backtests,
             library=StrategyLibrary(folder / "strategies"),
             log_book=self.log_book,
         )
@@ -147,6 +150,7 @@ class EngineDesk:
         self.journal.failing = ""
         await self.host.stop_all("the test is over")
         await self.downloads.close()
+        await self.backtests.close()
         await self.telemetry.close()
         await self.launcher.close()
         await self.accounts.close()
