@@ -84,7 +84,7 @@ class Downloads:
             since_ns=since_ns,
             until_ns=until_ns,
             state=JobState.RUNNING,
-            reason=WAITING if self._free.locked() else "",
+            reason="",
             progress=0.0,
             bars=0,
             time_ns=self._clock.time_ns(),
@@ -119,6 +119,8 @@ class Downloads:
         self._pauses.clear()
 
     async def _run(self, key: str, series: BarSeries, span: Span) -> None:
+        if self._free.locked():
+            self._change(key, reason=WAITING)
         async with self._free:
             self._change(key, reason="")
             await self._history.fill(series, span, partial(self._progressed, key))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from koc_qt.link.messages import PROTOCOL
 from tests.conditions import wait_until
 from tests.e2e.books import check_books, halt_and_count, open_orders
 from tests.e2e.processes import STRATEGIES, Profile, runs, strategy, trades
@@ -56,7 +57,7 @@ def test_a_client_of_another_version(home: Profile, step: int) -> None:
                 check=False,
             )
             assert other.returncode == 1
-            assert "speaks link protocol 1" in other.stderr
+            assert f"speaks link protocol {PROTOCOL}" in other.stderr
             assert "Traceback" not in other.stderr
         status = home.ask("status")
         assert (status["engine"]["state"], status["engine"]["kill_switch"]) == ("running", False)

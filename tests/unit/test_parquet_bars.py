@@ -468,3 +468,87 @@ for index in range(first, 30, 2):
     writers = [subprocess.Popen([sys.executable, "-c", script, str(first)]) for first in range(2)]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     assert ParquetBarStore(tmp_path / "bars").read(SERIES, LONG) == make_bars(MARCH_NS, 120)
+
+
+# ---- what is there -------------------------------------------------------------------------------------------------
+
+
+def test_series_are_listed_with_what_was_asked_for(store: ParquetBarStore, tmp_path: Path) -> None:
+    assert store.series(10) == []
+    eth = BarSeries(InstrumentId("binance", "ETH/USDT"), "1h")
+    hours = BarSeries(BTC, "1h")
+    early, late = make_bars(MARCH_NS - 10 * MINUTE_NS, 5), make_bars(MARCH_NS + 40 * DAY_NS, 7)
+    for bars in (early, late):
+        store.write(SERIES, bars, span_of(bars))
+    store.write(eth, [], Span(MARCH_NS, MARCH_NS + DAY_NS))
+    store.write(hours, make_bars(MARCH_NS, 24, hours), Span(MARCH_NS, MARCH_NS + DAY_NS))
+    found = store.series(10)
+    assert [(one.instrument, one.timeframe, one.bars) for one in found] == [
+        (BTC, "1m", 12),
+        (BTC, "1h", 24),
+        (eth.instrument, "1h", 0),
+    ]
+    assert (found[0].since_ns, found[0].until_ns) == (span_of(early).since_ns, span_of(late).until_ns)
+    assert found[0].size_bytes == sum(path.stat().st_size for path in files(tmp_path) if path.parent.name == "1m")
+    assert store.series(2) == found[:2]
+
+
+def test_only_the_present_edition_is_listed(tmp_path: Path) -> None:
+    series = BarSeries(InstrumentId("sim", "BTC/USDT"), "1m")
+    bars = make_bars(MARCH_NS, 3, series)
+    for edition in ({"sim": "1"}, {"sim": "2"}, {}):
+        ParquetBarStore(tmp_path, edition).write(series, bars, span_of(bars))
+    ParquetBarStore(tmp_path, {"sim": "2"}).write(
+        series, make_bars(MARCH_NS, 9, series), Span(MARCH_NS, MARCH_NS + DAY_NS)
+    )
+    listed = {
+        str(edition): [one.bars for one in ParquetBarStore(tmp_path, edition).series(9)]
+        for edition in ({"sim": "1"}, {"sim": "2"}, {"sim": "3"}, {})
+    }
+    assert list(listed.values()) == [[3], [9], [], [3]]
+
+
+def test_what_is_damaged_or_strange_is_not_listed(
+    store: ParquetBarStore, tmp_path: Path, expected_warnings: list[str]
+) -> None:
+    months = make_bars(MARCH_NS - 5 * MINUTE_NS, 10)
+    store.write(SERIES, months, span_of(months))
+    february, march = files(tmp_path)
+    march.write_bytes(b"PAR1 nonsense")
+    folder = march.parent
+    for name in ("notes.parquet", "2024-13.parquet", "readme.txt"):
+        (folder / name).write_text("x")
+    for strange in ("binance/BTC%2FUSDT/soon", "binance/btc%2fusdt/1m", "x", "binance@/BTC%2FUSDT/1m"):
+        (tmp_path / "bars" / strange).mkdir(parents=True)
+    for _ in range(2):
+        (one,) = store.series(10)
+        assert (one.bars, one.until_ns) == (5, MARCH_NS)
+    assert len(expected_warnings) == 1
+    february.unlink()
+    assert store.series(10) == []
+    march.write_bytes(b"")
+    assert store.series(10) == []
+
+
+def test_a_file_of_another_series_is_not_listed(
+    store: ParquetBarStore, tmp_path: Path, expected_warnings: list[str]
+) -> None:
+    bars = make_bars(MARCH_NS, 3)
+    store.write(SERIES, bars, span_of(bars))
+    other = tmp_path / "bars" / "binance" / "ETH%2FUSDT" / "1m"
+    other.mkdir(parents=True)
+    (path,) = files(tmp_path)
+    path.rename(other / path.name)
+    assert store.series(10) == []
+    assert "it holds binance:BTC/USDT 1m" in expected_warnings[0]
+
+
+def test_a_root_that_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bars").mkdir()
+
+    def failing(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", failing)
+    with pytest.raises(StorageError, match="the list of bars cannot be read"):
+        ParquetBarStore(tmp_path / "bars").series(10)

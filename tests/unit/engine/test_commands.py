@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 from typing import get_args
 
 import msgspec
 import pytest
 
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder, LinkError, RiskRefused, StrategyError, VenueUnavailable
-from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.state import EngineState, StrategyState
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.state import EngineState, JobState, StoredSeries, StrategyState
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import commands as module
 from koc_qt.link import messages
@@ -22,19 +23,25 @@ from koc_qt.link.messages import (
     EngageKillSwitch,
     FetchBars,
     Hello,
+    ListInstruments,
+    ListSeries,
+    ReadLog,
     ReleaseKillSwitch,
     RequestSnapshot,
     Shutdown,
+    StartDownload,
     StartStrategy,
+    StopDownload,
     StopStrategy,
+    StoreStrategy,
     SubmitOrder,
     Subscribe,
     Unsubscribe,
 )
-from koc_qt.sdk.channel import Describe, Described, OrderUpdate, StopRun, Submit
+from koc_qt.sdk.channel import Describe, Described, LogLine, OrderUpdate, StopRun, Submit
 from tests.conditions import until
 from tests.fakes.market import MINUTE_NS, bars
-from tests.fakes.trading import BTC, ETH, limit_buy, market_buy, quote
+from tests.fakes.trading import BTC, BTC_RULES, ETH, limit_buy, market_buy, quote
 from tests.fakes.workers import DESCRIBED
 from tests.unit.engine.desk import EngineDesk
 from tests.unit.engine.test_strategies import running, state
@@ -291,6 +298,55 @@ async def test_bars_are_fetched(engine: EngineDesk) -> None:
 async def test_bars_that_cannot_be(engine: EngineDesk, command: FetchBars, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         await engine.commands.execute(command, "window-1")
+
+
+# ---- what a window asks for
+
+
+async def test_instruments_travel_with_their_exact_rules(engine: EngineDesk) -> None:
+    answer = await engine.commands.execute(ListInstruments("sim", "btc"), "window-1")
+    over_the_link = msgspec.msgpack.decode(msgspec.msgpack.encode(answer))
+    assert msgspec.convert(over_the_link, list[Instrument]) == [BTC_RULES]
+
+
+async def test_a_strategy_file_of_another_machine(engine: EngineDesk) -> None:
+    source = b"class S: ..."
+    asking = asyncio.create_task(engine.commands.execute(DescribeStrategy("their/sma.py", source), "window-1"))
+    await until(lambda: engine.launcher.workers and engine.launcher.workers[0].got(Describe), what="the question")
+    (question,) = engine.launcher.workers[0].got(Describe)
+    assert (question.source, question.filename) == (source, "sma.py")
+    engine.launcher.workers[0].say(DESCRIBED)
+    await asking
+    path = await engine.commands.execute(StoreStrategy("sma.py", source), "window-1")
+    assert Path(path).read_bytes() == source
+    await engine.commands.execute(StartStrategy(engine.spec(path=path)), "window-1")
+    for bad, why in ((b" ", "is empty"), (b"x" * 600_000, "is too large")):
+        with pytest.raises(StrategyError, match=why):
+            await engine.commands.execute(DescribeStrategy("sma.py", bad), "window-1")
+
+
+async def test_history_is_downloaded_and_listed(engine: EngineDesk) -> None:
+    now = bar_open_ns(engine.clock.time_ns(), "1m")
+    engine.venue.history = bars(now - 20 * MINUTE_NS, 20)
+    key = await engine.commands.execute(StartDownload(BTC, "1m", now - 20 * MINUTE_NS, now), "window-1")
+    await until(lambda: engine.commands.snapshot().downloads[0].state is JobState.DONE, what="the download")
+    answer = await engine.commands.execute(ListSeries(), "window-1")
+    (series,) = msgspec.convert(msgspec.msgpack.decode(msgspec.msgpack.encode(answer)), list[StoredSeries])
+    assert (series.instrument, series.timeframe) == (BTC, "1m")
+    assert series.bars == engine.commands.snapshot().downloads[0].bars > 10
+    assert await engine.commands.execute(StopDownload(key), "window-1") is None  # it has ended: nothing to do
+
+
+async def test_the_log_can_be_read(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+    worker.say(LogLine("INFO", "my key: api_key=abcdef123456"))
+    await until(lambda: engine.told, what="the line")
+    assert await engine.commands.execute(ReadLog(5), "window-1") == [
+        (engine.clock.time_ns(), "INFO", "sma", "my key: api_key=***")
+    ]
+    for count in (0, 2_001):
+        with pytest.raises(InvalidOrder, match="lines of the log"):
+            await engine.commands.execute(ReadLog(count), "window-1")
 
 
 # ---- the rest

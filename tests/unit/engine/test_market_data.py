@@ -20,7 +20,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.store import Store
-from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, TradePrinted, VenueChanged
+from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, StreamChanged, TradePrinted, VenueChanged
 from tests.conditions import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.market import MINUTE_NS, SECOND_NS, FakeDataVenue, MemoryBarStore, bars, trade
@@ -43,7 +43,7 @@ class Desk:
         history = HistoryService(MemoryBarStore(), venues, self.clock)
         self.market = MarketData(self.store, self.bus, self.clock, venues, history)
         self.facts: list[object] = []
-        for kind in (QuoteChanged, TradePrinted, BookChanged, BarChanged, VenueChanged, StreamStatus):
+        for kind in (QuoteChanged, TradePrinted, BookChanged, BarChanged, VenueChanged, StreamStatus, StreamChanged):
             self.bus.subscribe(kind, self.facts.append)
 
     def got(self, kind: type[K]) -> list[K]:
@@ -521,3 +521,27 @@ async def test_a_task_that_fails_is_told(desk: Desk) -> None:
     with pytest.raises(VenueRejected):
         await desk.market.hold(BTC, "a")
     await until(lambda: not [t for t in desk.market._tasks if "settle" in t.get_name()], what="it to end")
+
+
+@pytest.mark.expected_warnings("BTC/USDT is no longer streamed: delisted")
+async def test_clients_hear_what_a_stream_does_and_those_that_come_later_can_look_it_up(desk: Desk) -> None:
+    assert desk.store.streams == {}
+    await desk.market.hold(BTC, "a")
+    desk.venue.status(StreamState.INTERRUPTED, "the line was cut")
+    assert desk.store.streams[BTC].reason == "the line was cut"
+    desk.venue.status(StreamState.CONNECTED)
+    desk.venue.status(StreamState.ENDED, "delisted")
+    told = [(fact.stream.state, fact.stream.reason) for fact in desk.got(StreamChanged)]
+    assert told == [
+        (StreamState.CONNECTED, ""),
+        (StreamState.INTERRUPTED, "the line was cut"),
+        (StreamState.CONNECTED, ""),
+        (StreamState.ENDED, "delisted"),
+    ]
+    assert desk.store.streams[BTC].state is StreamState.ENDED
+    await desk.market.release(BTC, "a")
+    assert desk.store.streams == {}
+    assert len(desk.got(StreamChanged)) == 4  # that nobody follows it is no news to those who do not
+    await desk.market.hold(BTC, "b")
+    assert desk.store.streams[BTC].state is StreamState.CONNECTED
+    assert desk.market.venues == ("sim",)

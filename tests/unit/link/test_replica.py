@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.market import Book, Side, Trade
-from koc_qt.domain.state import StrategyState
+from koc_qt.domain.market import Book, Side, StreamState, Trade
+from koc_qt.domain.state import DownloadSnapshot, JobState, StrategyState
 from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
 from koc_qt.link.messages import (
     AccountChanged,
     BookChanged,
+    DownloadChanged,
     EngineChanged,
     Fact,
     LogRecorded,
@@ -24,6 +25,7 @@ from koc_qt.link.messages import (
     Resync,
     Snapshot,
     StrategyChanged,
+    StreamChanged,
     TradePrinted,
     VenueChanged,
 )
@@ -34,12 +36,16 @@ from tests.fakes.link import BTC, START_NS, FakeEngine, strategy_snapshot
 
 def test_every_fact_finds_its_place() -> None:
     engine = FakeEngine()
+    engine.stream(StreamState.ENDED, "delisted")
+    engine.downloads["d"] = DownloadSnapshot("d", BTC, "1m", 0, 1, JobState.DONE, "", 1.0, 9, START_NS)
     snapshot = engine.snapshot()
     facts: list[Fact] = [
         EngineChanged(snapshot.engine),
         *(VenueChanged(venue) for venue in snapshot.venues),
         *(AccountChanged(account) for account in snapshot.accounts),
         *(PositionChanged(position) for position in snapshot.positions),
+        *(DownloadChanged(download) for download in snapshot.downloads),
+        *(StreamChanged(stream) for stream in snapshot.streams),
         StrategyChanged(strategy_snapshot()),
         StrategyChanged(strategy_snapshot(state=StrategyState.STOPPED)),
         BookChanged(Book(BTC, START_NS, (), ())),
@@ -51,7 +57,7 @@ def test_every_fact_finds_its_place() -> None:
     for fact in facts * 2:
         from_facts.apply(fact)
     from_snapshot.apply(snapshot)
-    for name in ("engine", "venues", "accounts", "positions"):
+    for name in ("engine", "venues", "accounts", "positions", "downloads", "streams"):
         assert getattr(from_facts, name) == getattr(from_snapshot, name)
     assert from_facts.strategies["sma-1"].state is StrategyState.STOPPED
     assert (len(from_facts.books), len(from_facts.trades)) == (1, 1)
