@@ -94,6 +94,8 @@ def _argb(color: NDArray[np.uint8]) -> int:
     if alpha == 0:
         return 0
     red, green, blue = (min(255, round(band * 255 / alpha)) for band in (red, green, blue))
+    if alpha > 240:
+        alpha = 255  # nearly opaque is a mean of surfaces and some edges: surfaces must not let the background through
     return alpha << 24 | red << 16 | green << 8 | blue
 
 

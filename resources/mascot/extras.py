@@ -170,7 +170,7 @@ def confetti(phase: float) -> Extra:
         painter.setPen(QPen(Qt.PenStyle.NoPen))
         for index in range(16):
             part = (phase + index * 0.381966) % 1
-            x = -4 + (index * 47) % 137 + 4 * math.sin(part * 7 + index)
+            x = -1 + (index * 47) % 131 + 4 * math.sin(part * 7 + index)
             painter.save()
             painter.translate(x, -16 + 130 * part)
             painter.rotate(index * 40 + part * 360)

@@ -166,7 +166,7 @@ def _alarmed() -> Move:
                 ),
             )
         )
-    return Move(tuple(cells), tuple((step, 70) for step in range(10)), still=2)
+    return Move(tuple(cells), tuple((step, 84) for step in range(10)), still=2)
 
 
 def _asleep() -> Move:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from loguru import logger
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QHideEvent, QImage, QPainter, QPaintEvent, QPixmap, QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -186,12 +186,13 @@ class _Picture(QWidget):
         self._place = 0
         self._motion = True
         self._seen = False
-        self._scaled: dict[int, QPixmap] = {}  # cells of this mood, for `_scaled_px` device pixels
+        self._scaled: dict[int, QPixmap] = {}  # cells of this mood on the background, `_scaled_px` device pixels wide
         self._scaled_px = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._advance)
         self.setAccessibleName("Mascot")
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # or everything under it would be painted with it
         self.setMinimumSize(64, 64)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.set_mood(Mood.ASLEEP)
@@ -228,22 +229,33 @@ class _Picture(QWidget):
         self._timer.stop()
         self._scaled.clear()
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._scaled.clear()
+
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Paint the present cell in the middle, its feet on the lower edge."""
+        """Paint the present cell, and go on playing where that was left off because nobody could see it."""
+        if not self._timer.isActive():
+            self._schedule()
         painter = QPainter(self)
-        if not self._frames:
+        area = self._area()
+        if not self._frames or not area.contains(QRectF(event.rect())):
+            painter.fillRect(event.rect(), self.palette().window())
+        if self._frames:
+            side_px = round(area.width() * self.devicePixelRatioF())
+            painter.drawPixmap(area.topLeft(), self._at(self._frames[self._place].cell, side_px))
+        else:
             self._paint_sign(painter)
-            painter.end()
-            return
+        painter.end()
+
+    def _area(self) -> QRectF:
+        """Give where the picture is: in the middle, a little low; on whole device pixels, or it would be blurred."""
         side = min(self.width(), self.height(), _LARGEST_PX)
         ratio = self.devicePixelRatioF()
-        picture = self._at(self._frames[self._place].cell, round(side * ratio))
-        # On whole device pixels, or it would be blurred once more.
         left = round((self.width() - side) / 2 * ratio) / ratio
         top = round((self.height() - side) * 0.6 * ratio) / ratio
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawPixmap(QRectF(left, top, side, side), picture, QRectF(picture.rect()))
-        painter.end()
+        return QRectF(left, top, side, side)
 
     def _paint_sign(self, painter: QPainter) -> None:
         color = self._theme.colors.muted if self._theme is not None else self.palette().text().color().name()
@@ -258,7 +270,13 @@ class _Picture(QWidget):
             image = self._sprite.image(cell).convertToFormat(_PREMULTIPLIED)
             smooth = Qt.TransformationMode.SmoothTransformation
             scaled = image.scaled(side_px, side_px, Qt.AspectRatioMode.KeepAspectRatio, smooth)
-            self._scaled[cell] = QPixmap.fromImage(scaled)
+            flat = QImage(scaled.size(), QImage.Format.Format_RGB32)
+            flat.fill(self.palette().window().color())
+            painter = QPainter(flat)
+            painter.drawImage(0, 0, scaled)
+            painter.end()
+            flat.setDevicePixelRatio(self.devicePixelRatioF())
+            self._scaled[cell] = QPixmap.fromImage(flat)
         return self._scaled[cell]
 
     def _choose_frames(self) -> None:
@@ -275,8 +293,10 @@ class _Picture(QWidget):
 
     @Slot()
     def _advance(self) -> None:
+        if self.visibleRegion().isEmpty():
+            return  # in a tab behind another, which Qt moves away without hiding it; paintEvent goes on
         before = self._frames[self._place].cell
         self._place = (self._place + 1) % len(self._frames)
         if self._frames[self._place].cell != before:
-            self.update()
+            self.update(self._area().toAlignedRect())
         self._schedule()
