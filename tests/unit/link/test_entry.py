@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.server import MAX_CLIENTS
 from tests.conditions import until
-from tests.fakes.link import BTC, FakeLink, market_buy, strategy_snapshot
+from tests.fakes.link import BTC, FakeLink, market_buy, serve, strategy_snapshot
 from tests.unit.link.clients import FETCH, Seen, raw
 
 
@@ -194,3 +195,15 @@ async def test_a_fact_that_cannot_be_encoded_is_logged(link: FakeLink, expected_
         link.engine.place()
         await until(lambda: seen.of(OrderChanged))
     assert any("StrategyChanged cannot be sent" in line for line in expected_warnings)
+
+
+async def test_an_engine_on_ipv6(tmp_path: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    async with serve(tmp_path, endpoint="tcp://[::1]:*") as link:
+        assert link.server.endpoint.startswith("tcp://[::1]:")
+        async with link.client() as client:
+            assert client.state is LinkState.CONNECTED
