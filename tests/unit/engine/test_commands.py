@@ -10,6 +10,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder, LinkError, RiskRefused, StrategyError, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import EngineState, JobState, StoredSeries, StrategyState
@@ -21,6 +22,7 @@ from koc_qt.link.messages import (
     CancelOrder,
     DescribeStrategy,
     EngageKillSwitch,
+    FetchBacktest,
     FetchBars,
     Hello,
     ListInstruments,
@@ -29,8 +31,10 @@ from koc_qt.link.messages import (
     ReleaseKillSwitch,
     RequestSnapshot,
     Shutdown,
+    StartBacktest,
     StartDownload,
     StartStrategy,
+    StopBacktest,
     StopDownload,
     StopStrategy,
     StoreStrategy,
@@ -387,3 +391,16 @@ async def test_a_snapshot_has_what_there_is_within_limits(engine: EngineDesk, mo
     assert [s.spec.strategy_id for s in snapshot.strategies] == ["sma"]
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=messages.Snapshot) == snapshot
     await state(engine, "sma", StrategyState.RUNNING)
+
+
+# ---- back-tests; what becomes of them: test_backtests.py
+
+
+async def test_back_tests_by_command(engine: EngineDesk) -> None:
+    spec = BacktestSpec(engine.file(), (BTC,), "1m", 0, MINUTE_NS)
+    key = await engine.commands.execute(StartBacktest(spec), "window-1")
+    [shown] = engine.commands.snapshot().backtests
+    assert (shown.backtest_id, shown.spec, shown.state) == (key, spec, JobState.RUNNING)
+    assert await engine.commands.execute(StopBacktest(key), "window-1") is None
+    with pytest.raises(StrategyError, match=f"{key} has no result, it is stopped"):
+        await engine.commands.execute(FetchBacktest(key), "window-1")
