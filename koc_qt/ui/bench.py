@@ -26,6 +26,7 @@ class Requests(QObject):
     backtest_offered = Signal(str)  # path of a strategy file: put it into the back-test panel
     ticket_wanted = Signal(object, object, object)  # InstrumentId, Side or None, Decimal price or None
     panel_wanted = Signal(str)  # name of a panel: show it, and bring it to the front
+    panel_unwanted = Signal(str)  # name of a panel: close its dock
     instrument_chosen = Signal(object)  # InstrumentId that the person is looking at: the ticket follows
 
     def open_chart(self, instrument: InstrumentId, timeframe: str = "") -> None:

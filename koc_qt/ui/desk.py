@@ -136,7 +136,7 @@ class Desk(QObject):
     @property
     def is_connected(self) -> bool:
         """Whether the replica is alive."""
-        return self.link_state is LinkState.CONNECTED
+        return self.link_state is LinkState.CONNECTED and not self._closed
 
     def take_state(self, state: LinkState, reason: str) -> None:
         """Note how the connection stands; the client's `on_state`."""

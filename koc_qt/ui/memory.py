@@ -32,7 +32,6 @@ class Memory(msgspec.Struct, kw_only=True):
     charts: list[ChartMemory] = []
     panels: dict[str, dict[str, Any]] = {}
     theme: ThemeChoice = ThemeChoice.SYSTEM
-    motion: bool = True
     on_close: str = "ask"  # or "keep", "stop"
 
 

@@ -28,6 +28,23 @@ class Watch:
             release()
 
 
+class Holding:
+    """What one view watches: one market at a time. Connect its `close` to the view's `destroyed`."""
+
+    def __init__(self) -> None:
+        self._watch: Watch | None = None
+
+    def replace(self, watch: Watch | None) -> None:
+        """Watch this instead; the old one is let go after the new one began, so that what both watch flows on."""
+        old, self._watch = self._watch, watch
+        if old is not None:
+            old.close()
+
+    def close(self) -> None:
+        """Watch nothing any more. Safe to call twice."""
+        self.replace(None)
+
+
 class Streams(QObject):
     """Subscribes to what is watched, once however many views watch it.
 

@@ -82,7 +82,7 @@ class MainWindow(QMainWindow):
         self._file = file
         self.memory, complaint = file.read()
         if reset_layout:
-            self.memory = Memory(theme=self.memory.theme, motion=self.memory.motion)
+            self.memory = Memory(theme=self.memory.theme, on_close=self.memory.on_close)
         self.setWindowTitle("K.O.C.")
         self.setWindowIcon(icon_of_app())
         self.setMinimumSize(SMALLEST)
@@ -152,6 +152,7 @@ class MainWindow(QMainWindow):
         desk.framed.connect(self._on_frame)
         requests.chart_wanted.connect(self.open_chart)
         requests.panel_wanted.connect(self.workspace.show_panel)
+        requests.panel_unwanted.connect(lambda name: self.workspace.docks[name].close())
         self.drops.dropped.connect(self.offer)
         self.drops.refused.connect(lambda text: desk.notify(text, Level.WARNING))
         self._write_timer = QTimer(self)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPoint, Qt
@@ -12,16 +14,16 @@ from koc_qt.domain.errors import BadTimeframe, InvalidOrder, KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side, StreamState
 from koc_qt.domain.orders import Fill, Order
-from koc_qt.domain.timeframes import duration_ns
-from koc_qt.link.messages import FetchBars
+from koc_qt.domain.timeframes import SECOND_NS, duration_ns
+from koc_qt.link.messages import BarChanged, FetchBars
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.charts.chart import CandleChart
 from koc_qt.ui.charts.colors import ChartColors, dark_colors, light_colors
 from koc_qt.ui.charts.markers import Marker, PriceLine
 from koc_qt.ui.charts.series import BarColumns
-from koc_qt.ui.desk import Frame
+from koc_qt.ui.desk import BARS_A_FRAME, Frame
 from koc_qt.ui.icons import icon
-from koc_qt.ui.streams import Watch
+from koc_qt.ui.streams import Holding
 from koc_qt.ui.symbols import SymbolPicker
 
 TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
@@ -29,6 +31,7 @@ FIRST_BARS = 1_000
 OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000
 HISTORY_TIMEOUT_S = 60.0
+MINUTE_NS = 60 * SECOND_NS
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
 DEFAULT_TIMEFRAME = "1m"
 
@@ -44,10 +47,11 @@ class ChartPanel(Panel):
         super().__init__(bench, parent)
         self.instrument = DEFAULT_INSTRUMENT
         self.timeframe = DEFAULT_TIMEFRAME
-        self._watch: Watch | None = None
+        self._holding = Holding()
+        self.destroyed.connect(self._holding.close)
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
-        self._pending: list[tuple[int, float, float, float, float, float, bool]] = []  # bars that came while loading
+        self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.chart = CandleChart(self)
         self.chart.set_palette(self._colors())
         self.picker = SymbolPicker(self.desk, self)
@@ -115,9 +119,7 @@ class ChartPanel(Panel):
 
     def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
         """Show another market or timeframe."""
-        old, self._watch = self._watch, self.bench.streams.watch(instrument, timeframe)
-        if old is not None:
-            old.close()  # after the new one: a market that goes on is not unsubscribed in between
+        self._holding.replace(self.bench.streams.watch(instrument, timeframe))
         self.instrument, self.timeframe = instrument, timeframe
         self.picker.set_instrument(instrument)
         self.frames.setEditText(timeframe)
@@ -144,7 +146,7 @@ class ChartPanel(Panel):
             return
         self.show_market(self.instrument, text)
 
-    # ---- bars -------------------------------------------------------------------------------------------------------
+    # ---- bars --------------------------------------------------------------------------------------------------------
 
     def _subscribed(self, instrument: InstrumentId) -> None:
         if instrument == self.instrument:
@@ -152,25 +154,30 @@ class ChartPanel(Panel):
             self._fetch()
 
     def _fetch(self) -> None:
+        """Get the newest bars: all there are to see at first, and what an outage left out later."""
         self._load += 1
         self._is_loading = True
         self._pending.clear()
-        self.desk.start(self._fetch_first(self._load), failed=self._fetch_failed)
+        self.desk.start(self._fetch_newest(self._load), failed=self._fetch_failed)
 
-    async def _fetch_first(self, load: int) -> None:
+    async def _fetch_newest(self, load: int) -> None:
         rows = await self.desk.request(
             FetchBars(self.instrument, self.timeframe, FIRST_BARS), timeout_s=HISTORY_TIMEOUT_S
         )
         if load != self._load:
             return
         self._is_loading = False
-        self._show_decimals()
-        self.chart.set_bars(_columns(rows))
-        for bar in self._pending:
-            self.chart.update_bar(*bar[:6], closed=bar[6])
+        columns, last_ns = _columns(rows), self.chart.last_time_ns
+        if last_ns is not None and rows and rows[0][0] <= last_ns:
+            self.chart.merge(columns)
+        else:
+            self.chart.set_bars(columns)
+            if not rows:
+                self.chart.no_older()
+        for change in self._pending:
+            self._show_bar(change)
         self._pending.clear()
-        if not rows:
-            self.chart.no_older()
+        self._show_decimals()
         self._show_fills()
         self._show_orders()
 
@@ -181,43 +188,58 @@ class ChartPanel(Panel):
 
     def _fetch_older(self) -> None:
         first_ns = self.chart.first_time_ns
-        if first_ns is None or not self.desk.is_connected or len(self.chart.series) >= MOST_BARS:
+        if first_ns is None or not self.desk.is_connected or self.chart.bar_count >= MOST_BARS:
             self.chart.no_older()
             return
-        self.desk.start(self._fetch_before(self._load, first_ns), failed=lambda _error: self.chart.no_older())
+        self.desk.start(self._fetch_before(self._load, first_ns), failed=lambda _error: self.chart.retry_older())
 
     async def _fetch_before(self, load: int, until_ns: int) -> None:
         rows = await self.desk.request(
             FetchBars(self.instrument, self.timeframe, OLDER_BARS, until_ns), timeout_s=HISTORY_TIMEOUT_S
         )
-        if load != self._load:
-            return
-        if rows:
+        if load == self._load:
             self.chart.prepend(_columns(rows))
-        else:
-            self.chart.no_older()
+
+    def _show_bar(self, change: BarChanged) -> None:
+        bar, last_ns = change.bar, self.chart.last_time_ns
+        if last_ns is not None and bar.open_time_ns < last_ns and not change.closed:
+            return  # older than what is known: of before the history came
+        values = (bar.open_time_ns, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        try:
+            self.chart.update_bar(*values, change.closed)
+        except ValueError:  # between two bars that are known
+            self.chart.merge(_columns([values]))
 
     def _on_frame(self, frame: Frame) -> None:
         key = (self.instrument, self.timeframe)
         for change in frame.bars.get(key, ()):
-            bar = change.bar
-            values = (bar.open_time_ns, bar.open, bar.high, bar.low, bar.close, bar.volume, change.closed)
-            if self._is_loading:
-                self._pending.append(values)
-            else:
-                self.chart.update_bar(*values[:6], closed=change.closed)
+            if not self._is_loading:
+                self._show_bar(change)
+            elif len(self._pending) < BARS_A_FRAME:
+                self._pending.append(change)
         if key in frame.overflow:
             self._fetch()
+        if self.instrument in frame.quotes:
+            self._show_countdown()
         if self.instrument in frame.streams:
             self._show_trouble()
-        fills = [self._marker(fill) for fill in frame.fills if fill.instrument == self.instrument]
-        if fills and not frame.snapshot:
-            self.chart.add_markers(fills)
         if frame.snapshot:
             self._show_decimals()
             self._show_fills()
+        elif fills := [self._marker(fill) for fill in frame.fills if fill.instrument == self.instrument]:
+            self.chart.add_markers(fills)
         if frame.snapshot or frame.orders or frame.positions:
             self._show_orders()
+
+    def _show_countdown(self) -> None:
+        """Say how long the bar goes on, by the venue's clock."""
+        length_ns, last_ns = duration_ns(self.timeframe), self.chart.last_time_ns
+        if length_ns < MINUTE_NS or last_ns is None:
+            self.chart.set_countdown("")
+            return
+        left_s = max(0, last_ns + length_ns - self.desk.replica.quotes[self.instrument].time_ns) // SECOND_NS
+        hours, minutes, seconds = left_s // 3600, left_s // 60 % 60, left_s % 60
+        self.chart.set_countdown(f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}")
 
     def _show_decimals(self) -> None:
         instrument = self.desk.replica.instruments.get(self.instrument)
@@ -263,7 +285,7 @@ class ChartPanel(Panel):
         """Say over the bars why they stand still."""
         trouble = self.bench.streams.troubles.get(self.instrument, "")
         stream = self.desk.replica.streams.get(self.instrument)
-        if not self.desk.is_connected and len(self.chart.series):
+        if not self.desk.is_connected and self.chart.bar_count:
             trouble = "Not connected: this is how it was"
         elif not trouble and stream is not None and stream.state is not StreamState.CONNECTED:
             ended = stream.state is StreamState.ENDED
@@ -286,10 +308,8 @@ class ChartPanel(Panel):
         rounded = self._on_grid(price) if price is not None else None
         if rounded is not None:
             for side in Side:
-                menu.addAction(
-                    f"{side.value.capitalize()} at {rounded}…",
-                    lambda side=side: requests.open_ticket(self.instrument, side, rounded),
-                )
+                open_ticket = partial(requests.open_ticket, self.instrument, side, rounded)
+                menu.addAction(f"{side.value.capitalize()} at {rounded}…", open_ticket)
             menu.addSeparator()
         menu.addAction(icon("right", theme), "Go to the newest bar", self.chart.go_to_newest)
         menu.addAction(
@@ -303,8 +323,9 @@ class ChartPanel(Panel):
         return None if instrument is None or price <= 0 else instrument.round_price(Decimal(repr(price)))
 
 
-def _columns(rows: list[list[Any]]) -> BarColumns:
-    return BarColumns.of(*(list(zip(*rows, strict=True)) if rows else [[]] * 6))
+def _columns(rows: Sequence[Sequence[Any]]) -> BarColumns:
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in range(6)]
+    return BarColumns.of(*columns)
 
 
 def _order_text(order: Order) -> str:
