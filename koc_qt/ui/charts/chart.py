@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
@@ -214,6 +214,24 @@ class CandleChart(QWidget):
         return (self._picture.bars.time_ns(start), self._picture.bars.time_ns(stop - 1)) if stop > start else None
 
     @property
+    def first_time_ns(self) -> int | None:
+        """Opening time of the oldest bar; None while there is none."""
+        return self._picture.bars.time_ns(0) if self.bar_count else None
+
+    @property
+    def last_time_ns(self) -> int | None:
+        """Opening time of the newest bar; None while there is none."""
+        return self._picture.bars.time_ns(self.bar_count - 1) if self.bar_count else None
+
+    def price_at(self, at: QPoint) -> float | None:
+        """Give the price at a point of this widget; None beside the plot, or while there are no bars."""
+        if not self.bar_count or not self._view.geometry().contains(at):
+            return None
+        low, high = self.price_range
+        share: float = (at.y() + 0.5) / max(self._view.height(), 1)
+        return high - (high - low) * share
+
+    @property
     def price_range(self) -> tuple[float, float]:
         """The prices at the lower and the upper edge."""
         self._freshen()
@@ -229,6 +247,21 @@ class CandleChart(QWidget):
         """What the legend says now."""
         self._freshen()
         return self._legend.text
+
+    @property
+    def fault(self) -> str:
+        """What is said over the bars; empty while nothing is wrong with them."""
+        return self._fault
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """The fills that are shown, in order of time."""
+        return self._markers.shown
+
+    @property
+    def lines(self) -> tuple[PriceLine, ...]:
+        """The open orders and average prices that are shown, highest first."""
+        return self._lines.lines
 
     def go_to_newest(self) -> None:
         """Show the newest bar and follow it."""
@@ -455,11 +488,12 @@ class CandleChart(QWidget):
             widget.update()
 
     def _tag_prices(self) -> None:
-        tags = [PriceTag(float(line.price), self._lines.color(line)) for line in self._lines.lines]
+        tags = []
         if self.bar_count:
             colors = self._picture.colors
             opened, _, _, close, _ = self._picture.bars.bar(self.bar_count - 1)
             tags.append(PriceTag(close, colors.up if close >= opened else colors.down, self._countdown))
+        tags += [PriceTag(float(line.price), self._lines.color(line)) for line in self._lines.lines]
         if tags != self._price_axis.tags:
             self._price_axis.tags = tags
             self._price_axis.update()

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QPainter, QPen, QPixmap, QPolygonF
-from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
+from PySide6.QtWidgets import QGraphicsItem
 
 from koc_qt.domain.market import Side
 from koc_qt.ui.charts.candles import Picture, PixelItem
@@ -101,6 +102,12 @@ class MarkerItem(PixelItem):
         self._fills = {Side.BUY: _Fills(), Side.SELL: _Fills()}
         self.add_markers(markers)
 
+    @property
+    def shown(self) -> tuple[Marker, ...]:
+        """Every fill, in order of time."""
+        every = [marker for fills in self._fills.values() for marker in fills.markers]
+        return tuple(sorted(every, key=lambda each: each.time_ns))
+
     def add_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills too."""
         for side, fills in self._fills.items():
@@ -128,9 +135,8 @@ class MarkerItem(PixelItem):
                 best, nearest = spot, distance
         return _tooltip(best, self.picture.decimals, zone) if best else ""
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw the triangles of what is exposed."""
-        exposed = option.exposedRect
         colors = self.picture.colors
         for spot in self._spots(exposed.left() - _SLOT_PX, exposed.right() + _SLOT_PX):
             glyph = self._glyph(spot.side)
@@ -155,7 +161,7 @@ class MarkerItem(PixelItem):
             begin, end = np.searchsorted(fills.bars, (nodes.start << level, (nodes.start + len(nodes)) << level))
             slots = fills.bars[begin:end] >> level
             starts = np.flatnonzero(np.diff(slots, prepend=-1)).tolist()
-            for start, stop in zip(starts, [*starts[1:], len(slots)], strict=True):
+            for start, stop in pairwise([*starts, len(slots)]):
                 node = int(slots[start]) - nodes.start
                 bars = fills.bars[begin + start : begin + stop]
                 edge = float(nodes.low[node] if side is Side.BUY else nodes.high[node])
@@ -226,7 +232,7 @@ class LinesItem(PixelItem):
             return colors.line
         return colors.buy if line.side is Side.BUY else colors.sell
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw lines, then chips over them."""
         frame = self.picture.frame
         visible = [(line, frame.y_of(float(line.price))) for line in self.lines]
