@@ -71,3 +71,6 @@ class Panel(QWidget):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave once."""
+
+    def retire(self) -> None:
+        """Let go of what the engine does for this panel alone: it is about to be deleted."""

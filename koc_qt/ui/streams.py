@@ -29,7 +29,7 @@ class Watch:
 
 
 class Holding:
-    """What one view watches: one market at a time. Connect its `close` to the view's `destroyed`."""
+    """What one view watches: one market at a time. A view that goes closes it."""
 
     def __init__(self) -> None:
         self._watch: Watch | None = None

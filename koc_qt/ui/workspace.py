@@ -251,6 +251,8 @@ class Workspace(QObject):
         if dock is None:
             return
         del self._chart_states[name]
+        if dock.panel is not None:
+            dock.panel.retire()
         self._waiting = [each for each in self._waiting if each[0] is not dock]
         self._window.removeDockWidget(dock)
         dock.deleteLater()

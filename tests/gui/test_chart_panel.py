@@ -119,6 +119,7 @@ def test_a_lost_engine_leaves_the_bars_and_says_so(panel: ChartPanel, fake: Fake
 
 
 def test_a_closed_chart_leaves_its_market(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    panel.retire()
     panel.deleteLater()
     qtbot.waitUntil(lambda: bool(fake.sent(Unsubscribe)))
 

@@ -48,7 +48,6 @@ class ChartPanel(Panel):
         self.instrument = DEFAULT_INSTRUMENT
         self.timeframe = DEFAULT_TIMEFRAME
         self._holding = Holding()
-        self.destroyed.connect(self._holding.close)
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
@@ -116,6 +115,10 @@ class ChartPanel(Panel):
         except (InvalidOrder, BadTimeframe):
             instrument, timeframe = DEFAULT_INSTRUMENT, DEFAULT_TIMEFRAME
         self.show_market(instrument, timeframe)
+
+    def retire(self) -> None:
+        """Stream no more."""
+        self._holding.close()
 
     def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
         """Show another market or timeframe."""
