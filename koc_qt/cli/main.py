@@ -77,6 +77,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             hint = _did_you_mean(option, [*_options(parser), *_options(commands["window"])])
             parser.error(f"there is no option {option!r}{hint}")
     elif words[0] not in commands:
+        if "://" in words[0]:
+            parser.error(f"{words[0]!r} is an address; did you mean '--connect {words[0]}'?")
         parser.error(f"there is no command {words[0]!r}{_did_you_mean(words[0], commands)}")
     args, unknown = parser.parse_known_args(words)
     if unknown:
@@ -101,7 +103,7 @@ def _means_window(words: Sequence[str], window_parser: Parser) -> bool:
     first = words[0]
     if first.startswith("-"):
         return first.partition("=")[0] in set(_options(window_parser)) - {"-h", "--help"}
-    return first.lower().endswith(".py") or "/" in first or os.sep in first
+    return first.lower().endswith(".py") or (("/" in first or os.sep in first) and "://" not in first)
 
 
 def main(arguments: Sequence[str]) -> int:

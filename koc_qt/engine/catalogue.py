@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterable
+from functools import lru_cache
 
 from koc_qt.domain.errors import InvalidOrder, VenueUnavailable
 from koc_qt.domain.instruments import Instrument
@@ -81,5 +82,6 @@ def _rank(instrument: Instrument, wanted: str) -> int | None:
     return 2 if symbol.startswith(wanted) else 3
 
 
+@lru_cache(maxsize=16_384)  # a person types letter by letter, and thousands of symbols stay the same
 def _plain(text: str) -> str:
     return text.translate(_IGNORED).casefold()

@@ -22,6 +22,7 @@ from koc_qt.scrub import scrub
 ENGINE = "engine"
 LINES_KEPT = 2_000
 CHARACTERS_KEPT = 4_000_000  # of all lines together: an answer to a client has an end
+LONGEST_TEXT = LONGEST_LINE + 100  # a strategy's line that was cut says how much was
 LINES_PER_S = 50.0  # to clients, from the engine, and as many from all strategies together
 LINES_BURST = 500.0
 WAITING_LIMIT = 2_000  # lines of other threads that the loop has not taken yet
@@ -83,7 +84,8 @@ class LogBook:
 
     def record(self, line: LogRecorded) -> None:
         """Take a strategy's line, on the loop."""
-        self._take(line, self._strategies)
+        scrubbed = LogRecorded(line.time_ns, line.level, line.source, scrub(line.text))
+        self._take(scrubbed, self._strategies)
 
     def newest(self, count: int) -> list[tuple[int, str, str, str]]:
         """Give up to `count` of the newest lines, oldest first: time (UTC ns), level, source, text.
@@ -108,7 +110,7 @@ class LogBook:
             self._leave_out(gate, 1)
             return
         self._tell(gate)
-        text = scrub(clip(line.text, LONGEST_LINE)).encode("utf-8", "replace").decode()  # half a surrogate has no bytes
+        text = clip(line.text, LONGEST_TEXT).encode("utf-8", "replace").decode()  # half a surrogate has no bytes
         self._keep(LogRecorded(line.time_ns, line.level, line.source, text), quiet=quiet)
 
     def _leave_out(self, gate: _Gate, count: int) -> None:

@@ -55,6 +55,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["egnine"], "koc: there is no command 'egnine'; did you mean 'engine'?\nTry 'koc --help'.\n"),
         (["xyz"], "koc: there is no command 'xyz'\nTry 'koc --help'.\n"),
         (["--versoin"], "koc: there is no option '--versoin'; did you mean '--version'?\nTry 'koc --help'.\n"),
+        (["tcp://192.0.2.7:5555"], "koc: 'tcp://192.0.2.7:5555' is an address; did you mean '--connect tcp://192.0.2.7:5555'?\n"),
         (["--conect", "tcp://192.0.2.7:5555"], "koc: there is no option '--conect'; did you mean '--connect'?\n"),
         (["--reset-layout", "--conect", "x"], "koc window: there is no option '--conect'; did you mean '--connect'?\n"),
         (["keys", "exprot", "x"], "koc keys: argument ACTION: invalid choice: 'exprot'"),

@@ -19,7 +19,17 @@ from loguru import logger
 
 from koc_qt import scrub as scrubbing
 from koc_qt.domain.errors import ConfigError
-from koc_qt.logger import KEPT_FILES, Console, JsonFile, LogEntry, _Intercept, register_secret, scrub, setup_logger
+from koc_qt.logger import (
+    KEPT_FILES,
+    Console,
+    JsonFile,
+    LogEntry,
+    _Intercept,
+    listen,
+    register_secret,
+    scrub,
+    setup_logger,
+)
 from koc_qt.paths import Paths
 from tests.conditions import wait_until
 
@@ -360,3 +370,17 @@ def test_colours_are_for_terminals(
     log.close()
     assert ("\x1b[33mWARNING " in terminal.getvalue()) is coloured
     assert len(expected_warnings) == 1
+
+
+def test_listeners_hear_every_line_however_the_log_is_set_up() -> None:
+    heard: list[LogEntry] = []
+    end = listen(heard.append)
+    first = setup_logger(None, console=False)
+    logger.info("one, password=hunter22")
+    second = setup_logger(None, console=False)
+    logger.info("two")
+    end()
+    logger.info("three")
+    first.close()
+    second.close()
+    assert [entry.text for entry in heard] == ["one, password=***", "two"]

@@ -10,7 +10,7 @@ from loguru import logger
 
 from koc_qt.engine import log_book as module
 from koc_qt.engine.bus import Bus
-from koc_qt.engine.log_book import LINES_BURST, LINES_KEPT, LogBook
+from koc_qt.engine.log_book import LINES_BURST, LINES_KEPT, LONGEST_TEXT, LogBook
 from koc_qt.engine.strategy_words import LONGEST_LINE, StrategyLog
 from koc_qt.link.messages import LogRecorded
 from koc_qt.logger import LogEntry, setup_logger
@@ -148,8 +148,10 @@ async def test_a_line_that_telling_causes_is_kept_and_not_told(desk: Desk) -> No
 
 
 async def test_lines_are_bounded_in_length_and_number(desk: Desk) -> None:
-    desk.say("x" * (LONGEST_LINE + 5))
+    desk.say("x" * (LONGEST_TEXT + 5))
     assert desk.texts[0].endswith("x... (5 more characters)")
+    desk.strategy.write("INFO", "x" * (LONGEST_LINE + 7))
+    assert desk.texts[1].endswith("x... (7 more characters)")
     for number in range(LINES_KEPT + 10):
         desk.clock.advance(1)
         desk.say(f"line {number}")
