@@ -117,7 +117,8 @@ class ChartPanel(Panel):
         self.show_market(instrument, timeframe)
 
     def retire(self) -> None:
-        """Stream no more."""
+        """Stream no more, and take no answer that is still on its way."""
+        self._load += 1
         self._holding.close()
 
     def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
