@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Book, Side, StreamState, Trade
 from koc_qt.domain.state import DownloadSnapshot, JobState, StrategyState
 from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
 from koc_qt.link.messages import (
     AccountChanged,
+    BacktestChanged,
     BookChanged,
     DownloadChanged,
     EngineChanged,
@@ -38,6 +40,10 @@ def test_every_fact_finds_its_place() -> None:
     engine = FakeEngine()
     engine.stream(StreamState.ENDED, "delisted")
     engine.downloads["d"] = DownloadSnapshot("d", BTC, "1m", 0, 1, JobState.DONE, "", 1.0, 9, START_NS)
+    asked = BacktestSpec("/a.py", (BTC,), "1m", 0, 1)
+    engine.backtests["b"] = BacktestSnapshot(
+        "b", asked, JobState.RUNNING, "", "run", 0.5, 9, 1, 10_000.5, 2.5, START_NS, START_NS
+    )
     snapshot = engine.snapshot()
     facts: list[Fact] = [
         EngineChanged(snapshot.engine),
@@ -45,6 +51,7 @@ def test_every_fact_finds_its_place() -> None:
         *(AccountChanged(account) for account in snapshot.accounts),
         *(PositionChanged(position) for position in snapshot.positions),
         *(DownloadChanged(download) for download in snapshot.downloads),
+        *(BacktestChanged(backtest) for backtest in snapshot.backtests),
         *(StreamChanged(stream) for stream in snapshot.streams),
         StrategyChanged(strategy_snapshot()),
         StrategyChanged(strategy_snapshot(state=StrategyState.STOPPED)),
@@ -57,7 +64,7 @@ def test_every_fact_finds_its_place() -> None:
     for fact in facts * 2:
         from_facts.apply(fact)
     from_snapshot.apply(snapshot)
-    for name in ("engine", "venues", "accounts", "positions", "downloads", "streams"):
+    for name in ("engine", "venues", "accounts", "positions", "downloads", "backtests", "streams"):
         assert getattr(from_facts, name) == getattr(from_snapshot, name)
     assert from_facts.strategies["sma-1"].state is StrategyState.STOPPED
     assert (len(from_facts.books), len(from_facts.trades)) == (1, 1)
