@@ -66,23 +66,41 @@ class PriceAxis(QWidget):
             y = frame.y_of(price)
             if height / 2 <= y <= self.height() - height / 2:
                 self.texts.draw(painter, _PAD_PX, round(y - height / 2), price_text(price, decimals))
-        for tag in self.tags:
-            self._draw_tag(painter, frame.y_of(tag.price), price_text(tag.price, decimals), tag.color, tag.note)
+        for tag, box in self.placed_tags():
+            self._draw_tag(painter, box, price_text(tag.price, decimals), tag.color, tag.note)
         if self.crosshair_y is not None:
             price = frame.price_at(self.crosshair_y)
-            self._draw_tag(painter, self.crosshair_y, price_text(price, decimals), colors.tag, "")
+            self._draw_tag(painter, self._box(self.crosshair_y, 1), price_text(price, decimals), colors.tag, "")
         painter.end()
 
-    def _draw_tag(self, painter: QPainter, y: float, text: str, color: QColor, note: str) -> None:
+    def placed_tags(self) -> list[tuple[PriceTag, QRectF]]:
+        """Where each tag in sight goes: the first given at its price, later ones aside where they would cover one."""
+        placed: list[tuple[PriceTag, QRectF]] = []
+        for tag in self.tags:
+            y = self._picture.frame.y_of(tag.price)
+            if not 0 <= y <= self.height():
+                continue
+            box = self._box(y, 2 if tag.note else 1)
+            for other, taken in sorted(placed, key=lambda each: abs(each[1].center().y() - y)):
+                if box.intersects(taken.adjusted(0, 0.5, 0, -0.5)):
+                    if tag.price > other.price:
+                        box.moveBottom(taken.top())
+                    else:
+                        box.moveTop(taken.bottom())
+            placed.append((tag, box))
+        return placed
+
+    def _box(self, y: float, lines: int) -> QRectF:
         height = self.texts.height
-        if not -height <= y <= self.height() + height:
-            return
-        top = round(min(max(y - height / 2 - 1, 0), self.height() - height - 2))
-        painter.fillRect(QRectF(1, top, self.width() - 1, height * (2 if note else 1) + 2), color)
+        top = round(min(max(y - height / 2 - 1, 0), self.height() - height * lines - 2))
+        return QRectF(1, top, self.width() - 1, round(height * lines) + 2)
+
+    def _draw_tag(self, painter: QPainter, box: QRectF, text: str, color: QColor, note: str) -> None:
+        painter.fillRect(box, color)
         painter.setPen(text_on(color))
-        self.texts.draw(painter, _PAD_PX, top + 1, text)
+        self.texts.draw(painter, _PAD_PX, box.top() + 1, text)
         if note:
-            self.texts.draw(painter, _PAD_PX, top + height, note)
+            self.texts.draw(painter, _PAD_PX, box.top() + self.texts.height, note)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Begin to stretch."""

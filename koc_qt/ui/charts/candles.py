@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QLineF, QRectF, Qt
@@ -50,6 +52,17 @@ class PixelItem(pg.GraphicsObject):  # type: ignore[misc]  # pyqtgraph is untype
         """All of the plot."""
         return self._bounds
 
+    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+        """Draw what is exposed; errors go to the excepthook, for one that crosses Qt's painting ends the process."""
+        try:
+            self.draw(painter, option.exposedRect)
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
+        """Draw the part of the plot within a rectangle of logical pixels."""
+        raise NotImplementedError
+
 
 class GridItem(PixelItem):
     """Lines at the labels of both axes."""
@@ -58,7 +71,7 @@ class GridItem(PixelItem):
         super().__init__(picture, parent, -10)
         self._rects = RectBuffer()
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw minor lines, then major ones over them."""
         frame, colors = self.picture.frame, self.picture.colors
         to_physical(painter, frame.dpr)
@@ -77,8 +90,7 @@ class GridItem(PixelItem):
         self._rects.draw(painter, count + len(minor), len(rows), colors.grid_major)
 
 
-def _exposed_nodes(picture: Picture, option: QStyleOptionGraphicsItem) -> Nodes:
-    exposed: QRectF = option.exposedRect
+def _exposed_nodes(picture: Picture, exposed: QRectF) -> Nodes:
     start, stop = picture.frame.nodes_between(exposed.left() - 1, exposed.right() + 1)
     return picture.pyramid.nodes(picture.frame.level, start, stop)
 
@@ -101,10 +113,10 @@ class CandleItem(PixelItem):
         super().__init__(picture, parent, 0)
         self._rects = RectBuffer()
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw wicks and bodies of what is exposed, one call a colour."""
         frame, colors = self.picture.frame, self.picture.colors
-        nodes = _exposed_nodes(self.picture, option)
+        nodes = _exposed_nodes(self.picture, exposed)
         if not len(nodes):
             return
         to_physical(painter, frame.dpr)
@@ -144,10 +156,10 @@ class VolumeItem(PixelItem):
         super().__init__(picture, parent, -5)
         self._rects = RectBuffer()
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw what is exposed, one call a colour."""
         frame, colors = self.picture.frame, self.picture.colors
-        nodes = _exposed_nodes(self.picture, option)
+        nodes = _exposed_nodes(self.picture, exposed)
         if not len(nodes) or frame.volume_top >= frame.height:
             return
         to_physical(painter, frame.dpr)
@@ -175,7 +187,7 @@ class LastPriceItem(PixelItem):
     def __init__(self, picture: Picture, parent: QGraphicsItem) -> None:
         super().__init__(picture, parent, 2)
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw the line; it lies within the strip that a live tick repaints."""
         frame, colors, bars = self.picture.frame, self.picture.colors, self.picture.bars
         if not len(bars):
@@ -210,7 +222,7 @@ class CrosshairItem(PixelItem):
             self.update(QRectF(0, y - 2, self._bounds.width(), 4))
         self._at = at
 
-    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+    def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw both lines."""
         if self._at is None:
             return

@@ -66,7 +66,7 @@ def light_colors() -> ChartColors:
         border=QColor("#cbd3de"),
         text=QColor("#1b2430"),
         muted=QColor("#5b6675"),
-        up=QColor("#0b8a72"),
+        up=QColor("#08806a"),
         down=QColor("#d23a3a"),
         volume_up=QColor("#b9e0d8"),
         volume_down=QColor("#f6cccb"),

@@ -19,6 +19,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 # Seconds of each step; from 30 days on, months and years by the calendar.
 _STEPS_S = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, *(_DAY_S * n for n in (1, 2, 4, 7)))
+_MONTH_DAYS = 31
 _STEPS_MONTHS = (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200)
 
 
@@ -101,9 +102,9 @@ def time_ticks(
         return []
     zone = zone_for(bars.interval_ns, zone)
     min_bars = max(min_px, width_px / MAX_LABELS) * (right - left) / width_px
-    following, day_or_more = _calendar(bars, first, last, min_bars)
+    following, step_days = _calendar(bars, first, last, min_bars)
     found = _beginnings(bars, first, last, following, zone)
-    ranked = [_label(bars, index, day_or_more, zone) for index in found]
+    ranked = [_label(bars, index, step_days, zone) for index in found]
     return _apart(ranked, min_bars)
 
 
@@ -111,7 +112,7 @@ Following = Callable[[datetime], datetime]
 
 
 def _calendar(bars: BarSeries, first: int, last: int, min_bars: float) -> tuple[Following, int]:
-    """Choose the step; give what finds the next beginning, and 0, 1 or 2 for steps of hours, days or months."""
+    """Choose the step; give what finds the next beginning, and its days: 0 for hours and less, 31 for months."""
     trading_s = bars.interval_ns / _SECOND_NS * min_bars
     if last > first:
         wall_s = (bars.time_ns(last) - bars.time_ns(first)) / (last - first) / _SECOND_NS * min_bars
@@ -121,9 +122,9 @@ def _calendar(bars: BarSeries, first: int, last: int, min_bars: float) -> tuple[
         if step < _DAY_S and step >= trading_s:
             return partial(_next_of_day, step_s=step), 0
         if step >= _DAY_S and step >= wall_s:
-            return partial(_next_days, days=step // _DAY_S), 1
+            return partial(_next_days, days=step // _DAY_S), step // _DAY_S
     months = next((each for each in _STEPS_MONTHS if each * 30 * _DAY_S >= wall_s), _STEPS_MONTHS[-1])
-    return partial(_next_months, months=months), 2
+    return partial(_next_months, months=months), _MONTH_DAYS
 
 
 def _next_of_day(when: datetime, step_s: int) -> datetime:
@@ -166,17 +167,19 @@ def _beginnings(bars: BarSeries, first: int, last: int, following: Following, zo
     return found
 
 
-def _label(bars: BarSeries, index: int, step_kind: int, zone: tzinfo | None) -> TimeTick:
+def _label(bars: BarSeries, index: int, step_days: int, zone: tzinfo | None) -> TimeTick:
     when = local_time(bars.time_ns(index), zone)
     before = local_time(bars.time_ns(index - 1), zone) if index else None
     new_year = before is None or before.year != when.year
     new_month = new_year or (before is not None and before.month != when.month)
     new_day = before is None or before.date() != when.date()
     day = f"{when.day} {_MONTHS[when.month - 1]}"
-    if step_kind == 2:
+    if step_days == _MONTH_DAYS:
         return TimeTick(index, str(when.year) if new_year else _MONTHS[when.month - 1], new_year)
-    if step_kind == 1:
-        return TimeTick(index, f"{day} {when.year}" if new_year else day, new_month)
+    if step_days:
+        # Where steps are longer than a day, the month's first label stands for its beginning.
+        begins = new_month or when.day <= step_days
+        return TimeTick(index, f"{day} {when.year}" if begins and when.month == 1 else day, begins)
     if new_day:
         return TimeTick(index, day, major=True)
     return TimeTick(index, f"{when:%H:%M:%S}" if when.second else f"{when:%H:%M}", major=False)
