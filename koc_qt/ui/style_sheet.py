@@ -133,7 +133,7 @@ QCheckBox::indicator:checked:disabled, QRadioButton::indicator:checked:disabled 
 
 QAbstractItemView { border: none; background: $panel; alternate-background-color: $stripe; }
 QTableView::item, QTreeView::item { padding: 0 4px; }
-QTreeView::item { padding: 3px 4px; }
+QTreeView::item { padding: 3px 4px; min-height: 16px; }
 QCalendarWidget QTableView::item { padding: 0; }
 QWidget#qt_calendar_navigationbar { background: $raised; }
 QToolButton#qt_calendar_prevmonth { qproperty-icon: url("$art/left.svg"); }

@@ -109,7 +109,9 @@ class Theme(QObject):
     def _ask_for_frames(self) -> None:
         """Have the desktop draw title bars, which are not ours, in the theme that was chosen."""
         schemes = {ThemeChoice.DARK: Qt.ColorScheme.Dark, ThemeChoice.LIGHT: Qt.ColorScheme.Light}
-        QGuiApplication.styleHints().setColorScheme(schemes.get(self._choice, Qt.ColorScheme.Unknown))
+        hints = QGuiApplication.styleHints()
+        hints.setColorScheme(schemes.get(self._choice, Qt.ColorScheme.Unknown))
+        self._system = hints.colorScheme()  # while one was chosen, it was not the desktop's own
 
 
 def palette(colors: Colors) -> QPalette:

@@ -106,7 +106,7 @@ def _dance() -> Move:
                 extras=notes,
             )
         )
-    return Move(tuple(cells), tuple((step, 75) for step in range(12)), still=3)
+    return Move(tuple(cells), tuple((step, 90) for step in range(12)), still=3)
 
 
 def _sad() -> Move:

@@ -24,7 +24,7 @@ from koc_qt.ui.mascot.moods import Mood, MoodInputs, MoodKeeper, Shown
 from koc_qt.ui.mascot.sprite import Frame, Sprite
 from koc_qt.ui.theme import Theme, style_as
 
-_LARGEST_PX = 320  # device independent; more would only be blurred
+_LARGEST_PX = 256  # device independent; more would only be blurred, and cost more than one percent of a core
 _FALLBACK_PX = 48
 _PREMULTIPLIED = QImage.Format.Format_ARGB32_Premultiplied
 
