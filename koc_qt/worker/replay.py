@@ -52,7 +52,7 @@ from koc_qt.sdk.strategy import Strategy, overrides, subscriptions_of
 
 ACCOUNT = "backtest"  # of every order and fill, and the strategy's id
 ORDERS_A_MOMENT = 1_000  # orders and cancels from one bar's close to the next: more is a strategy that answers itself
-FILLS_KEPT = 20_000  # of a result, the first ones
+FILLS_KEPT = 10_000  # of a result, the first ones
 _FREE = Decimal(10) ** 60
 _NO_LIMITS = RiskLimits(
     max_order_notional=_FREE,
