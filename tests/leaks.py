@@ -6,12 +6,12 @@ Descriptors and children are read from /proc and so are checked on Linux alone; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,13 @@ def leaked_since(before: Held) -> list[str]:
 
 
 def _new(before: Held, after: Held) -> list[str]:
+    descriptors = {key: name for key, name in after.descriptors.items() if key not in before.descriptors}
+    for key in [key for key in descriptors if key[1] == "anon_inode:[eventfd]"][: _painting_threads()]:
+        del descriptors[key]
     kinds: list[tuple[str, Any, Any]] = [
         ("thread", before.threads, after.threads),
         ("child process", before.children, after.children),
-        ("descriptor", before.descriptors, after.descriptors),
+        ("descriptor", {}, descriptors),
         ("task", before.tasks, after.tasks),
         ("Qt object", before.qt_objects, after.qt_objects),
     ]
@@ -111,6 +114,15 @@ def _descriptors() -> dict[tuple[int, str], str]:
     return found
 
 
+def _painting_threads() -> int:
+    """Count the threads that Qt blends larger shapes in, with an eventfd each; it keeps them for half a minute."""
+    count = 0
+    with contextlib.suppress(OSError):
+        for task in Path("/proc/self/task").iterdir():
+            count += (task / "comm").read_bytes().startswith(b"Thread (pooled)")
+    return count
+
+
 def _tasks() -> dict[int, str]:
     # CPython keeps every task in one weak set: `_all_tasks` until 3.11, `_scheduled_tasks` since.
     every: Any = getattr(asyncio.tasks, "_scheduled_tasks", None) or getattr(asyncio.tasks, "_all_tasks", ())
@@ -144,7 +156,7 @@ def _qt_objects() -> dict[int, str]:
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def watched_loops() -> Iterator[LoopLeaks]:
     """Note the tasks and timers that asyncio.Runner would cancel without a word when it closes a loop.
 
