@@ -1,0 +1,7 @@
+"""Tables of records: what a column shows, a model that repaints only what changed, and a view that people know."""
+
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
+
+__all__ = ["Column", "RecordModel", "RecordTable"]

@@ -1,0 +1,273 @@
+"""A table of records as people expect one: sorted by a click, copied with Ctrl+C, columns moved, resized and hidden."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QAction,
+    QColor,
+    QGuiApplication,
+    QHideEvent,
+    QKeyEvent,
+    QKeySequence,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QShowEvent,
+)
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QMenu,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+    QWidget,
+)
+
+from koc_qt.ui.style_sheet import pill_colors
+from koc_qt.ui.tables.model import PILL_ROLE, RecordModel
+from koc_qt.ui.theme import Theme
+
+R = TypeVar("R")
+ROW_PX = 24
+_NARROWEST, _WIDEST = 36, 420  # pixels of a column at first
+
+
+class PillDelegate(QStyledItemDelegate):
+    """Paints a pill behind the text of the cells that ask for one."""
+
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Paint a cell."""
+        look = index.data(PILL_ROLE)
+        if not look:
+            if (
+                tone := index.data(Qt.ItemDataRole.ForegroundRole)
+            ) is not None:  # profit is green in a selected row too
+                option.palette.setColor(QPalette.ColorRole.HighlightedText, tone)
+            super().paint(painter, option, index)
+            return
+        self.initStyleOption(option, index)
+        text, option.text = option.text, ""
+        option.widget.style().drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, option.widget)
+        color, fill, edge = pill_colors(look, self._theme.colors)
+        painter.save()
+        font = painter.font()
+        font.setPixelSize(11)
+        font.setBold(True)
+        painter.setFont(font)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        room = option.rect.adjusted(4, 3, -4, -3)
+        text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width() - 12)
+        width = min(room.width(), painter.fontMetrics().horizontalAdvance(text) + 14)
+        box = QRectF(room.x() + 0.5, room.y() + 0.5, width - 1, room.height() - 1)
+        painter.setPen(QPen(QColor(edge), 1))
+        painter.setBrush(QColor(fill))
+        painter.drawRoundedRect(box, 4, 4)
+        painter.setPen(QColor(color))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+        painter.restore()
+
+
+class RecordTable(QTableView, Generic[R]):
+    """Shows a RecordModel. `opened` brings the record of a double click or Enter; `picked` says the selection changed.
+
+    Add QActions with `addAction`: they are in the context menu of the rows.
+    """
+
+    opened = Signal(object)
+    picked = Signal()
+
+    def __init__(
+        self, model: RecordModel[R], theme: Theme, parent: QWidget | None = None, *, empty: str = "Nothing here"
+    ) -> None:
+        super().__init__(parent)
+        self.records = model
+        self._theme = theme
+        self._empty = empty
+        self.setModel(model)
+        self.setItemDelegate(PillDelegate(theme, self))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setAlternatingRowColors(True)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._show_menu)
+        rows = self.verticalHeader()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionsMovable(True)
+        header.setStretchLastSection(True)
+        header.setMinimumSectionSize(_NARROWEST)
+        header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        header.customContextMenuRequested.connect(self._show_columns)
+        column, order = model.sorted_by
+        header.setSortIndicator(column, order)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicatorShown(True)
+        header.setSectionsClickable(True)
+        header.sortIndicatorChanged.connect(model.sort)
+        self.selectionModel().selectionChanged.connect(lambda *_: self.picked.emit())
+        self.doubleClicked.connect(self._open)
+        self._copy = QAction("&Copy", self)
+        self._copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
+        self._copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        self._copy.triggered.connect(self.copy)
+        self.addAction(self._copy)
+        self._size_columns()
+
+    # ---- for whoever owns it ----------------------------------------------------------------------------------------
+
+    def selected(self) -> list[R]:
+        """Give the selected records, in their order."""
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+        return [record for row in rows if (record := self.records.record_at(row)) is not None]
+
+    def current(self) -> R | None:
+        """Give the record under the cursor."""
+        return self.records.record_at(self.currentIndex().row())
+
+    def set_empty_text(self, text: str) -> None:
+        """Say this where there are no rows."""
+        self._empty = text
+        self.viewport().update()
+
+    def copy(self) -> None:
+        """Put the selected rows on the clipboard, as text that spreadsheets take."""
+        header = self.horizontalHeader()
+        shown = [header.logicalIndex(place) for place in range(header.count())]
+        shown = [column for column in shown if not self.isColumnHidden(column)]
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+        lines = ["\t".join(self.records.columns[column].title for column in shown)]
+        lines += ["\t".join(str(self.records.index(row, column).data()) for column in shown) for row in rows]
+        if rows:
+            QGuiApplication.clipboard().setText("\n".join(lines) + "\n")
+
+    def column_state(self) -> dict[str, Any]:
+        """Give widths, order, and which columns are hidden."""
+        header, columns = self.horizontalHeader(), self.records.columns
+        order = [columns[header.logicalIndex(place)].name for place in range(len(columns))]
+        widths = {
+            column.name: header.sectionSize(n) for n, column in enumerate(columns) if not header.isSectionHidden(n)
+        }
+        hidden = [column.name for n, column in enumerate(columns) if header.isSectionHidden(n)]
+        sort, direction = self.records.sorted_by
+        by = columns[sort].name if sort >= 0 else ""
+        return {
+            "order": order,
+            "widths": widths,
+            "hidden": hidden,
+            "sort": [by, direction is Qt.SortOrder.DescendingOrder],
+        }
+
+    def restore_columns(self, state: dict[str, Any]) -> None:
+        """Take over what `column_state` gave, as far as these columns are still there."""
+        header = self.horizontalHeader()
+        numbers = {column.name: n for n, column in enumerate(self.records.columns)}
+        for place, name in enumerate(name for name in state.get("order", ()) if name in numbers):
+            header.moveSection(header.visualIndex(numbers[name]), place)
+        for name, width in dict(state.get("widths", {})).items():
+            if name in numbers and isinstance(width, int) and width >= _NARROWEST:
+                header.resizeSection(numbers[name], min(width, 2_000))
+        if "hidden" in state:
+            for name, number in numbers.items():
+                header.setSectionHidden(number, name in state["hidden"])
+        by, descending = state.get("sort", ["", False])
+        if by in numbers:
+            order = Qt.SortOrder.DescendingOrder if descending else Qt.SortOrder.AscendingOrder
+            header.setSortIndicator(numbers[by], order)
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _size_columns(self) -> None:
+        metrics = self.fontMetrics()
+        character = metrics.averageCharWidth()
+        for number, column in enumerate(self.records.columns):
+            title = metrics.horizontalAdvance(column.title) + 26
+            self.setColumnWidth(number, max(_NARROWEST, min(_WIDEST, max(column.width * character + 14, title))))
+            self.setColumnHidden(number, column.hidden)
+
+    def _open(self, index: QModelIndex) -> None:
+        record = self.records.record_at(index.row())
+        if record is not None:
+            self.opened.emit(record)
+
+    def _show_menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        enabled = bool(self.selected())
+        for action in self.actions():
+            if action is not self._copy:
+                menu.addAction(action)
+        if not menu.isEmpty():
+            menu.addSeparator()
+        self._copy.setEnabled(enabled)
+        menu.addAction(self._copy)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(self.viewport().mapToGlobal(position))
+
+    def _show_columns(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        for number, column in enumerate(self.records.columns):
+            action = menu.addAction(column.title or column.name)
+            action.setCheckable(True)
+            action.setChecked(not self.isColumnHidden(number))
+            last = sum(not self.isColumnHidden(n) for n in range(len(self.records.columns))) == 1
+            action.setEnabled(not (last and not self.isColumnHidden(number)))
+            action.toggled.connect(lambda shown, number=number: self.setColumnHidden(number, not shown))
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(self.horizontalHeader().mapToGlobal(position))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Enter opens, Escape lets go of the selection."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
+            self._open(self.currentIndex())
+            return
+        if event.key() == Qt.Key.Key_Escape and self.selectionModel().hasSelection():
+            self.clearSelection()
+            return
+        super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Say what is missing where there is nothing."""
+        super().paintEvent(event)
+        if self.records.rowCount() == 0 and self._empty:
+            painter = QPainter(self.viewport())
+            painter.setPen(QColor(self._theme.colors.muted))
+            room: QRect = self.viewport().rect().adjusted(12, 8, -12, -8)
+            painter.drawText(room, int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self._empty)
+            painter.end()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Catch up."""
+        self.records.pause(False)
+        super().showEvent(event)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Rest."""
+        super().hideEvent(event)
+        self.records.pause(True)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for little: docks give what there is."""
+        return QSize(320, 120)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Fit into a narrow dock."""
+        return QSize(120, 60)
