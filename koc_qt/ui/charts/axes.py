@@ -56,6 +56,7 @@ class PriceAxis(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw labels and tags."""
+        self._picture.freshen()
         frame, colors, decimals = self._picture.frame, self._picture.colors, self._picture.decimals
         painter = QPainter(self)
         painter.fillRect(event.rect(), colors.background)
@@ -158,6 +159,7 @@ class DateAxis(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw labels and the tag."""
+        self._picture.freshen()
         frame, colors = self._picture.frame, self._picture.colors
         painter = QPainter(self)
         painter.fillRect(event.rect(), colors.background)

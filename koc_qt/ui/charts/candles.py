@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pyqtgraph as pg
@@ -21,9 +22,13 @@ _FAR_PX = 1_000_000.0  # beyond every screen, and well within int32
 
 
 class Picture:
-    """What the items share: the bars, the frame of the moment, and the colours. The chart writes, items read."""
+    """What items and axes share: the bars, the frame of the moment, and the colours. The chart writes, they read.
 
-    def __init__(self, colors: ChartColors) -> None:
+    Whoever paints first calls `freshen`, so that none shows an older frame than another.
+    """
+
+    def __init__(self, colors: ChartColors, freshen: Callable[[], None]) -> None:
+        self.freshen = freshen
         self.bars = BarSeries()
         self.pyramid = Pyramid(self.bars)
         self.frame = Frame()

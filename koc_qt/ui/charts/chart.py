@@ -9,22 +9,22 @@ rescales nor opens a bar repaints only the strip from the newest bar to the righ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
-from koc_qt.ui.charts.axes import DateAxis, PriceAxis, PriceTag
-from koc_qt.ui.charts.candles import CandleItem, CrosshairItem, GridItem, LastPriceItem, Picture, PixelItem, VolumeItem
+from koc_qt.ui.charts.axes import DateAxis, PriceAxis
+from koc_qt.ui.charts.candles import Picture
 from koc_qt.ui.charts.colors import ChartColors, dark_colors
 from koc_qt.ui.charts.frame import make_frame
-from koc_qt.ui.charts.markers import LinesItem, Marker, MarkerItem, PriceLine
+from koc_qt.ui.charts.markers import Marker, PriceLine
 from koc_qt.ui.charts.overlays import Legend, Message, NewestButton
 from koc_qt.ui.charts.scales import PriceScale, TimeScale
+from koc_qt.ui.charts.scene import PlotScene
 from koc_qt.ui.charts.series import BarColumns
-from koc_qt.ui.charts.texts import axis_font
 from koc_qt.ui.charts.ticks import moment_text
 from koc_qt.ui.charts.view import ChartView
 
@@ -49,7 +49,7 @@ class CandleChart(QWidget):
         self, parent: QWidget | None = None, *, colors: ChartColors | None = None, zone: tzinfo | None = None
     ) -> None:
         super().__init__(parent)
-        self._picture = Picture(colors or dark_colors())
+        self._picture = Picture(colors or dark_colors(), self._freshen)
         self._time = TimeScale()
         self._price = PriceScale()
         self._zone = zone
@@ -63,19 +63,7 @@ class CandleChart(QWidget):
         self._fault = ""
 
         self._view = ChartView(self, self._freshen, self._tooltip_at)
-        plot = self._view.plot
-        self._markers = MarkerItem(self._picture, plot, axis_font(self.font()))
-        self._lines = LinesItem(self._picture, plot, axis_font(self.font()))
-        self._crosshair = CrosshairItem(self._picture, plot)
-        self._items: tuple[PixelItem, ...] = (
-            GridItem(self._picture, plot),
-            VolumeItem(self._picture, plot),
-            CandleItem(self._picture, plot),
-            LastPriceItem(self._picture, plot),
-            self._lines,
-            self._markers,
-            self._crosshair,
-        )
+        self._scene = PlotScene(self._picture, self._view.plot, self.font())
         self._price_axis = PriceAxis(self._picture, self)
         self._date_axis = DateAxis(self._picture, self)
         self._legend = Legend(self._picture, self)
@@ -118,10 +106,9 @@ class CandleChart(QWidget):
             self._older_none = True
             return 0
         self._picture.pyramid.refresh(0)
-        self._markers.locate()
+        self._scene.markers.locate()
         self._time.count += added
         self._time.right += added
-        self._fit_axis()
         self._changed()
         return added
 
@@ -152,15 +139,15 @@ class CandleChart(QWidget):
 
     def set_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills alone."""
-        self._markers.set_markers(markers)
+        self._scene.markers.set_markers(markers)
 
     def add_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills too."""
-        self._markers.add_markers(markers)
+        self._scene.markers.add_markers(markers)
 
     def set_lines(self, lines: Sequence[PriceLine]) -> None:
         """Show these open orders and average prices alone."""
-        self._lines.set_lines(lines)
+        self._scene.lines.set_lines(lines)
         self._tag_prices()
 
     def set_countdown(self, text: str) -> None:
@@ -191,7 +178,6 @@ class CandleChart(QWidget):
         if not 0 <= price_decimals <= 18:
             raise ValueError(f"a price is shown with 0 to 18 decimals, not {price_decimals}")
         self._picture.decimals = price_decimals
-        self._fit_axis()
         self._changed()
 
     # What is in sight
@@ -256,12 +242,12 @@ class CandleChart(QWidget):
     @property
     def markers(self) -> tuple[Marker, ...]:
         """The fills that are shown, in order of time."""
-        return self._markers.shown
+        return self._scene.markers.shown
 
     @property
     def lines(self) -> tuple[PriceLine, ...]:
         """The open orders and average prices that are shown, highest first."""
-        return self._lines.lines
+        return self._scene.lines.lines
 
     def go_to_newest(self) -> None:
         """Show the newest bar and follow it."""
@@ -323,28 +309,23 @@ class CandleChart(QWidget):
         self._place_crosshair()
 
     def _tooltip_at(self, at: QPointF) -> str:
-        return self._markers.tooltip_at(at, self._zone)
+        return self._scene.markers.tooltip_at(at, self._zone)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Arrows move, plus and minus zoom, Home and End go to the ends."""
         step, middle = self._time.width * _KEY_PAN, self._time.width / 2
         if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             step *= 9
-        match event.key():
-            case Qt.Key.Key_Left:
-                self._pan(step, 0)
-            case Qt.Key.Key_Right:
-                self._pan(-step, 0)
-            case Qt.Key.Key_Plus | Qt.Key.Key_Equal:
-                self._zoom(_KEY_ZOOM, middle)
-            case Qt.Key.Key_Minus | Qt.Key.Key_Underscore:
-                self._zoom(1 / _KEY_ZOOM, middle)
-            case Qt.Key.Key_Home:
-                self.go_to_oldest()
-            case Qt.Key.Key_End:
-                self.go_to_newest()
-            case _:
-                super().keyPressEvent(event)
+        gestures: dict[int, Callable[[], None]] = {
+            Qt.Key.Key_Left: lambda: self._pan(step, 0),
+            Qt.Key.Key_Right: lambda: self._pan(-step, 0),
+            Qt.Key.Key_Plus: lambda: self._zoom(_KEY_ZOOM, middle),
+            Qt.Key.Key_Equal: lambda: self._zoom(_KEY_ZOOM, middle),
+            Qt.Key.Key_Minus: lambda: self._zoom(1 / _KEY_ZOOM, middle),
+            Qt.Key.Key_Home: self.go_to_oldest,
+            Qt.Key.Key_End: self.go_to_newest,
+        }
+        gestures.get(event.key(), lambda: super(CandleChart, self).keyPressEvent(event))()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Lay out plot and axes; the right edge and the width of bars stay."""
@@ -355,8 +336,7 @@ class CandleChart(QWidget):
         """Follow the font."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            for item in (self._markers, self._lines):
-                item.texts.set_font(axis_font(self.font()))
+            self._scene.set_font(self.font())
             self._lay_out()
 
     # How it comes together
@@ -364,8 +344,7 @@ class CandleChart(QWidget):
     def _bars_changed(self, kept_ns: int | None) -> None:
         """Put the view where it was by time, or at the newest bar."""
         self._time.count = len(self._picture.bars)
-        self._markers.locate()
-        self._fit_axis()
+        self._scene.markers.locate()
         if kept_ns is None:
             self._time.to_newest()
         else:
@@ -376,8 +355,7 @@ class CandleChart(QWidget):
     def _bar_opened(self) -> None:
         followed = self._following
         self._time.count += 1
-        self._markers.bar_opened()
-        self._fit_axis()
+        self._scene.markers.bar_opened()
         if self._time.count == 1:
             self._time.to_newest()
         elif followed:
@@ -388,6 +366,9 @@ class CandleChart(QWidget):
 
     def _changed(self) -> None:
         """Something about the whole picture changed: paint it anew, ask for older bars, offer the way back."""
+        if self._placed and self._price_axis.isVisibleTo(self) and self._price_axis.width() != self._axis_width():
+            self._lay_out()  # and comes back here
+            return
         self._stale = True
         self._repaint_all()
         following = self._time.newest_visible or self.bar_count == 0
@@ -403,7 +384,7 @@ class CandleChart(QWidget):
 
     def _lay_out(self) -> None:
         wide = self.width() >= _MIN_WIDTH_FOR_AXIS
-        axis = self._price_axis.wanted_width(self._picture.pyramid.extremes()) if wide else 0
+        axis = self._axis_width() if wide else 0
         foot = self._date_axis.wanted_height()
         width, height = max(self.width() - axis, 1), max(self.height() - foot, 1)
         self._view.setGeometry(0, 0, width, height)
@@ -412,20 +393,16 @@ class CandleChart(QWidget):
         self._date_axis.setGeometry(0, height, self.width(), foot)
         button = NewestButton.SIZE_PX
         self._newest.move(width - button - 8, height - button - 8)
-        for item in self._items:
-            item.set_size(width, height)
+        self._scene.set_size(width, height)
         self._time.resize(width)
         if not self._placed:
             self._placed = True
             self._time.to_newest()
         self._changed()
 
-    def _fit_axis(self) -> None:
-        """Make room for prices of more digits."""
-        if self._price_axis.isVisibleTo(self):
-            wanted = self._price_axis.wanted_width(self._picture.pyramid.extremes())
-            if wanted != self._price_axis.width():
-                self._lay_out()
+    def _axis_width(self) -> int:
+        """Room for the longest price there is, in sight or not: panning shall not move the axis."""
+        return self._price_axis.wanted_width(self._picture.pyramid.extremes())
 
     def _freshen(self) -> None:
         """Work out the frame, if anything changed since it was."""
@@ -488,12 +465,7 @@ class CandleChart(QWidget):
             widget.update()
 
     def _tag_prices(self) -> None:
-        tags = []
-        if self.bar_count:
-            colors = self._picture.colors
-            opened, _, _, close, _ = self._picture.bars.bar(self.bar_count - 1)
-            tags.append(PriceTag(close, colors.up if close >= opened else colors.down, self._countdown))
-        tags += [PriceTag(float(line.price), self._lines.color(line)) for line in self._lines.lines]
+        tags = self._scene.price_tags(self._countdown)
         if tags != self._price_axis.tags:
             self._price_axis.tags = tags
             self._price_axis.update()
@@ -502,13 +474,13 @@ class CandleChart(QWidget):
         """Snap to the bar below the mouse; the price is free."""
         at, frame = self._hover, self._picture.frame
         if at is None or not self.bar_count or not self._view.viewport().rect().contains(at.toPoint()):
-            self._crosshair.set_position(None)
+            self._scene.crosshair.set_position(None)
             self._price_axis.set_crosshair(None)
             self._date_axis.set_crosshair(None)
         else:
             index = round(frame.index_at(at.x()))
             x = frame.x_of(index)
-            self._crosshair.set_position((x, at.y()))
+            self._scene.crosshair.set_position((x, at.y()))
             self._price_axis.set_crosshair(at.y())
             bars = self._picture.bars
             self._date_axis.set_crosshair((x, moment_text(bars.time_ns(index), bars.interval_ns, self._zone)))

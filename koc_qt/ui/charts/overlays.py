@@ -15,6 +15,7 @@ from koc_qt.ui.charts.ticks import amount_text, price_text
 
 _MARGIN_PX = 6
 _GAP_PX = 9
+_STEP_PX = 16
 
 
 class Legend(QWidget):
@@ -52,8 +53,11 @@ class Legend(QWidget):
             self._words = self._fitting(prices, _change_text(before, close), amount_text(volume), available)
         self.setVisible(bool(self._words))
         if self._words:
-            width = min(round(self._width(self._words)) + 8, available)
-            self.setGeometry(_MARGIN_PX, 3, width, self.height_px())
+            # In steps, and without shrinking a little: each new width would have the candles below painted again.
+            wanted = (round(self._width(self._words)) + 8 + _STEP_PX) // _STEP_PX * _STEP_PX
+            if not wanted <= self.width() <= wanted + 3 * _STEP_PX or self.width() > available:
+                self.resize(min(wanted, available), self.height_px())
+            self.move(_MARGIN_PX, 3)
             self.update()
 
     def _fitting(self, prices: list[str], change: str, volume: str, available: int) -> list[tuple[str, str]]:
@@ -95,6 +99,7 @@ class Legend(QWidget):
         """Follow the font."""
         if event.type() == QEvent.Type.FontChange:
             self._texts.set_font(axis_font(self.font()))
+            self.resize(0, self.height_px())
         super().changeEvent(event)
 
 

@@ -48,7 +48,7 @@ class TimeScale:
 
     def to_newest(self) -> None:
         """Put the newest bar near the right edge, with a margin to grow into."""
-        self.right = self.count - 0.5 + max(12.0, 0.05 * self.width) / self.spacing
+        self.right = self.count - 0.5 + self._margin_px / self.spacing
         self.clamp()
 
     def to_oldest(self) -> None:
@@ -67,11 +67,12 @@ class TimeScale:
         self.clamp()
 
     def zoom(self, factor: float, x: float) -> None:
-        """Make bars wider by a factor; what is below pixel `x` stays there."""
+        """Make bars wider by a factor; what is below pixel `x` stays there, but no emptiness grows at the right."""
         anchor = self.index_at(x)
+        empty_px = max((self.right - self.count + 0.5) * self.spacing, self._margin_px)
         self.spacing *= factor
         self._clamp_spacing()
-        self.right = anchor + (self.width - x) / self.spacing
+        self.right = min(anchor + (self.width - x) / self.spacing, self.count - 0.5 + empty_px / self.spacing)
         self.clamp()
 
     def show(self, first: float, last: float) -> None:
@@ -91,6 +92,10 @@ class TimeScale:
         self._clamp_spacing()
         kept = self.window * _KEPT_SHARE
         self.right = min(max(self.right, min(kept, self.count) - 0.5), max(self.count - 1, 0) + self.window - kept)
+
+    @property
+    def _margin_px(self) -> float:
+        return max(12.0, 0.05 * self.width)
 
     def _clamp_spacing(self) -> None:
         most = max(1.1 * self.count, _MIN_WINDOW_BARS)
