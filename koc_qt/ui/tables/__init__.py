@@ -1,7 +1,7 @@
-"""Tables of records: columns declared once, changes applied in batches, one look for all of them."""
+"""Tables of records: what a column shows, a model that repaints only what changed, and a view that people know."""
 
-from koc_qt.ui.tables.column import Column, sign_tone
-from koc_qt.ui.tables.model import RECORD_ROLE, RecordModel
-from koc_qt.ui.tables.table import RecordTable
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 
-__all__ = ["RECORD_ROLE", "Column", "RecordModel", "RecordTable", "sign_tone"]
+__all__ = ["Column", "RecordModel", "RecordTable"]

@@ -1,51 +1,34 @@
-"""A table's rows: records by key, sorted and filtered here, with changes applied ten times a second at most."""
+"""Records by key, in the order that the person chose. What changes between two looks at the screen is shown at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from PySide6.QtCore import (
-    QAbstractItemModel,
-    QAbstractTableModel,
-    QModelIndex,
-    QObject,
-    QPersistentModelIndex,
-    Qt,
-    QTimer,
-    Signal,
-)
-from PySide6.QtGui import QColor, QIcon
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, QTimer
+from PySide6.QtGui import QColor
 
 from koc_qt.ui.icons import icon
-from koc_qt.ui.tables.column import Column
-from koc_qt.ui.theme import Theme
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.theme import Theme, number_font
 
 R = TypeVar("R")
+Key = Hashable
 Index = QModelIndex | QPersistentModelIndex
-RECORD_ROLE = int(Qt.ItemDataRole.UserRole)
-PILL_ROLE = RECORD_ROLE + 1
-BAR_ROLE = RECORD_ROLE + 2
-BATCH_MS = 100
-_RANGES = 32  # removed one by one; with more, what goes is gathered at the end first
-_NO_PARENT = QModelIndex()
-_ALIGNED = {
-    False: Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
-    True: Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-}
+
+PERIOD_MS = 90  # about 11 times a second
+_MANY = 200  # changed rows, above which everything is built anew in one go
+PILL_ROLE = Qt.ItemDataRole.UserRole + 1
+_NONE = QModelIndex()
 
 
 class RecordModel(QAbstractTableModel, Generic[R]):
-    """Records by key, oldest first, of which those that pass the filter are shown, in the order of a column.
+    """Shows records; `put`, `remove` and `reset` may be called as often as anything happens.
 
-    `put` and `remove` only note what changed; it is applied together, at most once in `batch_ms`, and not at all while
-    the model is inactive (its table hidden). `limit` records are kept, the oldest make way. `search` gives the text
-    that the filter looks at, all cells by default. `applying` and `applied` frame a change of rows.
+    At most `limit` records are kept: the oldest by first `put` make way. Changes are applied in a batch, some ten
+    times a second, and not at all while `pause(True)`; rows keep their place while their sort key stays.
     """
-
-    applying = Signal()
-    applied = Signal()
-    counted = Signal(int)  # how many records there are, shown or not, when that changed; also while inactive
 
     def __init__(
         self,
@@ -53,320 +36,272 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         theme: Theme,
         parent: QObject | None = None,
         *,
+        sort_by: str = "",
+        descending: bool = False,
         limit: int = 10_000,
-        search: Callable[[R], str] | None = None,
-        batch_ms: int = BATCH_MS,
     ) -> None:
         super().__init__(parent)
         self.columns = tuple(columns)
-        self._places = {column.name: place for place, column in enumerate(self.columns)}
         self._theme = theme
         self._limit = limit
-        self._search = search
-        self._records: dict[Hashable, R] = {}
-        self._rows: list[Hashable] = []
-        self._row_of: dict[Hashable, int] = {}
-        self._dirty: set[Hashable] = set()
-        self._texts: dict[Hashable, list[str | None]] = {}
-        self._sort_keys: dict[Hashable, Any] = {}
-        self._sort_place = -1
-        self._descending = False
-        self._words: list[str] = []
-        self._accept: Callable[[R], bool] | None = None
-        self._whole = False  # whether order and filter are to be reckoned anew for all
-        self._is_active = True
-        self._icons: dict[str, QIcon] = {}
-        self._counted = 0
+        self._records: dict[Key, R] = {}  # as they are
+        self._rows: list[Key] = []  # as they are shown
+        self._shown: dict[Key, R] = {}
+        self._texts: dict[Key, tuple[str, ...]] = {}
+        self._dirty: dict[Key, None] = {}
+        self._rebuild = False
+        self._paused = False
+        names = [column.name for column in self.columns]
+        self._sort = names.index(sort_by) if sort_by else -1
+        self._descending = descending
+        self._filter: Callable[[R], bool] | None = None
+        self._numbers = number_font()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(batch_ms)
+        self._timer.setInterval(PERIOD_MS)
         self._timer.timeout.connect(self.flush)
-        theme.changed.connect(self._repaint)
+        theme.changed.connect(self._theme_changed)
 
-    # ---- records ----------------------------------------------------------------------------------------------------
+    # ---- for whoever has the records --------------------------------------------------------------------------------
 
-    def reset(self, records: Mapping[Any, R] | Iterable[tuple[Any, R]]) -> None:
-        """Have these records and no others; rows whose key stays keep their selection. Shown at once."""
-        new: dict[Hashable, R] = dict(records)
-        for key in list(new)[: max(0, len(new) - self._limit)]:
-            del new[key]
-        self._dirty.update(self._records.keys() | new.keys())
-        self._records = new
-        self._texts.clear()
-        self._sort_keys.clear()
-        self._whole = True
+    def reset(self, records: Iterable[tuple[Key, R]]) -> None:
+        """Show these records alone; shown at once."""
+        self._records = dict(records)
+        while len(self._records) > self._limit:
+            del self._records[next(iter(self._records))]
+        self._rebuild = True
         self.flush()
-        self._count()
 
-    def put(self, key: Hashable, record: R) -> None:
-        """Add a record, or change it."""
+    def put(self, key: Key, record: R) -> None:
+        """Add or change a record."""
         self._records[key] = record
-        self._dirty.add(key)
+        self._mark(key)
         if len(self._records) > self._limit:
             oldest = next(iter(self._records))
             del self._records[oldest]
-            self._dirty.add(oldest)
-        self._plan()
+            self._mark(oldest)
 
-    def remove(self, key: Hashable) -> None:
-        """Take a record away; no matter when there is none."""
+    def remove(self, key: Key) -> None:
+        """Take a record away; nothing happens where there is none."""
         if self._records.pop(key, None) is not None:
-            self._dirty.add(key)
-            self._plan()
+            self._mark(key)
 
-    def touch(self) -> None:
-        """Have every cell reckoned anew, as ages need it from time to time."""
-        self._dirty.update(self._records)
+    def refresh(self) -> None:
+        """Read every cell anew, such as ages that grow by themselves."""
+        self._dirty.update(dict.fromkeys(self._records))
         self._plan()
 
-    def __len__(self) -> int:
+    def set_filter(self, accept: Callable[[R], bool] | None) -> None:
+        """Show those records alone that this accepts."""
+        self._filter = accept
+        self._rebuild = True
+        self.flush()
+
+    def pause(self, paused: bool) -> None:
+        """Show nothing new for as long, such as while nobody sees the table."""
+        self._paused = paused
+        if not paused and (self._dirty or self._rebuild):
+            self.flush()
+
+    def record_at(self, row: int) -> R | None:
+        """Give the record of a row as it is shown."""
+        return self._shown.get(self._rows[row]) if 0 <= row < len(self._rows) else None
+
+    def key_at(self, row: int) -> Key | None:
+        """Give the key of a row."""
+        return self._rows[row] if 0 <= row < len(self._rows) else None
+
+    def row_of(self, key: Key) -> int | None:
+        """Give the row of a key; None where it is not shown."""
+        try:
+            return self._rows.index(key)
+        except ValueError:
+            return None
+
+    @property
+    def records(self) -> list[R]:
+        """The records that are shown, in their order."""
+        return [self._shown[key] for key in self._rows]
+
+    @property
+    def total(self) -> int:
+        """How many records there are, those that the filter hides among them."""
         return len(self._records)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._records
+    # ---- bringing the rows up to date -------------------------------------------------------------------------------
 
-    @property
-    def records(self) -> Mapping[Any, R]:
-        """All records, shown or not, with what is not applied yet."""
-        return self._records
-
-    @property
-    def shown(self) -> list[R]:
-        """The records as they are shown, from the top."""
-        return [self._records[key] for key in self._rows if key in self._records]
-
-    def record(self, index: Index) -> R | None:
-        """Give the record of a row; None where it has just been removed, or there is no such row."""
-        return self._records.get(self._rows[index.row()]) if index.isValid() else None
-
-    def key_of(self, index: Index) -> Any:
-        """Give the key of a row; None for an invalid index."""
-        return self._rows[index.row()] if index.isValid() else None
-
-    def row_of(self, key: Hashable) -> int | None:
-        """Give the row of a record; None while it is not shown."""
-        return self._row_of.get(key)
-
-    def place_of(self, column: str) -> int:
-        """Give the number of a column. Raises KeyError."""
-        return self._places[column]
-
-    # ---- what is shown, and in which order -----------------------------------------------------------------------------
-
-    def filter(self, text: str, accept: Callable[[R], bool] | None = None) -> None:
-        """Show only records with every word of the text somewhere in them, in any case, and which `accept` takes."""
-        words = text.casefold().split()
-        if words != self._words or accept is not self._accept:
-            self._words, self._accept = words, accept
-            self._whole = True
-            if self._is_active:
-                self.flush()
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether a filter is set."""
-        return bool(self._words) or self._accept is not None
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Order the rows by a column; -1 leaves them as they came. Equal ones stay as they came."""
-        descending = order == Qt.SortOrder.DescendingOrder
-        if (column, descending) != (self._sort_place, self._descending):
-            self._sort_place, self._descending = column, descending
-            self._sort_keys.clear()
-            self._whole = True
-            if self._is_active:
-                self.flush()
-
-    def set_active(self, is_active: bool) -> None:
-        """Apply changes from now on, what waited at once; or only note them."""
-        self._is_active = is_active
-        if is_active:
-            self.flush()
-        else:
-            self._timer.stop()
-
-    # ---- applying -----------------------------------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Apply what waits, now; nothing while inactive."""
-        self._timer.stop()
-        if not self._is_active or not (self._dirty or self._whole):
-            return
-        dirty, self._dirty = self._dirty, set()
-        moved = self._whole
-        self._whole = False
-        for key in dirty:
-            self._texts.pop(key, None)
-            before = self._sort_keys.pop(key, None)
-            is_shown = self._passes(key)
-            if is_shown != (key in self._row_of) or (is_shown and self._sort_key(key) != before):
-                moved = True
-        if moved:
-            self._arrange()
-        rows = [row for key in dirty if (row := self._row_of.get(key)) is not None]
-        if rows:
-            self.dataChanged.emit(self.index(min(rows), 0), self.index(max(rows), len(self.columns) - 1))
+    def _mark(self, key: Key) -> None:
+        self._dirty[key] = None
+        self._plan()
 
     def _plan(self) -> None:
-        self._count()
-        if self._is_active and not self._timer.isActive():
+        if not self._timer.isActive() and not self._paused:
             self._timer.start()
 
-    def _count(self) -> None:
-        if len(self._records) != self._counted:
-            self._counted = len(self._records)
-            self.counted.emit(self._counted)
-
-    def _passes(self, key: Hashable) -> bool:
-        record = self._records.get(key)
-        if record is None or (self._accept is not None and not self._accept(record)):
-            return False
-        if not self._words:
-            return True
-        if self._search is not None:
-            text = self._search(record).casefold()
+    def flush(self) -> None:
+        """Show every change now."""
+        self._timer.stop()
+        if self._rebuild or len(self._dirty) > max(_MANY, len(self._rows) // 2):
+            self._build_anew()
         else:
-            text = "\n".join(self._text(key, place) for place in range(len(self.columns))).casefold()
-        return all(word in text for word in self._words)
+            self._apply_changes()
+        self._dirty.clear()
+        self._rebuild = False
 
-    def _sort_key(self, key: Hashable) -> Any:
-        if self._sort_place < 0:
-            return None
-        if key not in self._sort_keys:
-            self._sort_keys[key] = self.columns[self._sort_place].sort_key(self._records[key])
-        return self._sort_keys[key]
+    def _apply_changes(self) -> None:
+        changed: list[int] = []
+        for key in self._dirty:
+            record = self._records.get(key)
+            wanted = record is not None and (self._filter is None or self._filter(record))
+            row = self._find(key) if key in self._shown else None
+            if record is None or not wanted:
+                if row is not None:
+                    self._delete(row)
+                continue
+            if row is None:
+                self._insert(key, record)
+            elif self._sort_key(record) == self._sort_key(self._shown[key]):
+                self._shown[key] = record
+                texts = self._texts_of(record)
+                if texts != self._texts.get(key) or self._paints_more(key):
+                    self._texts[key] = texts
+                    changed.append(row)
+            else:
+                self._delete(row)
+                self._insert(key, record)
+        for row in changed:
+            self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
 
-    def _ordered(self) -> list[Hashable]:
-        shown = [key for key in self._records if self._passes(key)] if self.is_filtered else list(self._records)
-        if self._sort_place < 0:
-            return shown
-        known = [key for key in shown if self._sort_key(key) is not None]
-        known.sort(key=self._sort_keys.__getitem__, reverse=self._descending)
-        return known + [key for key in shown if self._sort_keys[key] is None]
+    def _paints_more(self, _key: Key) -> bool:
+        """Whether a row is to be painted though its texts are what they were: models with delegates say so."""
+        return False
 
-    def _arrange(self) -> None:
-        """Bring the rows to their new order, so that views keep selection and current row."""
-        target = self._ordered()
-        if target == self._rows:
-            return
-        self.applying.emit()
-        wanted = set(target)
-        gone = [row for row, key in enumerate(self._rows) if key not in wanted]
-        ranges = _ranges(gone)
-        if len(ranges) > _RANGES:
-            kept = [key for key in self._rows if key in wanted]
-            self._permute(kept + [self._rows[row] for row in gone])
-            ranges = [(len(kept), len(self._rows) - 1)]
-        for first, last in reversed(ranges):
-            self.beginRemoveRows(_NO_PARENT, first, last)
-            self._set_rows(self._rows[:first] + self._rows[last + 1 :])
-            self.endRemoveRows()
-        new = [key for key in target if key not in self._row_of]
-        if new:
-            self.beginInsertRows(_NO_PARENT, len(self._rows), len(self._rows) + len(new) - 1)
-            self._set_rows(self._rows + new)
-            self.endInsertRows()
-        self._permute(target)
-        self.applied.emit()
-
-    def _permute(self, target: list[Hashable]) -> None:
-        if target == self._rows:
-            return
-        hint = QAbstractItemModel.LayoutChangeHint.VerticalSortHint
-        self.layoutAboutToBeChanged.emit([], hint)
+    def _build_anew(self) -> None:
+        """Lay all rows out in one change of layout; whoever holds an index keeps its record."""
+        self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         keys = [self._rows[index.row()] for index in before]
-        self._set_rows(target)
-        after = [self.index(self._row_of[key], index.column()) for key, index in zip(keys, before, strict=True)]
+        records = self._records
+        self._rows = [key for key, record in records.items() if self._filter is None or self._filter(record)]
+        if self._sort >= 0:
+            self._rows.sort(key=lambda key: self._sort_key(records[key]), reverse=self._descending)
+        elif self._descending:
+            self._rows.reverse()
+        self._shown = {key: records[key] for key in self._rows}
+        self._texts = {key: self._texts[key] for key in self._rows if key in self._texts and key not in self._dirty}
+        places = {key: row for row, key in enumerate(self._rows)} if keys else {}
+        after = [
+            self.index(places[key], index.column()) if key in places else QModelIndex()
+            for key, index in zip(keys, before, strict=True)
+        ]
         self.changePersistentIndexList(before, after)
-        self.layoutChanged.emit([], hint)
+        self.layoutChanged.emit()
 
-    def _set_rows(self, rows: list[Hashable]) -> None:
-        self._rows = rows
-        self._row_of = {key: row for row, key in enumerate(rows)}
+    def _sort_key(self, record: R) -> Any:
+        return self.columns[self._sort].sort_key(record) if self._sort >= 0 else ()
 
-    def _repaint(self) -> None:
-        if self._rows:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self._rows) - 1, len(self.columns) - 1))
+    def _texts_of(self, record: R) -> tuple[str, ...]:
+        return tuple(column.text(record) for column in self.columns)
 
-    # ---- what views ask -----------------------------------------------------------------------------------------------
+    def _find(self, key: Key) -> int:
+        return self._rows.index(key)
 
-    def rowCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802 - Qt's name
-        """Give the number of rows shown."""
+    def _insert(self, key: Key, record: R) -> None:
+        row = self._place(record)
+        self.beginInsertRows(_NONE, row, row)
+        self._rows.insert(row, key)
+        self._shown[key] = record
+        self._texts[key] = self._texts_of(record)
+        self.endInsertRows()
+
+    def _place(self, record: R) -> int:
+        """Find the row of a new record; among equals the newest comes last, or first where the order is reversed."""
+        if self._sort < 0:
+            return 0 if self._descending else len(self._rows)
+        wanted = self._sort_key(record)
+        if not self._descending:
+            return bisect_right(self._rows, wanted, key=lambda key: self._sort_key(self._shown[key]))
+        low, high = 0, len(self._rows)
+        while low < high:
+            middle = (low + high) // 2
+            if self._sort_key(self._shown[self._rows[middle]]) > wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _delete(self, row: int) -> None:
+        self.beginRemoveRows(_NONE, row, row)
+        key = self._rows.pop(row)
+        del self._shown[key]
+        self._texts.pop(key, None)
+        self.endRemoveRows()
+
+    # ---- what Qt asks -----------------------------------------------------------------------------------------------
+
+    def rowCount(self, parent: Index = _NONE) -> int:  # noqa: N802 - Qt's name
+        """Give the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
 
-    def columnCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802 - Qt's name
-        """Give the number of columns, hidden ones included."""
+    def columnCount(self, parent: Index = _NONE) -> int:  # noqa: N802 - Qt's name
+        """Give the number of columns."""
         return 0 if parent.isValid() else len(self.columns)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Give a column's title, alignment and tip."""
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Give what a cell shows."""
+        row = index.row()
+        if not index.isValid() or row >= len(self._rows):
+            return None
+        key, column = self._rows[row], self.columns[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            texts = self._texts.get(key)
+            if texts is None:
+                texts = self._texts[key] = self._texts_of(self._shown[key])
+            return texts[index.column()]
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignRight if column.right else Qt.AlignmentFlag.AlignLeft
+            return side | Qt.AlignmentFlag.AlignVCenter
+        record = self._shown[key]
+        if role == Qt.ItemDataRole.ForegroundRole and column.tone is not None and (tone := column.tone(record)):
+            return QColor(getattr(self._theme.colors, tone))
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return column.tip(record) if column.tip is not None else self._texts_of(record)[index.column()]
+        if role == Qt.ItemDataRole.DecorationRole and column.icon is not None and (name := column.icon(record)):
+            return icon(name, self._theme)
+        if role == Qt.ItemDataRole.FontRole and column.right:
+            return self._numbers
+        if role == PILL_ROLE and column.pill is not None:
+            return column.pill(record)
+        return None
+
+    def headerData(  # noqa: N802 - Qt's name
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Give a column's title."""
         if orientation is not Qt.Orientation.Horizontal or not 0 <= section < len(self.columns):
             return None
         column = self.columns[section]
-        match role:
-            case Qt.ItemDataRole.DisplayRole:
-                return column.title
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return _ALIGNED[column.align_right]
-            case Qt.ItemDataRole.ToolTipRole:
-                return column.title_tip or None
-            case _:
-                return None
-
-    def data(self, index: Index, role: int = 0) -> Any:
-        """Give what a cell shows."""
-        key, place = self._rows[index.row()], index.column()
-        record = self._records.get(key)
-        if record is None:  # removed, and not applied yet
-            return None
-        column = self.columns[place]
-        match role:
-            case Qt.ItemDataRole.DisplayRole:
-                return self._text(key, place)
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return _ALIGNED[column.align_right]
-            case Qt.ItemDataRole.ForegroundRole:
-                tone = column.tone(record) if column.tone is not None else None
-                return QColor(getattr(self._theme.colors, tone)) if tone else None
-            case Qt.ItemDataRole.ToolTipRole:
-                return column.tip(record) or None if column.tip is not None else None
-            case Qt.ItemDataRole.DecorationRole:
-                name = column.icon(record) if column.icon is not None else None
-                return self._icon(name) if name else None
-            case _:
-                return self._own_data(column, record, role)
-
-    def _own_data(self, column: Column[R], record: R, role: int) -> Any:
-        if role == RECORD_ROLE:
-            return record
-        if role == PILL_ROLE and column.pill is not None:
-            return column.pill(record)
-        if role == BAR_ROLE and column.bar is not None:
-            return column.bar(record)
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.title
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return column.title_tip or column.title
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignRight if column.right else Qt.AlignmentFlag.AlignLeft
+            return side | Qt.AlignmentFlag.AlignVCenter
         return None
 
-    def _text(self, key: Hashable, place: int) -> str:
-        texts = self._texts.get(key)
-        if texts is None:
-            texts = self._texts[key] = [None] * len(self.columns)
-        text = texts[place]
-        if text is None:
-            text = texts[place] = self.columns[place].text(self._records[key])
-        return text
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column from now on; -1 is the order of arrival."""
+        self._sort, self._descending = column, order is Qt.SortOrder.DescendingOrder
+        self._rebuild = True
+        self.flush()
 
-    def _icon(self, name: str) -> QIcon:
-        if name not in self._icons:
-            self._icons[name] = icon(name, self._theme)
-        return self._icons[name]
+    @property
+    def sorted_by(self) -> tuple[int, Qt.SortOrder]:
+        """The column that rows are sorted by, -1 for none, and which way."""
+        order = Qt.SortOrder.DescendingOrder if self._descending else Qt.SortOrder.AscendingOrder
+        return self._sort, order
 
-
-def _ranges(rows: list[int]) -> list[tuple[int, int]]:
-    """Join ascending numbers to ranges, both ends included."""
-    ranges: list[tuple[int, int]] = []
-    for row in rows:
-        if ranges and ranges[-1][1] == row - 1:
-            ranges[-1] = ranges[-1][0], row
-        else:
-            ranges.append((row, row))
-    return ranges
+    def _theme_changed(self) -> None:
+        if self._rows:
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self._rows) - 1, len(self.columns) - 1))
