@@ -40,7 +40,7 @@ class Dock(QDockWidget):
     closed = Signal()
 
     def __init__(self, name: str, title: str, window: QMainWindow) -> None:
-        super().__init__(title, window)
+        super().__init__(title.replace("&", "&&"), window)
         self.setObjectName(name)
         self.setAllowedAreas(Area.AllDockWidgetAreas)
         waiting = QLabel("Loading…")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import shiboken6
 
-from koc_qt.domain.errors import KocError
+from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.connection import EngineAddress
 from koc_qt.link.keys import load_or_create_keys
+from koc_qt.link.servers import remember_server
 from koc_qt.paths import Paths, profile_paths
 from koc_qt.wiring.engine_process import Process, program, spawn_where_none_runs
 from koc_qt.wiring.window_options import WindowOptions
@@ -23,6 +24,7 @@ from koc_qt.wiring.window_options import WindowOptions
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QMainWindow
 
+    from koc_qt.ui.desk import Desk
     from koc_qt.ui.theme import Theme
 
 MEMORY_NAME = "window.json"
@@ -93,6 +95,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
     window.use_keeper(keeper)
     closed = asyncio.Event()
     window.closed.connect(closed.set)
+    desk.linked.connect(lambda: _remember(options, paths, desk))
     window.show()
     keeping = asyncio.create_task(keeper.run(), name="keeper")
     client.start()
@@ -117,6 +120,15 @@ def _address(options: WindowOptions) -> EngineAddress | None:
     if options.server_key is None:
         raise KocError(f"the public key of the engine at {options.endpoint} is needed: name its file with --server-key")
     return EngineAddress(options.endpoint, options.server_key)
+
+
+def _remember(options: WindowOptions, paths: Paths, desk: Desk) -> None:
+    """Keep the key of an engine on another machine once it has let us in: the next time needs no --server-key."""
+    if desk.is_connected and options.endpoint is not None and options.server_key is not None:
+        try:
+            remember_server(paths.keys, options.endpoint, options.server_key)
+        except LinkError as error:
+            desk.notify(f"The engine's key could not be kept for the next time: {error}")
 
 
 def _folders(paths: Paths) -> dict[str, Path]:
