@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.workspace import PanelKind
+
+_MODULES = (
+    "chart", "orders", "strategies", "ticket", "mascot", "telemetry", "accounts", "data", "log", "backtest", "deploy",
+)  # fmt: skip
 
 
 def panel_kinds(
@@ -36,6 +41,13 @@ def panel_kinds(
         kind("deploy", "Deploy", "deploy", "deploy:DeployPanel", doctor, folders),
         kind("mascot", "Mascot", "mascot", "mascot:MascotPanel"),
     )
+
+
+def preload() -> None:
+    """Load what panels need, from a thread: the window goes on being painted meanwhile. Makes no Qt object."""
+    for module in ("numpy", "pyqtgraph", *(f"koc_qt.ui.panels.{name}" for name in _MODULES)):
+        with contextlib.suppress(ImportError):  # whoever makes the panel says so, in its place
+            import_module(module)
 
 
 def chart_maker(bench: Bench) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable
@@ -76,9 +77,11 @@ class MainWindow(QMainWindow):
         kinds: Callable[[Bench, FrameMonitor], tuple[PanelKind, ...]],
         make_chart: Callable[[Bench], Panel],
         *,
+        preload: Callable[[], None] = lambda: None,
         reset_layout: bool = False,
     ) -> None:
         super().__init__()
+        self._preload = preload
         self._file = file
         self.memory, complaint = file.read()
         if reset_layout:
@@ -164,8 +167,12 @@ class MainWindow(QMainWindow):
         self._show_halt()
 
     def start(self) -> None:
-        """Make the panels, now that the window has been painted."""
+        """Make the panels, now that the window has been painted; what they need is loaded beside the loop first."""
         self.monitor.start()
+        self.bench.desk.start(self._fill())
+
+    async def _fill(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._preload)
         self.workspace.start_filling()
 
     # ---- the engine -------------------------------------------------------------------------------------------------

@@ -164,19 +164,20 @@ class Workspace(QObject):
         mascot = place("mascot")
         for dock in charts:
             window.addDockWidget(Area.TopDockWidgetArea, dock, Qt.Orientation.Horizontal)
-        for dock in below:
-            window.addDockWidget(Area.BottomDockWidgetArea, dock)
-        for dock in right:
-            window.addDockWidget(Area.RightDockWidgetArea, dock)
-        for first, others in ((below[:1], below[1:]), (right[:1], right[1:])):
-            for dock in others:
-                window.tabifyDockWidget(first[0], dock)
+        # Split before tabs are made: Qt puts what is split off a tab among the tabs.
+        for group, area in ((below, Area.BottomDockWidgetArea), (right, Area.RightDockWidgetArea)):
+            for dock in group[:1]:
+                window.addDockWidget(area, dock)
         if right and lower:
             window.splitDockWidget(right[0], lower[0], Qt.Orientation.Vertical)
         if mascot is not None:
-            window.addDockWidget(Area.BottomDockWidgetArea, mascot)
             if below:
                 window.splitDockWidget(below[0], mascot, Qt.Orientation.Horizontal)
+            else:
+                window.addDockWidget(Area.BottomDockWidgetArea, mascot)
+        for group in (below, right):
+            for dock in group[1:]:
+                window.tabifyDockWidget(group[0], dock)
         for dock in (*charts, *below, *right, *lower, *([mascot] if mascot is not None else [])):
             dock.show()
         for front in (*below[:1], *right[:1]):

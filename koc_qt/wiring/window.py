@@ -62,7 +62,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
     from koc_qt.link.client import LinkClient
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
-    from koc_qt.ui.panel_list import chart_maker, panel_kinds
+    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
     from koc_qt.ui.window import MainWindow
     from koc_qt.wiring.keeper import EngineKeeper
 
@@ -88,6 +88,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
             bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
         ),
         chart_maker,
+        preload=preload,
         reset_layout=options.reset_layout,
     )
     desk.setParent(window)
