@@ -150,6 +150,8 @@ class MarkerItem(PixelItem):
                 self.texts.draw(painter, spot.x - size.width() / 2, beside, text)
 
     def _spots(self, x0: float, x1: float) -> Iterator[_Spot]:
+        if not any(fills.markers for fills in self._fills.values()):
+            return
         frame, pyramid = self.picture.frame, self.picture.pyramid
         level = pyramid.level_for(frame.spacing, _SLOT_PX)
         first = max(int(frame.index_at(x0)) >> level, 0)

@@ -416,6 +416,21 @@ def test_a_bad_bar_is_refused_and_the_chart_goes_on(chart: CandleChart) -> None:
     picture(chart)
 
 
+def test_an_error_in_painting_is_reported_and_ends_nothing(
+    chart: CandleChart, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chart.set_bars(walk(60))
+
+    def failing(self: CandleItem, painter: object, exposed: object) -> None:
+        raise RuntimeError("a mistake in drawing")
+
+    with monkeypatch.context() as patched, qtbot.captureExceptions() as caught:
+        patched.setattr(CandleItem, "draw", failing)
+        picture(chart)
+    assert {str(each[1]) for each in caught} == {"a mistake in drawing"}
+    assert count_of(picture(chart), dark_colors().up) > 50
+
+
 def test_dragged_files_pass_through_to_the_window(chart: CandleChart) -> None:
     assert not viewport(chart).acceptDrops()
     assert not chart.acceptDrops()
@@ -452,8 +467,10 @@ app.processEvents()
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_two_hundred_percent_is_crisp() -> None:
+@pytest.mark.parametrize("scaling", ["1.25", "1.5", "2", "3"])
+def test_any_scaling_is_crisp(scaling: str) -> None:
     program = """
+import os
 from PySide6.QtWidgets import QApplication
 app = QApplication([])
 from koc_qt.ui.charts.chart import CandleChart
@@ -461,11 +478,12 @@ from koc_qt.ui.charts.colors import dark_colors
 from tests.gui.charts.conftest import walk
 chart = CandleChart(); chart.resize(400, 300); chart.set_bars(walk(100)); chart.show(); app.processEvents()
 image = chart.grab().toImage()
-assert image.width() == 800, image.width()
+ratio = float(os.environ["QT_SCALE_FACTOR"])
+assert image.width() == 400 * ratio, image.width()
 colors = dark_colors()
 plain = {colors.up.rgb(), colors.down.rgb(), colors.background.rgb(), colors.grid.rgb(), colors.grid_major.rgb(),
          colors.volume_up.rgb(), colors.volume_down.rgb()}
-found = {image.pixel(x, y) for x in range(0, 560) for y in range(60, 520)}
+found = {image.pixel(x, y) for x in range(0, int(280 * ratio)) for y in range(int(30 * ratio), int(260 * ratio))}
 assert found <= plain, [hex(each) for each in found - plain]
 assert colors.up.rgb() in found and colors.down.rgb() in found
 """
@@ -475,6 +493,6 @@ assert colors.up.rgb() in found and colors.down.rgb() in found
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, "QT_SCALE_FACTOR": "2", "QT_QPA_PLATFORM": "offscreen"},
+        env={**os.environ, "QT_SCALE_FACTOR": scaling, "QT_QPA_PLATFORM": "offscreen"},
     )
     assert (done.returncode, done.stderr) == (0, "")
