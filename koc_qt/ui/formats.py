@@ -18,15 +18,21 @@ def decimals_of(step: Decimal) -> int:
 
 
 def price(value: Decimal | None, tick_size: Decimal | None = None) -> str:
-    """Give a price with the decimals of its tick, as it is where the tick is not known."""
-    return _number(value, None if tick_size is None else decimals_of(tick_size))
+    """Give a price with the decimals of its tick, as it is where the tick is not known.
+
+    An average, which lies between ticks, gets two decimals more.
+    """
+    if value is None or tick_size is None or not value.is_finite():
+        return _number(value, None)
+    decimals = decimals_of(tick_size)
+    return _number(value, decimals if value == round(value, decimals) else decimals + 2)
 
 
 def quantity(value: Decimal | None) -> str:
     """Give a quantity without zeros at its end."""
     if value is None or not value.is_finite():
         return DASH
-    text = f"{value:,f}"
+    text = f"{value + 0:,f}"  # a zero has no sign
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -106,4 +112,4 @@ def _number(value: Decimal | float | None, decimals: int | None) -> str:
         return DASH
     if decimals is None:
         return f"{exact:,f}"
-    return f"{round(exact, decimals):,.{decimals}f}" if exact.adjusted() < 24 else f"{exact:.6e}"
+    return f"{round(exact, decimals) + 0:,.{decimals}f}" if exact.adjusted() < 24 else f"{exact:.6e}"

@@ -106,7 +106,7 @@ class MainWindow(QMainWindow):
         self.status = StatusLine(self.bench, self.monitor)
         self.setStatusBar(self.status)
         self.palette_ = CommandPalette(self.actions_, theme, self)
-        self.drops = DropZone(self)
+        self.drops = DropZone(self, theme)
 
         self.workspace = Workspace(self, kinds(self.bench, self.monitor), lambda: make_chart(self.bench))
         self._restore_geometry()

@@ -43,6 +43,7 @@ class Dock(QDockWidget):
         super().__init__(title.replace("&", "&&"), window)
         self.setObjectName(name)
         self.setAllowedAreas(Area.AllDockWidgetAreas)
+        self.setAcceptDrops(True)  # see ui/drops.py
         waiting = QLabel("Loading…")
         waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
         style_as(waiting, tone="muted")

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.theme import Theme
+    from koc_qt.ui.window import MainWindow
 
+Observer = Callable[["MainWindow"], None]
 MEMORY_NAME = "window.json"
 SILENCE_S = 3.0
 
 
-def main(options: WindowOptions, paths: Paths | None = None) -> int:
-    """Show the window until it is closed; gives the exit code. Raises KocError."""
+def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
+    """Show the window until it is closed; gives the exit code. `observe` is given the window once. Raises KocError."""
     paths = paths or profile_paths()
     paths.ensure()
     # The engine loads on another core while this process loads Qt.
@@ -54,11 +56,11 @@ def main(options: WindowOptions, paths: Paths | None = None) -> int:
     # Python's own threads: Qt's would call back into a loop that is gone
     with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
-        loop.run_until_complete(_show(options, paths, theme, spawned))
+        loop.run_until_complete(_show(options, paths, theme, spawned, observe))
     return 0
 
 
-async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Process | None) -> None:
+async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Process | None, observe: Observer) -> None:
     from koc_qt.link.client import LinkClient
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
@@ -98,6 +100,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
     window.closed.connect(closed.set)
     desk.linked.connect(lambda: _remember(options, paths, desk))
     window.show()
+    observe(window)
     keeping = asyncio.create_task(keeper.run(), name="keeper")
     client.start()
     try:

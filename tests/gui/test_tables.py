@@ -91,6 +91,40 @@ def test_the_selection_stays_with_its_record(table: RecordTable[Row], model: Rec
     assert values(model)[-1] == 100
 
 
+def test_a_row_that_moves_stays_selected(table: RecordTable[Row], model: RecordModel[Row], qtbot: QtBot) -> None:
+    model.reset((n, Row(f"r{n}", n)) for n in range(10))
+    table.selectRow(3)
+    for value, row in ((100, 0), (-1, 9), (4, 4)):
+        model.put(6, Row("r6", value))
+        qtbot.waitUntil(lambda row=row: model.row_of(6) == row)  # type: ignore[misc]
+        assert table.selected() == [Row("r6", value)]
+        assert table.current() == Row("r6", value)
+    model.remove(6)
+    qtbot.waitUntil(lambda: model.row_of(6) is None)
+    assert table.selected() == []
+    assert table.current() is None
+
+
+def test_a_change_of_looks_alone_is_painted(fake: FakeBench, qtbot: QtBot) -> None:
+    column = Column[Row]("name", "Name", lambda row: row.name, tone=lambda row: "loss" if row.value < 0 else None)
+    model = RecordModel((column,), fake.theme, fake.window)
+    model.reset([(1, Row("a", 1)), (2, Row("b", 2))])
+    painted: list[int] = []
+    model.dataChanged.connect(lambda first, _last, *_: painted.append(first.row()))
+    model.put(2, Row("b", -2))
+    model.remove(1)
+    qtbot.waitUntil(lambda: painted == [0])
+
+
+def test_equals_keep_their_order_when_everything_is_laid_out_anew(model: RecordModel[Row], qtbot: QtBot) -> None:
+    for name in "abc":
+        model.put(name, Row(name, 1))
+        model.flush()
+    assert [row.name for row in model.records] == ["c", "b", "a"]
+    model.set_filter(None)
+    assert [row.name for row in model.records] == ["c", "b", "a"]
+
+
 def test_a_hidden_table_rests(table: RecordTable[Row], model: RecordModel[Row], qtbot: QtBot) -> None:
     table.hide()
     model.put(1, Row("a", 1))
@@ -160,6 +194,33 @@ def test_columns_are_remembered(fake: FakeBench, table: RecordTable[Row]) -> Non
     assert again.column_state() == state
     again.restore_columns({"order": ["gone", "name"], "widths": {"name": "wide", "gone": 3}, "sort": ["gone", True]})
     assert [column.name for column in model.columns] == ["name", "value"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"sort": "n"},
+        {"sort": [7]},
+        {"order": 3},
+        {"order": [{}, None]},
+        {"widths": [1]},
+        {"widths": {"name": -4, "value": 1e99}},
+        {"hidden": None},
+        {"hidden": 5},
+        {"hidden": ["name", "value"]},
+    ],
+)
+def test_columns_that_cannot_be_read_are_left_as_they_are(table: RecordTable[Row], state: dict[str, object]) -> None:
+    before = table.column_state()
+    table.restore_columns(state)
+    assert table.column_state() == before
+
+
+def test_a_cell_with_breaks_stays_one_cell(table: RecordTable[Row], model: RecordModel[Row]) -> None:
+    model.reset([(1, Row("a\tb\nc", 1))])
+    table.selectAll()
+    table.copy()
+    assert QGuiApplication.clipboard().text() == "Name\tValue\na b c\t1\n"
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.none() | st.integers(-5, 5)), max_size=60), st.booleans())

@@ -70,7 +70,8 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         while len(self._records) > self._limit:
             del self._records[next(iter(self._records))]
         self._rebuild = True
-        self.flush()
+        if not self._paused:
+            self.flush()
 
     def put(self, key: Key, record: R) -> None:
         """Add or change a record."""
@@ -95,7 +96,8 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         """Show those records alone that this accepts."""
         self._filter = accept
         self._rebuild = True
-        self.flush()
+        if not self._paused:
+            self.flush()
 
     def pause(self, paused: bool) -> None:
         """Show nothing new for as long, such as while nobody sees the table."""
@@ -149,32 +151,44 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self._rebuild = False
 
     def _apply_changes(self) -> None:
-        changed: list[int] = []
+        changed: list[Key] = []
         for key in self._dirty:
             record = self._records.get(key)
-            wanted = record is not None and (self._filter is None or self._filter(record))
-            row = self._find(key) if key in self._shown else None
-            if record is None or not wanted:
-                if row is not None:
-                    self._delete(row)
-                continue
-            if row is None:
+            known = key in self._shown
+            if record is None or not (self._filter is None or self._filter(record)):
+                if known:
+                    self._delete(self._rows.index(key))
+            elif not known:
                 self._insert(key, record)
-            elif self._sort_key(record) == self._sort_key(self._shown[key]):
-                self._shown[key] = record
-                texts = self._texts_of(record)
-                if texts != self._texts.get(key) or self._paints_more(key):
-                    self._texts[key] = texts
-                    changed.append(row)
             else:
-                self._delete(row)
-                self._insert(key, record)
-        for row in changed:
+                before, self._shown[key] = self._shown[key], record
+                if self._sort_key(record) != self._sort_key(before):
+                    self._move(key, record)
+                texts = self._texts_of(record)
+                if texts != self._texts.get(key) or self._looks_of(record) != self._looks_of(before):
+                    self._texts[key] = texts
+                    changed.append(key)
+        for key in changed:
+            row = self._rows.index(key)
             self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
 
-    def _paints_more(self, _key: Key) -> bool:
-        """Whether a row is to be painted though its texts are what they were: models with delegates say so."""
-        return False
+    def _looks_of(self, record: R) -> list[str | None]:
+        """Give what a row wears besides its texts."""
+        return [look(record) for column in self.columns for look in (column.tone, column.pill, column.icon) if look]
+
+    def _move(self, key: Key, record: R) -> None:
+        """Put a row where its new sort key belongs; whoever selected it has it selected still."""
+        row = self._rows.index(key)
+        del self._rows[row]
+        place = self._place(record)
+        self._rows.insert(row, key)
+        if place == row:
+            return
+        target = place if place < row else place + 1  # as Qt counts: with the row still where it was
+        self.beginMoveRows(_NONE, row, row, _NONE, target)
+        del self._rows[row]
+        self._rows.insert(place, key)
+        self.endMoveRows()
 
     def _build_anew(self) -> None:
         """Lay all rows out in one change of layout; whoever holds an index keeps its record."""
@@ -183,10 +197,10 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         keys = [self._rows[index.row()] for index in before]
         records = self._records
         self._rows = [key for key, record in records.items() if self._filter is None or self._filter(record)]
+        if self._descending:
+            self._rows.reverse()  # equals: the newest first, as when they come one by one
         if self._sort >= 0:
             self._rows.sort(key=lambda key: self._sort_key(records[key]), reverse=self._descending)
-        elif self._descending:
-            self._rows.reverse()
         self._shown = {key: records[key] for key in self._rows}
         self._texts = {key: self._texts[key] for key in self._rows if key in self._texts and key not in self._dirty}
         places = {key: row for row, key in enumerate(self._rows)} if keys else {}
@@ -203,9 +217,6 @@ class RecordModel(QAbstractTableModel, Generic[R]):
     def _texts_of(self, record: R) -> tuple[str, ...]:
         return tuple(column.text(record) for column in self.columns)
 
-    def _find(self, key: Key) -> int:
-        return self._rows.index(key)
-
     def _insert(self, key: Key, record: R) -> None:
         row = self._place(record)
         self.beginInsertRows(_NONE, row, row)
@@ -215,7 +226,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self.endInsertRows()
 
     def _place(self, record: R) -> int:
-        """Find the row of a new record; among equals the newest comes last, or first where the order is reversed."""
+        """Find the row of a record that has none; among equals the newest comes last, or first where reversed."""
         if self._sort < 0:
             return 0 if self._descending else len(self._rows)
         wanted = self._sort_key(record)

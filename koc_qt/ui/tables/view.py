@@ -142,8 +142,10 @@ class RecordTable(QTableView, Generic[R]):
         return [record for row in rows if (record := self.records.record_at(row)) is not None]
 
     def current(self) -> R | None:
-        """Give the record under the cursor."""
-        return self.records.record_at(self.currentIndex().row())
+        """Give the record under the cursor; None unless it is selected: nobody acts on what nobody chose."""
+        index = self.currentIndex()
+        chosen = index.isValid() and self.selectionModel().isRowSelected(index.row(), QModelIndex())
+        return self.records.record_at(index.row()) if chosen else None
 
     def set_empty_text(self, text: str) -> None:
         """Say this where there are no rows."""
@@ -157,7 +159,7 @@ class RecordTable(QTableView, Generic[R]):
         shown = [column for column in shown if not self.isColumnHidden(column)]
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         lines = ["\t".join(self.records.columns[column].title for column in shown)]
-        lines += ["\t".join(str(self.records.index(row, column).data()) for column in shown) for row in rows]
+        lines += ["\t".join(_cell(self.records.index(row, column).data()) for column in shown) for row in rows]
         if rows:
             QGuiApplication.clipboard().setText("\n".join(lines) + "\n")
 
@@ -179,21 +181,22 @@ class RecordTable(QTableView, Generic[R]):
         }
 
     def restore_columns(self, state: dict[str, Any]) -> None:
-        """Take over what `column_state` gave, as far as these columns are still there."""
+        """Take over what `column_state` gave, as far as it can be read and these columns are still there."""
         header = self.horizontalHeader()
         numbers = {column.name: n for n, column in enumerate(self.records.columns)}
-        for place, name in enumerate(name for name in state.get("order", ()) if name in numbers):
+        order, widths, hidden, sort = (state.get(key) for key in ("order", "widths", "hidden", "sort"))
+        for place, name in enumerate(name for name in _list(order) if name in numbers):
             header.moveSection(header.visualIndex(numbers[name]), place)
-        for name, width in dict(state.get("widths", {})).items():
+        for name, width in widths.items() if isinstance(widths, dict) else ():
             if name in numbers and isinstance(width, int) and width >= _NARROWEST:
                 header.resizeSection(numbers[name], min(width, 2_000))
-        if "hidden" in state:
+        if isinstance(hidden, list) and not set(numbers) <= set(_list(hidden)):
             for name, number in numbers.items():
-                header.setSectionHidden(number, name in state["hidden"])
-        by, descending = state.get("sort", ["", False])
+                header.setSectionHidden(number, name in hidden)
+        by, descending = (*_list(sort), None, None)[:2]
         if by in numbers:
-            order = Qt.SortOrder.DescendingOrder if descending else Qt.SortOrder.AscendingOrder
-            header.setSortIndicator(numbers[by], order)
+            direction = Qt.SortOrder.DescendingOrder if descending else Qt.SortOrder.AscendingOrder
+            header.setSortIndicator(numbers[by], direction)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
@@ -272,3 +275,13 @@ class RecordTable(QTableView, Generic[R]):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Fit into a narrow dock."""
         return QSize(120, 60)
+
+
+def _cell(value: Any) -> str:
+    """Give a cell's text without what would break a row of a spreadsheet."""
+    return " ".join(str(value).split())
+
+
+def _list(value: Any) -> list[Any]:
+    """Give the texts of a list that somebody else wrote."""
+    return [each for each in value if isinstance(each, (str, bool))] if isinstance(value, list) else []

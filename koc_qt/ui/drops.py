@@ -1,0 +1,199 @@
+"""Files dropped on the window: which are taken, what is said of the others, and what shows while they hover."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QApplication, QDialog, QDockWidget, QMainWindow, QWidget
+
+from koc_qt.ui.formats import size
+from koc_qt.ui.theme import Theme
+
+MOST_FILES = 10
+LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
+_WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py)"
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What was dropped: the absolute paths of strategy files, or a sentence that says why it is refused."""
+
+    files: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def read_drop(mime: QMimeData) -> Dropped:
+    """Judge what is dragged. Looks at names, kinds and sizes of files, never into them."""
+    if not mime.hasUrls():
+        if mime.hasImage():
+            return Dropped(refusal=f"That is an image. {_WHAT}.")
+        if mime.hasText():
+            return Dropped(refusal=f"That is text, not a file. {_WHAT}: save it as one, and drop that.")
+        return Dropped(refusal=f"That is nothing that can be dropped here. {_WHAT}.")
+    urls = mime.urls()
+    if any(not url.isLocalFile() for url in urls):
+        return Dropped(
+            refusal=f"That is an address, not a file of this machine. {_WHAT}: save it first, and drop that."
+        )
+    return judge_files([url.toLocalFile() for url in urls])
+
+
+def judge_files(paths: Sequence[str]) -> Dropped:
+    """Judge files: all are taken, or none, and then the first that is wrong says why."""
+    unique = list(dict.fromkeys(os.path.abspath(path) for path in paths))  # noqa: PTH100 - follows no link
+    if not unique:
+        return Dropped(refusal=f"There is no file in it. {_WHAT}.")
+    if len(unique) > MOST_FILES:
+        return Dropped(refusal=f"Those are {len(unique)} files. Drop at most {MOST_FILES} strategy files at once.")
+    for path in unique:
+        refusal = _refusal(Path(path))
+        if refusal:
+            return Dropped(refusal=refusal)
+    return Dropped(tuple(unique))
+
+
+def _refusal(path: Path) -> str:
+    """Say what is wrong with a file; empty where nothing is."""
+    name = path.name or str(path)
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}."
+    except ValueError:
+        return f"{name!r} is not a name that a file can have."
+    if stat.S_ISDIR(found.st_mode):
+        return f"{name} is a folder. Drop the strategy file itself (.py)."
+    if not stat.S_ISREG(found.st_mode):
+        return f"{name} is not an ordinary file. {_WHAT}."
+    if path.suffix.lower() != ".py":
+        return f"{name} is not a Python file. {_WHAT}."
+    if found.st_size == 0:
+        return f"{name} is empty: there is no strategy in it."
+    if found.st_size > LARGEST:
+        return f"{name} has {size(found.st_size)}: a strategy file has at most {size(LARGEST)}."
+    if not os.access(path, os.R_OK):
+        return f"{name} cannot be read: you have no permission."
+    return ""
+
+
+class DropZone(QObject):
+    """Makes the whole of a window take files, whichever widget they are dropped on, floating docks as well.
+
+    It looks at the application's drag events before the widgets do: fields would take the name of a file as text. What
+    is dragged within the window, such as text, is left to the widgets. Qt offers drags to widgets alone that take some:
+    the window does from now on, and docks, which may float, must. `dropped` brings paths, `refused` a sentence.
+    """
+
+    dropped = Signal(list)
+    refused = Signal(str)
+
+    def __init__(self, window: QMainWindow, theme: Theme) -> None:
+        super().__init__(window)
+        self._window = window
+        self._veil = _Veil(theme, window)
+        window.setAcceptDrops(True)
+        app = QApplication.instance()
+        if app is not None:
+            app.installEventFilter(self)
+
+    @property
+    def shown(self) -> str:
+        """What the veil says now; empty while nothing hovers."""
+        return self._veil.text if self._veil.isVisible() else ""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Take what concerns us."""
+        kind = event.type()
+        if kind == QEvent.Type.DragEnter and isinstance(event, QDragEnterEvent):
+            return self._hover(watched, event)
+        if kind == QEvent.Type.DragMove and isinstance(event, QDragMoveEvent):
+            return self._hover(watched, event)
+        if kind == QEvent.Type.DragLeave and self._veil.isVisible():
+            self._veil.hide()
+        elif kind == QEvent.Type.Drop and isinstance(event, QDropEvent):
+            return self._drop(watched, event)
+        return False
+
+    def _concerns(self, watched: QObject, event: QDropEvent) -> bool:
+        if event.source() is not None or not isinstance(watched, QWidget):
+            return False  # dragged from one of our own widgets
+        top = watched.window()
+        ours = top is self._window or (top.parent() is self._window and not isinstance(top, QDialog))
+        bare = watched is self._window or isinstance(watched, QDockWidget)  # others that take drops take text
+        return ours and (bare or event.mimeData().hasUrls())
+
+    def _hover(self, watched: QObject, event: QDropEvent) -> bool:
+        if not self._concerns(watched, event):
+            return False
+        if not self._veil.isVisible():
+            judged = read_drop(event.mimeData())
+            self._veil.say(judged.refusal or _invitation(judged.files), refused=bool(judged.refusal))
+        event.setDropAction(Qt.DropAction.CopyAction)
+        event.accept()  # a refusal too, so that the drop brings its reason
+        return True
+
+    def _drop(self, watched: QObject, event: QDropEvent) -> bool:
+        if not self._concerns(watched, event):
+            return False
+        self._veil.hide()
+        judged = read_drop(event.mimeData())
+        event.setDropAction(Qt.DropAction.CopyAction)
+        event.accept()
+        if judged.refusal:
+            self.refused.emit(judged.refusal)
+        else:
+            self.dropped.emit(list(judged.files))
+        return True
+
+
+def _invitation(files: Sequence[str]) -> str:
+    if len(files) == 1:
+        return f"Drop to set up {Path(files[0]).name}"
+    return f"Drop to set up {len(files)} strategies"
+
+
+class _Veil(QWidget):
+    """Lies over the window while something hovers, and says what will come of it. It takes no events."""
+
+    def __init__(self, theme: Theme, window: QMainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self._theme = theme
+        self.text = ""
+        self._refused = False
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hide()
+
+    def say(self, text: str, *, refused: bool) -> None:
+        """Show a sentence over everything."""
+        self.text, self._refused = text, refused
+        self.setGeometry(self._window.rect())
+        self.raise_()
+        self.show()
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Dim the window and frame the sentence."""
+        colors = self._theme.colors
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        veil = QColor(colors.window)
+        veil.setAlphaF(0.82)
+        painter.fillRect(self.rect(), veil)
+        edge = QColor(colors.danger if self._refused else colors.accent)
+        painter.setPen(QPen(edge, 2, Qt.PenStyle.DashLine))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(12, 12, -12, -12), 10, 10)
+        font = painter.font()
+        font.setPixelSize(20)
+        font.setBold(True)
+        painter.setFont(font)
+        painter.setPen(edge if self._refused else QColor(colors.text))
+        room = self.rect().adjusted(40, 40, -40, -40)
+        painter.drawText(room, int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self.text)
+        painter.end()
