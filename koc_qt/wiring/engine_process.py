@@ -76,3 +76,9 @@ def spawn_where_none_runs(paths: Paths) -> Process | None:
         return spawn_engine(paths) if engine_that_runs(paths) is None else None
     except (KocError, LinkError):
         return None
+
+
+def let_go(process: Process) -> None:
+    """Leave an engine to itself: it is meant to go on, and nobody here will wait for its end."""
+    if process.poll() is None:
+        process.returncode = 0

@@ -20,7 +20,7 @@ from koc_qt.link.rendezvous import EngineInfo, running_engine
 from koc_qt.paths import Paths
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.window import Condition
-from koc_qt.wiring.engine_process import Process, engine_that_runs, last_words, spawn_engine
+from koc_qt.wiring.engine_process import Process, engine_that_runs, last_words, let_go, spawn_engine
 
 START_TIMEOUT_S = 30.0
 LOOK_S = 0.1
@@ -125,7 +125,14 @@ class EngineKeeper(QObject):
     # ---- the work ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look after the engine until cancelled."""
+        """Look after the engine until cancelled; what was started goes on."""
+        try:
+            await self._keep()
+        finally:
+            if self._process is not None:
+                let_go(self._process)
+
+    async def _keep(self) -> None:
         while True:
             self._wake.clear()
             if self._address is None and not self._desk.is_connected and self._wanted and not self._trouble:

@@ -26,6 +26,7 @@ class Process:
     """Stands in for a started engine."""
 
     code: int | None = None
+    returncode: int | None = None
 
     def poll(self) -> int | None:
         return self.code
