@@ -1,0 +1,349 @@
+"""The back-test panel: what to run on which history, how far it is, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec, RoundTrip
+from koc_qt.domain.errors import KocError
+from koc_qt.domain.state import JobState
+from koc_qt.link.messages import FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.ui.actions import Command
+from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.desk import Frame
+from koc_qt.ui.errands import Errand
+from koc_qt.ui.panels.backtest_fields import WheelGuard
+from koc_qt.ui.panels.backtest_result import ResultView, read_result
+from koc_qt.ui.panels.backtest_runs import PILLS, ProgressView, run_text
+from koc_qt.ui.panels.backtest_setup import BacktestSetup
+from koc_qt.ui.theme import style_as
+
+START_TIMEOUT_S = 30.0
+RESULT_TIMEOUT_S = 30.0
+COMMAND = "backtest.run"
+_WIDE_PX = 560  # from which setup and result have room side by side
+_SETUP_PX = 330
+_EMPTY = (
+    "Choose a strategy, a symbol and a range, then press Run.\n"
+    "Its equity, statistics and trades appear here; nothing is traded."
+)
+
+
+class MessageView(QWidget):
+    """Words in the place of a result, with a button where something can be done."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.title, self.text = QLabel(), QLabel()
+        style_as(self.title, face="title")
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.retry = QPushButton("Try again")
+        row = QHBoxLayout()
+        row.addWidget(self.retry)
+        row.addStretch(1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(14, 12, 14, 12)
+        column.setSpacing(8)
+        column.addWidget(self.title)
+        column.addWidget(self.text)
+        column.addLayout(row)
+        column.addStretch(1)
+
+    def say(self, title: str, text: str, *, tone: str | None = None, can_retry: bool = False) -> None:
+        """Say this."""
+        self.title.setText(title)
+        self.title.setVisible(bool(title))
+        self.text.setText(text)
+        style_as(self.title, tone=tone)
+        style_as(self.text, tone=None if title else "muted")
+        self.retry.setVisible(can_retry)
+
+
+class BacktestPanel(Panel):
+    """Setup on one side, the runs of this session and the result of one of them on the other."""
+
+    NAME: ClassVar[str] = "backtest"
+    TITLE: ClassVar[str] = "Back-test"
+    ICON: ClassVar[str] = "backtest"
+
+    def __init__(
+        self, bench: Bench, parent: QWidget | None = None, *, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        super().__init__(bench, parent)
+        self._run_id = ""  # the run that is looked at
+        self._awaited = ""  # one that was started, until it is heard of
+        self._loaded: tuple[str, int] | None = None  # id and start of the run whose result is shown
+        self._fetched: tuple[str, int] | None = None  # the one whose result was asked for last
+        self._wants_run = False  # once what was typed has been looked up
+        self._sizes: dict[str, list[int]] = {}
+        self._starting = Errand(self.desk, self)
+        self._fetching = Errand(self.desk, self)
+        self.setup = BacktestSetup(bench, clock_ns)
+        self.runs = QComboBox()
+        self.runs.setAccessibleName("Runs")
+        self.runs.setToolTip("The back-tests of this engine, the newest first")
+        self.runs.setMinimumContentsLength(12)
+        self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        WheelGuard(self).watch(self.runs)
+        self.pill = QLabel()
+        self.progress = ProgressView(bench.theme)
+        self.message = MessageView()
+        self.result = ResultView(bench)
+        self.pages = QStackedWidget()
+        for page in (self.message, self.progress, self.result):
+            self.pages.addWidget(page)
+        self.bar = QWidget()
+        row = QHBoxLayout(self.bar)
+        row.setContentsMargins(8, 6, 8, 4)
+        row.setSpacing(6)
+        row.addWidget(self.runs, 1)
+        row.addWidget(self.pill)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.bar)
+        column.addWidget(self.pages, 1)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.addWidget(self.setup)
+        self.splitter.addWidget(right)
+        self.splitter.setStretchFactor(0, 0)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setSizes([_SETUP_PX, 1_000])
+        self.setup.setMinimumSize(200, 110)
+        right.setMinimumSize(200, 110)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.splitter)
+
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(self.run)
+        bench.actions.add(
+            Command(COMMAND, "Run the &back-test", "&Trade", "backtest", tip="Run what the back-test panel holds"),
+            self._run_from_afar,
+        )
+        self.setup.run_wanted.connect(self.run)
+        self.setup.settled.connect(self._run_if_wanted)
+        self.runs.activated.connect(lambda place: self.look_at(str(self.runs.itemData(place))))
+        self.progress.stop_wanted.connect(self._stop)
+        self.message.retry.clicked.connect(lambda _checked: self.look_at(self._run_id))
+        self.result.trade_opened.connect(self._open_trade)
+        bench.requests.backtest_offered.connect(self.offer)
+        self.desk.framed.connect(self._on_frame)
+        self._show_runs()
+
+    # ---- for the window ---------------------------------------------------------------------------------------------
+
+    def offer(self, path: str) -> None:
+        """Put a strategy file in, and come to the front."""
+        self.setup.offer(path)
+        self.bench.requests.panel_wanted.emit(self.NAME)
+
+    def state(self) -> dict[str, Any]:
+        """Give what was chosen and typed, and how the room is shared."""
+        self._keep_sizes()
+        return {"setup": self.setup.state(), "sizes": self._sizes, "columns": self.result.table.column_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take that over."""
+        if isinstance(setup := state.get("setup"), dict):
+            self.setup.restore(setup)
+        if isinstance(sizes := state.get("sizes"), dict):
+            self._sizes = {
+                shape: [int(each) for each in pair]
+                for shape in ("wide", "tall")
+                if isinstance(pair := sizes.get(shape), list)
+                and len(pair) == 2
+                and all(type(each) is int and 0 < each < 100_000 for each in pair)
+            }
+            self._share_room()
+        if isinstance(columns := state.get("columns"), dict):
+            self.result.table.restore_columns(columns)
+
+    def retire(self) -> None:
+        """Take the command away, and no answer that is still on its way."""
+        self._starting.cancel()
+        self._fetching.cancel()
+        self.bench.actions.remove(COMMAND)
+
+    # ---- running ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start a back-test of what the form holds, as soon as what was typed has been looked up."""
+        if not self.desk.is_connected or self._starting.is_running:
+            return
+        self._wants_run = True
+        self.setup.settle()
+        if self.setup.is_settling:
+            self.setup.say("Looking up what you typed…")
+        else:
+            self._run_if_wanted()
+
+    def _run_from_afar(self) -> None:
+        self.bench.requests.panel_wanted.emit(self.NAME)
+        self.run()
+
+    def _run_if_wanted(self) -> None:
+        if not self._wants_run or self.setup.is_settling:
+            return
+        self._wants_run = False
+        spec = self.setup.spec()
+        if spec is not None:
+            self.setup.run.setEnabled(False)
+            self.setup.say("Starting…")
+            self._starting.start(self._start(spec), self._refused)
+
+    async def _start(self, spec: BacktestSpec) -> None:
+        placed = await self.setup.placed(spec)
+        self._awaited = str(await self.desk.request(StartBacktest(placed), timeout_s=START_TIMEOUT_S))
+        self.setup.refresh()
+        self._show_runs()
+
+    def _refused(self, error: KocError) -> None:
+        self.setup.refresh()
+        self.setup.say(str(error), is_problem=True)
+
+    def _stop(self) -> None:
+        self.desk.send(StopBacktest(self._run_id))
+
+    # ---- the runs ---------------------------------------------------------------------------------------------------
+
+    def look_at(self, run_id: str) -> None:
+        """Show another run."""
+        self._run_id, self._fetched = run_id, None
+        self.runs.setCurrentIndex(self.runs.findData(run_id))
+        self._show_run()
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot:
+            self._fetched = None
+        if frame.snapshot or frame.backtests:
+            self._show_runs()
+
+    def _show_runs(self) -> None:
+        """Bring the list up to date, and what is shown of the chosen one."""
+        runs = self.desk.replica.backtests
+        keys = list(reversed(runs))
+        if self._awaited in runs:
+            self._run_id, self._awaited = self._awaited, ""
+        if self._run_id not in runs:
+            self._run_id = keys[0] if keys else ""
+        if keys != [self.runs.itemData(place) for place in range(self.runs.count())]:
+            self.runs.clear()
+            for key in keys:
+                self.runs.addItem(run_text(runs[key]), key)
+        for place, key in enumerate(keys):
+            text = run_text(runs[key])
+            if self.runs.itemText(place) != text:
+                self.runs.setItemText(place, text)
+        self.runs.setCurrentIndex(self.runs.findData(self._run_id))
+        self._show_run()
+
+    def _show_run(self) -> None:
+        run = self.desk.replica.backtests.get(self._run_id)
+        self.bar.setVisible(run is not None)
+        if run is None or run.state is not JobState.DONE:
+            self._fetching.cancel()
+            self._fetched = None
+        if run is None:
+            self._loaded = None
+            self._say("", _EMPTY)
+            return
+        self.pill.setText(run.state.value)
+        style_as(self.pill, pill=PILLS[run.state])
+        if run.state is JobState.DONE:
+            self._show_result(run)
+            return
+        if run.state is JobState.RUNNING:
+            self.progress.show_run(run)
+            self.pages.setCurrentWidget(self.progress)
+        elif run.state is JobState.FAILED:
+            self._say("The run failed", f"{run.reason}\n\nWhat you chose is still there: correct it, and run again.")
+        else:
+            self._say("The run was stopped", run.reason)
+
+    def _say(self, title: str, text: str, *, can_retry: bool = False) -> None:
+        self.message.say(title, text, tone="danger" if title and "stopped" not in title else None, can_retry=can_retry)
+        self.pages.setCurrentWidget(self.message)
+
+    # ---- the result -------------------------------------------------------------------------------------------------
+
+    def _show_result(self, run: BacktestSnapshot) -> None:
+        wanted = (run.backtest_id, run.started_ns)
+        if wanted == self._loaded:
+            self.pages.setCurrentWidget(self.result)
+        elif wanted != self._fetched:  # one that did not come is asked for again by the person, or a new connection
+            self._fetched = wanted
+            self._say("", "Fetching the result…")
+            self._fetching.start(self._fetch(wanted), self._not_fetched)
+
+    async def _fetch(self, wanted: tuple[str, int]) -> None:
+        value = await self.desk.request(FetchBacktest(wanted[0]), timeout_s=RESULT_TIMEOUT_S)
+        result = await read_result(value)
+        self._loaded = None
+        await self.result.show_result(result)
+        self._loaded = wanted
+        self.pages.setCurrentWidget(self.result)
+
+    def _not_fetched(self, error: KocError) -> None:
+        self._say("The result did not come", str(error), can_retry=True)
+
+    def _open_trade(self, trip: RoundTrip) -> None:
+        """Show a trade on a chart."""
+        result = self.result.result
+        if result is not None:
+            self.bench.requests.open_chart(trip.instrument, result.timeframe)
+            self.bench.requests.time_wanted.emit(trip.instrument, trip.entry_ns)
+
+    # ---- the room ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _shape(self) -> str:
+        return "wide" if self.splitter.orientation() is Qt.Orientation.Horizontal else "tall"
+
+    def _keep_sizes(self) -> None:
+        sizes = self.splitter.sizes()
+        if self.isVisible() and all(size > 0 for size in sizes):
+            self._sizes[self._shape] = sizes
+
+    def _share_room(self) -> None:
+        default = [_SETUP_PX, max(self.width() - _SETUP_PX, 200)]
+        if self._shape == "tall":
+            default = [self.height() * 45 // 100, self.height() * 55 // 100]
+        self.splitter.setSizes(self._sizes.get(self._shape, default))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Put setup and result side by side, or one above the other."""
+        super().resizeEvent(event)
+        is_wide = self.width() >= _WIDE_PX and self.width() > self.height()
+        way = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
+        if way is not self.splitter.orientation():
+            self._keep_sizes()
+            self.splitter.setOrientation(way)
+            self._share_room()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for room for form and result."""
+        return QSize(900, 260)

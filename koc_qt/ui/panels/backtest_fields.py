@@ -1,0 +1,150 @@
+"""Pieces of the back-test panel's form: a field with its caption and what is wrong with it, and cells that reflow."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from koc_qt.ui.theme import style_as
+
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", re.ASCII)
+_LONGEST_NUMBER = 40  # characters
+
+
+def read_number(text: str) -> Decimal | None:
+    """Read a number as people type it, also with commas between thousands; None for anything else.
+
+    A comma anywhere else is refused, not guessed at: 0,05 must not become 5.
+    """
+    text = text.strip().replace("\u00a0", "").replace(" ", "")
+    if len(text) > _LONGEST_NUMBER or ("," in text and not _GROUPED.fullmatch(text)):
+        return None
+    try:
+        number = Decimal(text.replace(",", ""))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+class Field(QWidget):
+    """An editor below its caption; what is wrong with it is said below."""
+
+    def __init__(self, caption: str, editor: QWidget, parent: QWidget | None = None, *, tip: str = "") -> None:
+        super().__init__(parent)
+        self.editor = editor
+        self._tip = tip
+        self.caption = QLabel(caption)
+        self.caption.setTextFormat(Qt.TextFormat.PlainText)
+        self.caption.setBuddy(editor)
+        self.caption.setToolTip(tip)
+        self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        style_as(self.caption, face="small", tone="muted")
+        self.trouble = QLabel()
+        self.trouble.setTextFormat(Qt.TextFormat.PlainText)
+        self.trouble.setWordWrap(True)
+        self.trouble.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        style_as(self.trouble, face="small", tone="danger")
+        self.trouble.hide()
+        editor.setToolTip(tip)
+        if not editor.accessibleName():
+            editor.setAccessibleName(caption)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        for widget in (self.caption, editor, self.trouble):
+            column.addWidget(widget)
+        column.addStretch(1)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong; empty while nothing is."""
+        return self.trouble.text()
+
+    def set_problem(self, text: str) -> None:
+        """Say what is wrong with the content; empty lifts it."""
+        style_as(self.editor, invalid=True if text else None)
+        self.editor.setToolTip(text or self._tip)
+        self.editor.setAccessibleDescription(text or self._tip)
+        self.trouble.setText(text)
+        self.trouble.setVisible(bool(text))
+
+
+class Cells(QWidget):
+    """Lays widgets out in as many columns as there is room for, each at least `cell_px` wide."""
+
+    def __init__(self, cell_px: int, parent: QWidget | None = None, *, most: int = 4) -> None:
+        super().__init__(parent)
+        self._cell_px = cell_px
+        self._most = most
+        self._columns = 0
+        self._cells: list[tuple[QWidget, int]] = []
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(8)
+        self._grid.setVerticalSpacing(6)
+
+    def add(self, widget: QWidget, span: int = 1) -> None:
+        """Add a widget, `span` columns wide where there are as many."""
+        self._cells.append((widget, span))
+        widget.setParent(self)
+        self.arrange()
+
+    def clear(self) -> None:
+        """Delete every widget."""
+        for widget, _ in self._cells:
+            widget.hide()
+            widget.deleteLater()
+        self._cells.clear()
+        self.arrange()
+
+    @property
+    def columns(self) -> int:
+        """How many columns there are now."""
+        return self._columns
+
+    def arrange(self) -> None:
+        """Lay out anew, such as after a widget was hidden."""
+        while self._grid.takeAt(0) is not None:
+            pass
+        self._columns = max(1, min(self._most, (self.width() + 8) // (self._cell_px + 8)))
+        row = column = 0
+        for widget, wanted in self._cells:
+            if widget.isHidden() and widget.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide):
+                continue
+            span = min(wanted, self._columns)
+            if column + span > self._columns:
+                row, column = row + 1, 0
+            self._grid.addWidget(widget, row, column, 1, span)
+            column += span
+        for number in range(self._most):
+            self._grid.setColumnStretch(number, 1 if number < self._columns else 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Find the number of columns that fit."""
+        super().resizeEvent(event)
+        if max(1, min(self._most, (self.width() + 8) // (self._cell_px + 8))) != self._columns:
+            self.arrange()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for one column's width."""
+        return QSize(min(self._cell_px, 80), super().minimumSizeHint().height())
+
+
+class WheelGuard(QObject):
+    """Keeps the mouse wheel from changing what it only passes over while it scrolls a form."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Leave the wheel to the form unless the field has the focus."""
+        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+    def watch(self, widget: QWidget) -> None:
+        """Guard this one."""
+        widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        widget.installEventFilter(self)

@@ -1,0 +1,140 @@
+"""Fields for the parameters that a strategy declares, in the back-test panel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QVBoxLayout, QWidget
+
+from koc_qt.domain.errors import StrategyError
+from koc_qt.sdk.channel import ParameterInfo
+from koc_qt.sdk.parameters import Parameter
+from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
+
+_CELL_PX = 104
+_LONGEST = 1_000  # characters of a value
+
+Editor = QCheckBox | QComboBox | QLineEdit
+
+
+class ParameterForm(QWidget):
+    """A field for each parameter. An empty one means the declared default, which it then shows."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._parameters: dict[str, Parameter] = {}
+        self.fields: dict[str, Field] = {}
+        self._guard = WheelGuard(self)
+        self._cells = Cells(_CELL_PX, self, most=6)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._cells)
+
+    def show_parameters(self, declared: Sequence[ParameterInfo], typed: dict[str, Any]) -> None:
+        """Have fields for these, with what was typed into those of the same name earlier.
+
+        Raises StrategyError for a declaration that makes no sense.
+        """
+        parameters = {info.name: _parameter(info) for info in declared}
+        self._cells.clear()
+        self._parameters = parameters
+        self.fields = {}
+        for info in declared:
+            self.fields[info.name] = field = self._field(info, typed.get(info.name))
+            self._cells.add(field)
+
+    def typed(self) -> dict[str, Any]:
+        """Give what differs from the defaults, as it was typed, right or wrong."""
+        values = {name: _content(field.editor) for name, field in self.fields.items()}
+        return {name: value for name, value in values.items() if value != _plain(self._parameters[name])}
+
+    def values(self) -> dict[str, Any] | None:
+        """Give what differs from the defaults, in its own type; None, and marks, where something is wrong."""
+        values: dict[str, Any] = {}
+        for name, parameter in self._parameters.items():
+            problem = self._check(name)
+            if not problem and (content := _content(self.fields[name].editor)) != "":
+                value = parameter.convert(content)
+                if value != parameter.default:
+                    values[name] = value
+        return None if any(field.problem for field in self.fields.values()) else values
+
+    def _check(self, name: str) -> str:
+        """Mark a field as right or wrong."""
+        field, problem = self.fields[name], ""
+        content = _content(field.editor)
+        if content != "" or self._parameters[name].kind == "str":
+            try:
+                self._parameters[name].convert(content)
+            except StrategyError as error:
+                problem = str(error)
+        if problem != field.problem:
+            field.set_problem(problem)
+        return problem
+
+    def _field(self, info: ParameterInfo, typed: Any) -> Field:
+        parameter = self._parameters[info.name]
+        content = typed if isinstance(typed, type(_plain(parameter))) else _plain(parameter)
+        editor: Editor
+        caption = info.name
+        if info.kind == "bool":
+            editor, caption = QCheckBox(info.name), ""
+            editor.setChecked(bool(content))
+            editor.setAccessibleName(info.name)
+            editor.toggled.connect(lambda _on: self._edited(info.name))
+        elif info.kind == "choice":
+            editor = QComboBox()
+            editor.addItems(list(info.choices))
+            editor.setCurrentText(str(content))
+            editor.setMinimumContentsLength(6)
+            editor.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            self._guard.watch(editor)
+            editor.currentTextChanged.connect(lambda _text: self._edited(info.name))
+        else:
+            editor = QLineEdit(str(content))
+            editor.setMaxLength(_LONGEST)
+            editor.setPlaceholderText(str(_plain(parameter)))
+            editor.setCursorPosition(0)
+            editor.textChanged.connect(lambda _text: self._edited(info.name))
+        return Field(caption, editor, tip=_tip(info))
+
+    def _edited(self, name: str) -> None:
+        self._check(name)
+        self.changed.emit()
+
+
+def _parameter(info: ParameterInfo) -> Parameter:
+    parameter = Parameter(info.default, info.low, info.high, info.step, tuple(info.choices), info.help)
+    parameter.name, parameter.kind = info.name, info.kind
+    return parameter
+
+
+def _content(editor: QWidget) -> str | bool:
+    if isinstance(editor, QCheckBox):
+        return editor.isChecked()
+    if isinstance(editor, QComboBox):
+        return editor.currentText()
+    assert isinstance(editor, QLineEdit)  # noqa: S101 - there are no others
+    return editor.text()
+
+
+def _plain(parameter: Parameter) -> str | bool:
+    """Give the default as a field shows it."""
+    default = parameter.default
+    if isinstance(default, bool):
+        return default
+    return f"{default:.15g}" if isinstance(default, float) else str(default)
+
+
+def _tip(info: ParameterInfo) -> str:
+    """Say what it is for, and what it may be."""
+    bounds = [f"from {info.low:g}"] if info.low is not None else []
+    bounds += [f"to {info.high:g}"] if info.high is not None else []
+    bounds += [f"in steps of {info.step:g}"] if info.step is not None else []
+    kind = {"int": "whole number", "float": "number"}.get(info.kind, "")
+    limits = " ".join([kind, *bounds]).strip()
+    return "\n".join(text for text in (info.help, limits.capitalize()) if text)

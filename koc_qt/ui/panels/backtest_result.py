@@ -1,0 +1,250 @@
+"""What came of a back-test: equity curve, statistics, trades, and what the strategy wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QPlainTextEdit,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from koc_qt.domain.backtests import BacktestResult, RoundTrip
+from koc_qt.domain.errors import LinkError
+from koc_qt.ui.bench import Bench
+from koc_qt.ui.charts.colors import dark_colors, light_colors
+from koc_qt.ui.charts.line_chart import LineChart
+from koc_qt.ui.panels.backtest_fields import Cells
+from koc_qt.ui.panels.backtest_rows import (
+    CAPTIONS,
+    GROUPS,
+    TripRow,
+    assumptions,
+    money_decimals,
+    statistic_text,
+    statistic_tip,
+    statistic_tone,
+    trip_columns,
+)
+from koc_qt.ui.tables import RecordModel, RecordTable
+from koc_qt.ui.theme import code_font, number_font, style_as
+
+SLICE = 1_000  # trades taken over at once: well within a frame
+TRADES_MOST = 20_000
+HEADLINE = ("net_profit", "return", "buy_and_hold", "max_drawdown", "sharpe", "win_rate", "trades")
+
+
+async def read_result(value: Any) -> BacktestResult:
+    """Read what FetchBacktest answers, a slice of its trades at a time so that the loop breathes; without the fills.
+
+    Nothing shows the fills here, the trades are made of them. Raises LinkError for an answer that is none.
+    """
+    try:
+        if not isinstance(value, dict) or not isinstance(value.get("trades"), list):
+            raise msgspec.ValidationError("it has no list of trades")
+        result = msgspec.convert({**value, "trades": [], "fills": []}, BacktestResult)
+        for first in range(0, len(value["trades"]), SLICE):
+            await asyncio.sleep(0)
+            result.trades.extend(msgspec.convert(value["trades"][first : first + SLICE], list[RoundTrip]))
+    except msgspec.ValidationError as error:
+        raise LinkError(f"the engine's result cannot be read: {error}") from error
+    return result
+
+
+class ResultView(QWidget):
+    """Shows one result. `trade_opened` brings the RoundTrip that the person wants to see on a chart."""
+
+    trade_opened = Signal(object)
+
+    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bench = bench
+        self.result: BacktestResult | None = None
+        self.headline = QLabel()
+        self.headline.setTextFormat(Qt.TextFormat.RichText)
+        self.headline.setWordWrap(True)
+        self.headline.setContentsMargins(8, 4, 8, 2)
+        self.headline.setFont(number_font())
+        self.chart = LineChart(self)
+        self.chart.setAccessibleName("Equity")
+        self.chart.set_empty_text("There is no equity curve")
+        self.trades: RecordModel[TripRow] = RecordModel(
+            trip_columns(bench.desk.replica.instruments.get), bench.theme, self, limit=TRADES_MOST
+        )
+        self.table: RecordTable[TripRow] = RecordTable(self.trades, bench.theme, empty="It traded nothing")
+        self.table.setAccessibleName("Trades")
+        self.table.opened.connect(lambda row: self.trade_opened.emit(row.trip))
+        self.cut = QLabel()
+        self.cut.setContentsMargins(8, 3, 8, 3)
+        style_as(self.cut, face="small", tone="warning")
+        self.cut.hide()
+        self.log = QPlainTextEdit()
+        self.log.setReadOnly(True)
+        self.log.setFont(code_font())
+        self.log.setPlaceholderText("The strategy wrote nothing")
+        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.log.setAccessibleName("Log of the strategy")
+        style_as(self.log, role="bare")
+        self.values: dict[str, QLabel] = {}
+        self.captions: dict[str, QLabel] = {}
+        self.assumptions = QLabel()
+        self.assumptions.setTextFormat(Qt.TextFormat.PlainText)
+        self.assumptions.setWordWrap(True)
+        self.assumptions.setContentsMargins(8, 3, 8, 4)
+        style_as(self.assumptions, face="small", tone="muted")
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(_column(self.headline, self.chart), "Equity")
+        self.tabs.addTab(self._statistics(), "Statistics")
+        self.tabs.addTab(_column(self.cut, self.table), "Trades")
+        self.tabs.addTab(self.log, "Log")
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.tabs, 1)
+        column.addWidget(line)
+        column.addWidget(self.assumptions)
+        bench.theme.changed.connect(self._wear_theme)
+        self._wear_theme()
+
+    def _statistics(self) -> QWidget:
+        cells = Cells(190, most=3)
+        cells.setContentsMargins(0, 0, 0, 0)
+        for title, names in GROUPS.items():
+            cells.add(self._group(title, names))
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(10, 6, 10, 8)
+        column.addWidget(cells)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        return scroll
+
+    def _group(self, title: str, names: tuple[str, ...]) -> QWidget:
+        group = QWidget()
+        grid = QGridLayout(group)
+        grid.setContentsMargins(0, 0, 4, 0)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(1, 1)
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        grid.addWidget(heading, 0, 0, 1, 2)
+        for row, name in enumerate(names, 1):
+            caption, value = QLabel(CAPTIONS[name].text), QLabel()
+            style_as(caption, tone="muted")
+            value.setFont(number_font())
+            value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            value.setAccessibleName(CAPTIONS[name].text)
+            grid.addWidget(caption, row, 0)
+            grid.addWidget(value, row, 1)
+            self.captions[name], self.values[name] = caption, value
+        grid.setRowStretch(len(names) + 1, 1)
+        return group
+
+    # ---- showing a result -------------------------------------------------------------------------------------------
+
+    async def show_result(self, result: BacktestResult) -> None:
+        """Show a result; its trades a slice at a time, so that the loop breathes."""
+        self.result = result
+        self._show_numbers()
+        self._show_curve(result)
+        self.log.setPlainText("\n".join(result.log))
+        line, full = assumptions(result)
+        self.assumptions.setText(line)
+        self.assumptions.setToolTip(full)
+        count = len(result.trades)
+        self.tabs.setTabText(2, f"Trades ({count:,})" if count else "Trades")
+        self.tabs.setTabText(3, f"Log ({len(result.log):,})" if result.log else "Log")
+        self._show_cut(result)
+        is_one = len(result.spec.instruments) == 1
+        self.table.setColumnHidden(1, is_one)
+        await self._show_trades(result)
+
+    async def _show_trades(self, result: BacktestResult) -> None:
+        self.trades.reset(())
+        for first in range(0, len(result.trades), SLICE):
+            await asyncio.sleep(0)
+            for number, trip in enumerate(result.trades[first : first + SLICE], first + 1):
+                self.trades.put(number, TripRow(number, trip))
+            self.trades.flush()
+        self.table.scrollToTop()
+
+    def _show_cut(self, result: BacktestResult) -> None:
+        """Say so where the engine keeps the first trades alone."""
+        closed, still_open = (result.statistics.get(name) or 0 for name in ("trades", "open_trades"))
+        total, shown = int(closed + still_open), len(result.trades)
+        self.cut.setText(f"These are the first {shown:,} of {total:,} trades; the statistics count all of them.")
+        self.cut.setVisible(total > shown)
+
+    def _show_numbers(self) -> None:
+        result = self.result
+        if result is None:
+            return
+        currency, decimals = self._currency(result), money_decimals(result.spec.cash)
+        for name, label in self.values.items():
+            value = result.statistics.get(name)
+            label.setText(statistic_text(name, value, currency, decimals))
+            style_as(label, tone=statistic_tone(name, value))
+            for each in (label, self.captions[name]):
+                each.setToolTip(statistic_tip(name, value))
+        colors = self._bench.theme.colors
+        parts = []
+        for name in HEADLINE:
+            value = result.statistics.get(name)
+            if value is None:
+                continue
+            tone = statistic_tone(name, value)
+            text = statistic_text(name, value, currency, decimals).replace(" ", "&nbsp;")
+            caption = CAPTIONS[name].text.replace(" ", "&nbsp;")
+            parts.append(
+                f'<span style="color:{colors.muted}">{caption}&nbsp;</span>'
+                f'<span style="color:{getattr(colors, tone) if tone else colors.text}; font-weight:600">{text}</span>'
+            )
+        self.headline.setText(" &nbsp; ".join(parts))
+
+    def _show_curve(self, result: BacktestResult) -> None:
+        try:
+            self.chart.set_decimals(money_decimals(result.spec.cash))
+            self.chart.set_values(result.equity_ns, result.equity)
+        except ValueError as error:
+            self.chart.set_values([], [])
+            self.chart.set_empty_text(f"The equity curve cannot be drawn: {error}")
+
+    def _currency(self, result: BacktestResult) -> str:
+        rules = self._bench.desk.replica.instruments.get(result.spec.instruments[0])
+        return rules.quote if rules is not None else ""
+
+    def _wear_theme(self) -> None:
+        self.chart.set_palette(dark_colors() if self._bench.theme.is_dark else light_colors())
+        self._show_numbers()
+
+
+def _column(*widgets: QWidget) -> QWidget:
+    page = QWidget()
+    column = QVBoxLayout(page)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(0)
+    for widget in widgets:
+        column.addWidget(widget, 1 if widget is widgets[-1] else 0)
+    page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+    return page

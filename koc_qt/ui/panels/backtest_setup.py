@@ -1,0 +1,440 @@
+"""What a back-test shall do: strategy, symbols, timeframe, range, cash, costs and parameters, checked while typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.errors import BadTimeframe, ConfigError, KocError, StrategyError
+from koc_qt.domain.timeframes import duration_ns
+from koc_qt.link.messages import DescribeStrategy, StoreStrategy
+from koc_qt.sdk.channel import Described
+from koc_qt.ui.bench import Bench
+from koc_qt.ui.desk import Frame
+from koc_qt.ui.errands import Errand
+from koc_qt.ui.icons import icon
+from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard, read_number
+from koc_qt.ui.panels.backtest_file import StrategyFile, read_file
+from koc_qt.ui.panels.backtest_parameters import ParameterForm
+from koc_qt.ui.panels.backtest_span import SpanPicker
+from koc_qt.ui.panels.backtest_symbols import SymbolFields
+from koc_qt.ui.theme import style_as
+
+TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
+DESCRIBE_TIMEOUT_S = 30.0
+_CELL_PX = 96
+_PERCENT = Decimal(100)
+
+
+class BacktestSetup(QWidget):
+    """The form. `run_wanted` says that Run was pressed; `settled` that nothing is being looked up any more."""
+
+    run_wanted = Signal()
+    settled = Signal()
+
+    def __init__(self, bench: Bench, clock_ns: Callable[[], int], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bench, self._desk = bench, bench.desk
+        self._clock_ns = clock_ns
+        self.described: Described | None = None
+        self._described_path = ""
+        self._typed: dict[str, dict[str, Any]] = {}  # parameters by file, for as long as the window is open
+        self._has_own_timeframe = False
+        self._asking = Errand(self._desk, self)
+        self._soon = QTimer(self)  # until whatever has just been looked up counts as done
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self.settled)
+        guard = WheelGuard(self)
+
+        self.file = StrategyFile(bench.theme)
+        self.file_field = Field("Strategy", self.file)
+        self.about = QLabel()
+        self.about.setTextFormat(Qt.TextFormat.PlainText)
+        self.about.setWordWrap(True)
+        style_as(self.about, face="small", tone="muted")
+        self.about.hide()
+        self.symbols = SymbolFields(self._desk)
+        self.symbols.propose()
+        self.timeframe = QComboBox()
+        self.timeframe.setEditable(True)
+        self.timeframe.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.timeframe.addItems(list(TIMEFRAMES))
+        self.timeframe.setEditText("1m")
+        self.timeframe.setMinimumContentsLength(4)
+        self.timeframe.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        guard.watch(self.timeframe)
+        self.timeframe_field = Field(
+            "Timeframe", self.timeframe, tip="Length of a bar: a whole number and s, m, h, d or w"
+        )
+        self.span = SpanPicker()
+        self.span.propose(clock_ns())
+        self.span_field = Field("Range", self.span)
+        self.cash = _number_field("10,000")
+        self.cash_field = Field("Cash", self.cash, tip="What the run begins with, in the quote currency")
+        self.fee = _number_field("", "The venue's")
+        self.fee_field = Field(
+            "Fee, %", self.fee, tip="Of the amount traded, for makers and takers alike; empty: what the venue takes"
+        )
+        self.slippage = _number_field("0")
+        self.slippage_field = Field(
+            "Slippage, %", self.slippage, tip="What market orders pay on top of the price, always against you"
+        )
+        self.short = QCheckBox("Short")
+        self.short.setChecked(True)
+        self.short_field = Field(" ", self.short, tip="Whether more may be sold than is held")
+        self.parameters = ParameterForm()
+        self.parameters_caption = QLabel("Parameters")
+        style_as(self.parameters_caption, tone="muted")
+        self.run = QPushButton("Run")
+        self.run.setIcon(icon("play", bench.theme, "on_fill"))
+        style_as(self.run, role="primary")
+        self.run.setAccessibleName("Run the back-test")
+        self.hint = QLabel()
+        self.hint.setTextFormat(Qt.TextFormat.PlainText)
+        self.hint.setWordWrap(True)
+        self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        style_as(self.hint, face="small", tone="muted")
+        self._lay_out()
+
+        self.file.chosen.connect(self.describe)
+        self.file.reread.connect(self.describe)
+        self.timeframe.editTextChanged.connect(self._timeframe_changed)
+        self.timeframe.activated.connect(lambda _row: self._own_timeframe())
+        line = self.timeframe.lineEdit()
+        if line is not None:
+            line.textEdited.connect(lambda _text: self._own_timeframe())
+        for edit in (self.cash, self.fee, self.slippage):
+            edit.textChanged.connect(lambda _text: self._check_numbers())
+        self.symbols.changed.connect(self._symbols_changed)
+        self.span.changed.connect(self._span_changed)
+        self.parameters.changed.connect(self._parameters_changed)
+        self.run.clicked.connect(lambda _checked: self.run_wanted.emit())
+        self._desk.framed.connect(self._on_frame)
+        self._desk.linked.connect(self.refresh)
+        self.span.follow(self.timeframe.currentText())
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        form = QWidget()
+        column = QVBoxLayout(form)
+        column.setContentsMargins(8, 6, 8, 8)
+        column.setSpacing(6)
+        money = Cells(_CELL_PX, most=6)
+        money.add(self.timeframe_field)
+        money.add(self.span_field, 2)
+        costs = Cells(72, most=4)
+        for field in (self.cash_field, self.fee_field, self.slippage_field, self.short_field):
+            costs.add(field)
+        for widget in (
+            self.file_field,
+            self.about,
+            self.symbols,
+            money,
+            costs,
+            self.parameters_caption,
+            self.parameters,
+        ):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self.parameters_caption.hide()
+        scroll = QScrollArea()
+        scroll.setWidget(form)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(8, 6, 8, 6)
+        foot.setSpacing(4)
+        foot.addWidget(self.hint)
+        foot.addWidget(self.run)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(scroll, 1)
+        whole.addWidget(line)
+        whole.addLayout(foot)
+
+    # ---- for the panel ----------------------------------------------------------------------------------------------
+
+    def offer(self, path: str) -> None:
+        """Choose a strategy file."""
+        self.file.choose(path)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the file or a symbol is being looked up."""
+        return self._asking.is_running or self.symbols.is_checking
+
+    def settle(self) -> None:
+        """Have what was typed looked up, as leaving the field does."""
+        self.symbols.settle()
+
+    def spec(self) -> BacktestSpec | None:
+        """Give what is to be run; None, and marks at the fields, where something is missing or wrong."""
+        if not self.file.path:
+            self.file_field.set_problem("Choose a strategy file first")
+        instruments = self.symbols.check()
+        fee, slippage, cash = self._check_numbers()
+        parameters = self.parameters.values()
+        span_ns = self._check_span()
+        if (
+            self.file_field.problem
+            or instruments is None
+            or self.timeframe_field.problem
+            or span_ns is None
+            or cash is None
+            or any(field.problem for field in (self.fee_field, self.slippage_field))
+            or parameters is None
+        ):
+            self._show_first_problem()
+            return None
+        try:
+            return BacktestSpec(
+                path=self.file.path,
+                instruments=instruments,
+                timeframe=self.timeframe.currentText().strip(),
+                since_ns=span_ns[0],
+                until_ns=span_ns[1],
+                parameters=parameters,
+                cash=cash,
+                fee=fee,
+                slippage=slippage or Decimal(0),
+                allow_short=self.short.isChecked(),
+            )
+        except ConfigError as error:
+            self.say(str(error), is_problem=True)
+            return None
+
+    async def placed(self, spec: BacktestSpec) -> BacktestSpec:
+        """Bring the file to an engine on another machine, and give the spec with its path there. Raises KocError.
+
+        It gets a name of its own, so that a file which strategies trade from is never touched.
+        """
+        source = await read_file(spec.path) if self._desk.is_remote else None
+        if source is None:
+            return spec
+        name = f"{self.file.stem}_backtest.py"
+        path = await self._desk.request(StoreStrategy(name, source, replace=True), timeout_s=DESCRIBE_TIMEOUT_S)
+        return msgspec.structs.replace(spec, path=str(path))
+
+    def say(self, text: str, *, is_problem: bool = False) -> None:
+        """Say something above the button."""
+        self.hint.setText(text)
+        style_as(self.hint, tone="danger" if is_problem else "muted")
+        self.hint.setVisible(bool(text))
+
+    def refresh(self) -> None:
+        """Say what a run would be, or why none can be started."""
+        is_connected = self._desk.is_connected
+        self.run.setEnabled(is_connected)
+        self.run.setToolTip("Ctrl+Return" if is_connected else f"Not connected: {self._desk.link_reason}")
+        count = self._bar_count()
+        self.say("" if count is None else f"{count:,} bar{'' if count == 1 else 's'} to run on")
+
+    def state(self) -> dict[str, Any]:
+        """Give everything that was chosen and typed."""
+        return {
+            "path": self.file.path,
+            "symbols": [str(each) for each in self.symbols.chosen()],
+            "timeframe": self.timeframe.currentText() if self._has_own_timeframe else "",
+            "span": self.span.state(),
+            "cash": self.cash.text(),
+            "fee": self.fee.text(),
+            "slippage": self.slippage.text(),
+            "short": self.short.isChecked(),
+            "parameters": self._typed.get(self.file.path, {}),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take that over, as far as it can be read."""
+        for name, edit in (("cash", self.cash), ("fee", self.fee), ("slippage", self.slippage)):
+            if isinstance(text := state.get(name), str):
+                edit.setText(text)
+        if isinstance(short := state.get("short"), bool):
+            self.short.setChecked(short)
+        if isinstance(timeframe := state.get("timeframe"), str) and timeframe:
+            self._has_own_timeframe = True
+            self.timeframe.setEditText(timeframe)
+        if isinstance(span := state.get("span"), dict):
+            self.span.restore(span)
+        self.symbols.restore(state.get("symbols"))
+        path, typed = state.get("path"), state.get("parameters")
+        if isinstance(path, str) and path:
+            if isinstance(typed, dict):
+                self._typed[path] = {str(name): value for name, value in typed.items()}
+            self.offer(path)
+        self.refresh()
+
+    # ---- the file ---------------------------------------------------------------------------------------------------
+
+    def describe(self) -> None:
+        """Have the engine read what the file declares."""
+        path = self.file.path
+        self.file_field.set_problem("")
+        if path != self._described_path:
+            self.described = None
+            self.about.setText("")
+        if not path or not self._desk.is_connected:
+            return  # a connection asks again
+        self._show_about("Reading the file…" if self.described is None else self.about.text())
+        self._asking.start(self._ask(path), self._not_described)
+
+    async def _ask(self, path: str) -> None:
+        source = await read_file(path) if self._desk.is_remote else None
+        answer = await self._desk.request(DescribeStrategy(path, source), timeout_s=DESCRIBE_TIMEOUT_S)
+        try:
+            described = msgspec.convert(answer, Described)
+            self.parameters.show_parameters(described.parameters, self._typed.get(path, {}))
+        except msgspec.ValidationError as error:
+            raise StrategyError(f"what {path} declares cannot be read: {error}") from error
+        self.described, self._described_path = described, path
+        self.parameters_caption.setVisible(bool(described.parameters))
+        self.symbols.want(described.instruments_wanted)
+        self.symbols.propose()
+        if not self._has_own_timeframe and described.timeframe:
+            self.timeframe.setEditText(described.timeframe)
+        self._show_about(_about(described))
+        self.about.setToolTip(described.doc)
+        self.refresh()
+        self._soon.start()
+
+    def _not_described(self, error: KocError) -> None:
+        self.described = None
+        self._show_about("")
+        self.file_field.set_problem(str(error))
+        self._soon.start()
+
+    def _show_about(self, text: str) -> None:
+        self.about.setText(text)
+        self.about.setVisible(bool(text))
+
+    def _parameters_changed(self) -> None:
+        self._typed[self.file.path] = self.parameters.typed()
+        self.refresh()
+
+    def _symbols_changed(self) -> None:
+        self.refresh()
+        self._soon.start()
+
+    # ---- timeframe, range, numbers ----------------------------------------------------------------------------------
+
+    def _own_timeframe(self) -> None:
+        self._has_own_timeframe = bool(self.timeframe.currentText().strip())
+
+    def _timeframe_changed(self, text: str) -> None:
+        problem = ""
+        try:
+            duration_ns(text.strip())
+        except BadTimeframe as error:
+            problem = str(error)
+        self.timeframe_field.set_problem(problem)
+        self.span.follow(text.strip())
+        self._span_changed()
+
+    def _span_changed(self) -> None:
+        self._check_span()
+        self.refresh()
+
+    def _now_ns(self) -> int:
+        """Give the market's time: that of a simulated one may run ahead of the clock."""
+        quotes = self._desk.replica.quotes
+        times = [quotes[each].time_ns for each in self.symbols.chosen() if each in quotes]
+        return max([self._clock_ns(), *times])
+
+    def _check_span(self) -> tuple[int, int] | None:
+        try:
+            since_ns, until_ns = self.span.span(self._now_ns(), self.timeframe.currentText().strip())
+        except BadTimeframe:
+            return None  # which its own field says
+        self.span_field.set_problem("" if since_ns < until_ns else "It must end after it begins")
+        return (since_ns, until_ns) if since_ns < until_ns else None
+
+    def _bar_count(self) -> int | None:
+        span_ns = self._check_span()
+        if span_ns is None or self.timeframe_field.problem:
+            return None
+        bars = (span_ns[1] - span_ns[0]) // duration_ns(self.timeframe.currentText().strip())
+        return bars * len(self.symbols.pickers)
+
+    def _check_numbers(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+        """Give fee, slippage (fractions) and cash; None, and a mark, where one is wrong. No fee means the venue's."""
+        cash = read_number(self.cash.text())
+        is_cash = cash is not None and 0 < cash < 10**15
+        self.cash_field.set_problem("" if is_cash else "An amount above zero, such as 10,000")
+        fee = _fraction(self.fee.text())
+        is_fee = not self.fee.text().strip() or (fee is not None and -1 < fee < 1)
+        self.fee_field.set_problem("" if is_fee else "A percentage such as 0.1, or nothing")
+        slippage = _fraction(self.slippage.text() or "0")
+        is_slippage = slippage is not None and 0 <= slippage < 1
+        self.slippage_field.set_problem("" if is_slippage else "A percentage such as 0.05")
+        return fee, slippage if is_slippage else None, cash if is_cash else None
+
+    def _show_first_problem(self) -> None:
+        """Bring the first field that is wrong into sight, and the cursor into it."""
+        fields = [
+            self.file_field,
+            *self.symbols.fields,
+            self.timeframe_field,
+            self.span_field,
+            self.cash_field,
+            self.fee_field,
+            self.slippage_field,
+            *self.parameters.fields.values(),
+        ]
+        wrong = [field for field in fields if field.problem and field.isVisibleTo(self)]
+        if wrong:
+            name = wrong[0].editor.accessibleName()
+            self.say(f"Nothing was started. {name}: {wrong[0].problem}", is_problem=True)
+            wrong[0].editor.setFocus()
+            for area in self.findChildren(QScrollArea):
+                area.ensureWidgetVisible(wrong[0])
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot:
+            self.symbols.propose()
+            self.refresh()
+            if self.described is None and not self._asking.is_running:
+                self.describe()
+
+
+def _number_field(text: str, placeholder: str = "") -> QLineEdit:
+    edit = QLineEdit(text)
+    edit.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    edit.setPlaceholderText(placeholder)
+    edit.setMaxLength(40)
+    edit.setMinimumWidth(60)
+    return edit
+
+
+def _fraction(text: str) -> Decimal | None:
+    number = None if "," in text else read_number(text.replace("%", ""))
+    return None if number is None else number / _PERCENT
+
+
+def _about(described: Described) -> str:
+    """Say what a strategy is, and what of it a back-test cannot give."""
+    first = described.doc.strip().split("\n", 1)[0]
+    text = f"{described.name}: {first}" if first else described.name
+    unheard = [kind for kind in described.subscriptions if kind != "bars"]
+    if unheard:
+        text += f"\nA back-test has bars alone: it hears no {' and no '.join(unheard)}."
+    return text
