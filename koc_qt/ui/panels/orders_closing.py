@@ -1,0 +1,109 @@
+"""Closing positions: what may be closed by hand, what is on its way already, and the order that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from koc_qt.domain.errors import KocError
+from koc_qt.domain.market import Side
+from koc_qt.domain.orders import Order, OrderRequest, OrderType
+from koc_qt.domain.state import PositionSnapshot
+from koc_qt.link.messages import SubmitOrder
+from koc_qt.link.replica import PositionKey, position_key
+from koc_qt.ui.desk import Desk, Level
+from koc_qt.ui.formats import quantity
+
+MANUAL = "manual"  # whom the engine books orders of a person to
+SUBMIT_TIMEOUT_S = 30.0  # the engine may have to wait for the market's price, and for the venue
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A position as it was when the person was asked, and the order that takes it to zero."""
+
+    position: PositionSnapshot
+
+    @property
+    def key(self) -> PositionKey:
+        """Whose position it is."""
+        return position_key(self.position)
+
+    @property
+    def request(self) -> OrderRequest:
+        """A market order that can do no more than close."""
+        side = Side.SELL if self.position.quantity > 0 else Side.BUY
+        quantity_held = abs(self.position.quantity)
+        return OrderRequest(self.position.instrument, side, OrderType.MARKET, quantity_held, reduce_only=True)
+
+    @property
+    def words(self) -> str:
+        """Say what will be sent."""
+        request, position = self.request, self.position
+        return (
+            f"{request.side.value.capitalize()} {quantity(request.quantity)} {request.instrument.symbol} "
+            f"at the market on {position.account_id}"
+        )
+
+
+class Closer:
+    """Sends closing orders, at most one at a time for each position."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._sending: set[PositionKey] = set()
+
+    def never(self, position: PositionSnapshot) -> str:
+        """Say why a position cannot be closed from here; empty where it can."""
+        if not position.quantity:
+            return f"{position.instrument.symbol} is flat: there is nothing to close"
+        if position.strategy_id != MANUAL:
+            return (
+                f"{position.strategy_id} holds this {position.instrument.symbol}. Orders by hand are booked apart from "
+                "those of strategies, so it cannot be closed from here"
+            )
+        return ""
+
+    def obstacle(self, position: PositionSnapshot) -> str:
+        """Say why a position cannot be closed now; empty where it can."""
+        if never := self.never(position):
+            return never
+        key = position_key(position)
+        if key in self._sending or any(_closes(order, key) for order in self._desk.replica.orders.values()):
+            return f"A close of {position.instrument.symbol} on {position.account_id} is on its way already"
+        return ""
+
+    def close(self, closing: Closing) -> None:
+        """Send the order, unless things have changed since the person was asked."""
+        position = self._desk.replica.positions.get(closing.key)
+        symbol = closing.position.instrument.symbol
+        if not self._desk.is_connected:
+            self._desk.notify(f"{symbol} was not closed: there is no connection to the engine", Level.WARNING)
+        elif position is None or position.quantity != closing.position.quantity:
+            before, now = closing.position.quantity, position.quantity if position is not None else None
+            text = f"{symbol} was not closed: it was {quantity(before)} when you were asked, and is {quantity(now)} now"
+            self._desk.notify(text, Level.WARNING)
+        elif obstacle := self.obstacle(position):
+            self._desk.notify(obstacle, Level.WARNING)
+        else:
+            self._sending.add(closing.key)
+            self._desk.start(self._send(closing), failed=lambda error: self._failed(symbol, error))
+
+    def _failed(self, symbol: str, error: KocError) -> None:
+        self._desk.notify(f"Closing {symbol}: {error}", Level.ERROR)  # whether anything happened, the error says
+
+    async def _send(self, closing: Closing) -> None:
+        try:
+            command = SubmitOrder(closing.position.account_id, closing.request)
+            await self._desk.request(command, timeout_s=SUBMIT_TIMEOUT_S)
+        finally:
+            self._sending.discard(closing.key)
+
+
+def _closes(order: Order, key: PositionKey) -> bool:
+    request = order.request
+    return (
+        order.is_open
+        and request.reduce_only
+        and request.type is OrderType.MARKET
+        and (order.strategy_id, order.account_id, request.instrument) == key
+    )
