@@ -1,0 +1,228 @@
+"""The parts of the order ticket: captioned rows with room for a problem, number fields, the two prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QWheelEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from koc_qt.domain.market import Quote
+from koc_qt.ui import formats
+from koc_qt.ui.theme import number_font, style_as
+
+CAPTION_PX = 62
+GAP_PX = 6
+
+
+class Message(QLabel):
+    """A sentence of any length, shown as plain text, wrapped; it takes no room while it is empty."""
+
+    MOST = 300  # characters; the tooltip has the rest
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        self.setMinimumWidth(1)  # whatever the longest word is
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.hide()
+
+    def say(self, text: str, tone: str = "danger") -> None:
+        """Show a sentence, or nothing."""
+        shown = text if len(text) <= self.MOST else text[: self.MOST].rstrip() + "…"
+        if self.text() != shown:
+            self.setText(shown)
+        self.setToolTip(text if shown != text else "")
+        style_as(self, tone=tone)
+        self.setVisible(bool(text))
+
+
+class Row(QWidget):
+    """A caption, or none, what belongs to it, and beneath them what is wrong with it."""
+
+    def __init__(self, caption: str, *content: QWidget, stretch: int = 0) -> None:
+        """Take the widgets from left to right; the one of number `stretch` gets the room."""
+        super().__init__()
+        self.problem = Message()
+        style_as(self.problem, face="small")
+        self._marked = content[stretch]
+        line = QHBoxLayout()
+        line.setSpacing(GAP_PX)
+        for number, widget in enumerate(content):
+            line.addWidget(widget, int(number == stretch))
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(GAP_PX)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(1, 1)
+        if caption:
+            grid.setColumnMinimumWidth(0, CAPTION_PX)
+            label = QLabel(caption)
+            style_as(label, tone="muted")
+            grid.addWidget(label, 0, 0)
+        grid.addLayout(line, 0, 1)
+        grid.addWidget(self.problem, 1, 1)
+
+    def show_problem(self, text: str) -> None:
+        """Mark it and say why, or lift that."""
+        self.problem.say(text)
+        style_as(self._marked, invalid=True if text else None)
+        self._marked.setAccessibleDescription(text)
+
+
+class Choice(QComboBox):
+    """A list of values by name. The wheel scrolls what lies around it: it must not change an order in passing."""
+
+    def __init__(self, names: Mapping[Any, str], tips: Mapping[Any, str] | None = None) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(4)
+        self.setMinimumWidth(64)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        for value, name in names.items():
+            self.addItem(name, value)
+            self.setItemData(self.count() - 1, (tips or {}).get(value), Qt.ItemDataRole.ToolTipRole)
+
+    def value(self) -> str:
+        """Give what is chosen; empty for nothing."""
+        return str(self.currentData() or "")
+
+    def choose(self, value: str) -> None:
+        """Choose a value, or nothing where there is no such value."""
+        self.setCurrentIndex(self.findData(value))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave it to the ticket, which scrolls."""
+        event.ignore()
+
+
+class NumberField(QLineEdit):
+    """A field for an exact number. Up and down ask for a step more and less."""
+
+    stepped = Signal(int)
+
+    def __init__(self, name: str, placeholder: str = "") -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setPlaceholderText(placeholder)
+        self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.setFont(number_font())
+        self.setMinimumWidth(60)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Hear the arrow keys."""
+        if event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down) and not self.isReadOnly():
+            self.stepped.emit(1 if event.key() == Qt.Key.Key_Up else -1)
+            return
+        super().keyPressEvent(event)
+
+
+class PriceButton(QPushButton):
+    """The best bid or offer: a caption, a price, and a click that takes it over."""
+
+    taken = Signal(object)  # Decimal
+
+    def __init__(self, caption: str) -> None:
+        super().__init__()
+        self._caption = caption
+        self._price: Decimal | None = None
+        style_as(self, role="flat")
+        self._label = QLabel(caption)
+        style_as(self._label, tone="muted", face="small")
+        self.value = QLabel(formats.DASH)
+        style_as(self.value, face="value")
+        self.value.setFont(number_font())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 3, 4, 3)
+        column.setSpacing(0)
+        for label in (self._label, self.value):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            label.setMinimumWidth(1)
+            column.addWidget(label)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.clicked.connect(self._clicked)
+        self.show_price(None, None, is_live=False)
+
+    def show_price(self, price: Decimal | None, tick_size: Decimal | None, *, is_live: bool) -> None:
+        """Show a price; one that is not live any more is shown as such, and cannot be taken."""
+        self._price = price
+        text = formats.price(price, tick_size)
+        if self.value.text() != text:
+            self.value.setText(text)
+            self.setAccessibleName(f"{self._caption} {text}")
+            self.setToolTip(f"{self._caption} {text}: click to take it as your price" if price is not None else "")
+        style_as(self.value, tone=None if is_live else "muted")
+        self.setEnabled(is_live and price is not None)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Give what the two labels need; a button would only ask for its own text."""
+        layout = self.layout()
+        return layout.sizeHint() if layout is not None else super().sizeHint()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Be as high as the labels, and as narrow as need be."""
+        return QSize(40, self.sizeHint().height())
+
+    def _clicked(self) -> None:
+        if self._price is not None:
+            self.taken.emit(self._price)
+
+
+class QuoteStrip(QWidget):
+    """Bid, spread and ask of a market. `taken` brings the price that was clicked."""
+
+    taken = Signal(object)  # Decimal
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bid = PriceButton("Bid")
+        self.ask = PriceButton("Ask")
+        caption = QLabel("Spread")
+        self.spread = QLabel(formats.DASH)
+        self.spread.setFont(number_font())
+        self.trouble = Message()
+        style_as(self.trouble, face="small")
+        self.trouble.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        middle = QVBoxLayout()
+        middle.setContentsMargins(0, 3, 0, 3)
+        middle.setSpacing(2)
+        for label in (caption, self.spread):
+            style_as(label, tone="muted", face="small")
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            middle.addWidget(label)
+        line = QHBoxLayout()
+        line.setSpacing(2)
+        line.addWidget(self.bid, 1)
+        line.addLayout(middle)
+        line.addWidget(self.ask, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(line)
+        column.addWidget(self.trouble)
+        self.bid.taken.connect(self.taken)
+        self.ask.taken.connect(self.taken)
+
+    def show_quote(self, quote: Quote | None, tick_size: Decimal | None, *, trouble: str, is_live: bool) -> None:
+        """Show the newest quote, and why it stands still where it does."""
+        self.bid.show_price(quote.bid if quote is not None else None, tick_size, is_live=is_live)
+        self.ask.show_price(quote.ask if quote is not None else None, tick_size, is_live=is_live)
+        text = formats.price(quote.spread if quote is not None else None, tick_size)
+        if self.spread.text() != text:
+            self.spread.setText(text)
+        self.trouble.say(trouble, "warning")
