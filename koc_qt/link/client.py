@@ -299,6 +299,8 @@ class LinkClient:
             case _ if envelope.sequence == 0 or self._is_next(envelope.sequence):
                 if isinstance(fact, EngineStopped):
                     self._last_words = f"the engine has stopped: {fact.reason}"
+                    if self._connection is not None:
+                        self._connection.send(PING)  # says that it was heard: the engine waits for that
                 self._deliver(fact)
 
     def _is_next(self, sequence: int) -> bool:

@@ -122,7 +122,11 @@ class LinkServer:
         self._tick()
 
     async def close(self, reason: str = "the engine was stopped", *, grace_s: float = 1.0) -> None:
-        """Let commands end, say EngineStopped, and go; at most `grace_s` for each of the two. Safe to call twice."""
+        """Let commands end, say EngineStopped, see that it was heard, and go; at most `grace_s` for each of the two.
+
+        A client's socket drops what it has not read when ours is gone: so we wait for its sign of life. Safe to call
+        twice.
+        """
         if self._socket is None:
             return
         tasks = {task for task in self._tasks if task is not asyncio.current_task()}
@@ -131,9 +135,9 @@ class LinkServer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        said_s = self._loop.time()
         self.publish(EngineStopped(reason))
-        deadline = self._loop.time() + grace_s
-        while self._loop.time() < deadline and self._has_more():  # noqa: ASYNC110 - ZeroMQ has no event for it
+        while self._loop.time() < said_s + grace_s and (self._has_more() or self._has_unheard(said_s)):  # noqa: ASYNC110
             await asyncio.sleep(_RETRY_S / 2)
         for session in list(self._sessions.values()):
             self._drop(session)
@@ -143,6 +147,10 @@ class LinkServer:
         self._watch.close()
         self._socket.close()
         self._socket = None
+
+    def _has_unheard(self, since_s: float) -> bool:
+        """Whether a client has not spoken since; each answers the last word at once."""
+        return any(session.heard_s <= since_s for session in self._sessions.values())
 
     @property
     def clients(self) -> list[str]:
