@@ -113,7 +113,7 @@ class EngineKeeper(QObject):
             return Condition(f"The engine has stopped{why}. What you see is as it was.", Level.WARNING, (again,))
         if self._starting():
             text = "The engine is starting…"
-            if self._was_connected:
+            if self._was_connected and not self._desk.last_words:
                 text = "The engine has ended without a word; it is being started again. Its journal has every order."
             return Condition(text, Level.WARNING) if self._was_connected or self._slow() else None
         if time.monotonic() - self._lost_s < QUIET_S:

@@ -1,0 +1,146 @@
+"""The real window process on real engines: found, started, killed, stopped, on another machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from koc_qt.link.rendezvous import process_runs
+from tests.conditions import wait_until
+from tests.e2e.processes import Profile
+from tests.e2e.window import WindowProcess, window
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed as POSIX does it")
+
+CHARTS = "len(charts) == 2 and all(chart.chart.bar_count > 100 for chart in charts)"
+CONNECTED = "desk.is_connected"
+
+
+def engine_pid(shown: WindowProcess) -> int:
+    shown.until(CONNECTED)
+    return int(shown.ask("replica.engine.pid"))
+
+
+def test_it_starts_an_engine_and_leaves_it_running(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CHARTS)
+        first = shown.ask("charts[0].chart.last_time_ns")
+        shown.until(f"charts[0].chart.last_time_ns > {first}")
+        assert shown.ask("window.notices.texts") == []
+        assert shown.ask("window.header.mode.text()") == "Simulated"
+        pid = engine_pid(shown)
+        assert shown.close() == 0
+        assert process_runs(pid)
+        with window(home) as again:
+            assert engine_pid(again) == pid
+            again.until(CHARTS)
+            again.close()
+
+
+def test_it_says_when_the_engine_is_killed_and_starts_it_again(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CHARTS)
+        pid = engine_pid(shown)
+        os.kill(pid, signal.SIGKILL)
+        shown.until("any('is being started again' in text for text in window.notices.texts)")
+        assert shown.ask("charts[0].chart.bar_count") > 100
+        shown.until(f"desk.is_connected and replica.engine.pid != {pid}")
+        shown.until("window.notices.texts == []")
+        last = shown.ask("charts[0].chart.last_time_ns")
+        shown.until(f"charts[0].chart.last_time_ns > {last}")
+        assert shown.ask("charts[0].chart.fault") == ""
+
+
+def test_a_window_that_is_killed_takes_nothing_with_it(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CHARTS)
+        pid = engine_pid(shown)
+        shown.ask("window.workspace.docks['log'].close()")
+        shown.ask("window.remember()")
+        shown.kill()
+        assert process_runs(pid)
+        with window(home) as again:
+            again.until(CHARTS)
+            assert engine_pid(again) == pid
+            assert again.ask("window.workspace.docks['log'].isHidden()")
+
+
+def test_closing_asks_and_stops_the_engine_when_told(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CHARTS)
+        pid = engine_pid(shown)
+        shown.ask("window.close()")
+        shown.until("dialog() is not None")
+        shown.ask("click('Cancel')")
+        shown.until("dialog() is None")
+        assert shown.ask("window.isVisible()")
+        shown.ask("window.close()")
+        shown.until("dialog() is not None")
+        shown.ask("click('Stop the engine')")
+        assert shown.wait() == 0
+        wait_until(lambda: not process_runs(pid), timeout_s=20, what="the engine's end")
+
+
+def test_an_engine_that_somebody_stopped_is_started_when_the_person_says_so(home: Profile) -> None:
+    with window(home) as shown:
+        pid = engine_pid(shown)
+        assert home.koc("stop").returncode == 0
+        shown.until("any('The engine has stopped' in text for text in window.notices.texts)")
+        shown.ask("run('engine.start')")
+        shown.until(f"desk.is_connected and replica.engine.pid != {pid}")
+
+
+def test_the_kill_switch_latches_until_it_is_released(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CONNECTED)
+        shown.ask("run('engine.kill')")
+        shown.until("replica.engine.kill_switch")
+        shown.until("any('kill switch is engaged' in text for text in window.notices.texts)")
+        shown.ask("run('engine.release')")
+        shown.until("click('Release', [w for w in QApplication.topLevelWidgets() if w.isModal()][0])")
+        shown.until("not replica.engine.kill_switch")
+
+
+def test_a_damaged_layout_costs_the_layout_alone(home: Profile) -> None:
+    home.paths.data.mkdir(parents=True)
+    (home.paths.data / "window.json").write_bytes(b"\xff{")
+    with window(home) as shown:
+        shown.until(CHARTS)
+        assert any("layout" in text for text in shown.ask("window.notices.texts"))
+        assert (home.paths.data / "window.damaged.json").exists()
+
+
+def test_an_engine_that_cannot_start_is_said(home: Profile) -> None:
+    home.configure("engine: [")
+    with window(home) as shown:
+        shown.until("any('The engine did not start' in text for text in window.notices.texts)")
+        assert "koc.yaml" in shown.ask("' '.join(window.notices.texts)")
+        home.configure({})
+        shown.ask("run('engine.start')")
+        shown.until(CHARTS)
+
+
+def test_an_engine_on_another_machine_is_shown_with_keys_exchanged_by_file(home: Profile, tmp_path: Path) -> None:
+    there = Profile(tmp_path / "there")
+    assert home.koc("keys", "export", str(tmp_path / "desk.key")).returncode == 0
+    assert there.koc("keys", "import", "desk", str(tmp_path / "desk.key")).returncode == 0
+    assert there.koc("keys", "server", str(tmp_path / "server.key")).returncode == 0
+    from koc_qt.link.keys import read_public
+    from koc_qt.link.rendezvous import running_engine
+
+    key = read_public(tmp_path / "server.key").decode()
+    with there.engine() as engine:
+        engine.wait_for_status(lambda status: status["engine"]["state"] == "running", "the engine to run")
+        endpoint = running_engine(there.paths.run).link
+        with window(home, "--connect", endpoint, key) as shown:
+            shown.until(CHARTS)
+            assert engine_pid(shown) == engine.process.pid
+            assert "remote" in shown.ask("window.header.state.text()")
+            engine.kill()
+            shown.until("any('No connection to the engine at tcp' in text for text in window.notices.texts)")
+            shown.close()
+    assert home.look() is None
