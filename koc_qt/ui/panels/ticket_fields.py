@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QWheelEvent
+from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -26,6 +26,8 @@ from koc_qt.ui.theme import number_font, style_as
 
 CAPTION_PX = 62
 GAP_PX = 6
+_VALUE_PX = 20
+_FACES = ("value", None, "small")  # of a price, from the widest
 
 
 class Message(QLabel):
@@ -140,14 +142,16 @@ class PriceButton(QPushButton):
         super().__init__()
         self._caption = caption
         self._price: Decimal | None = None
+        self._text = ""
         style_as(self, role="flat")
         self._label = QLabel(caption)
         style_as(self._label, tone="muted", face="small")
         self.value = QLabel(formats.DASH)
         style_as(self.value, face="value")
         self.value.setFont(number_font())
+        self.value.setFixedHeight(_VALUE_PX)
         column = QVBoxLayout(self)
-        column.setContentsMargins(4, 3, 4, 3)
+        column.setContentsMargins(2, 3, 2, 3)
         column.setSpacing(0)
         for label in (self._label, self.value):
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -162,8 +166,9 @@ class PriceButton(QPushButton):
         """Show a price; one that is not live any more is shown as such, and cannot be taken."""
         self._price = price
         text = formats.price(price, tick_size)
-        if self.value.text() != text:
-            self.value.setText(text)
+        if self._text != text:
+            self._text = text
+            self._fit()
             self.setAccessibleName(f"{self._caption} {text}")
             self.setToolTip(f"{self._caption} {text}: click to take it as your price" if price is not None else "")
         style_as(self.value, tone=None if is_live else "muted")
@@ -177,6 +182,24 @@ class PriceButton(QPushButton):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Be as high as the labels, and as narrow as need be."""
         return QSize(40, self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the price into the new width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show the price large where there is room, smaller where not: never without its first or last digits."""
+        room = max(0, self.width() - 2 * 2)
+        for face in _FACES:
+            style_as(self.value, face=face)
+            self.value.ensurePolished()
+            metrics = self.value.fontMetrics()
+            if metrics.horizontalAdvance(self._text) <= room:
+                break
+        shown = metrics.elidedText(self._text, Qt.TextElideMode.ElideRight, room)
+        if self.value.text() != shown:
+            self.value.setText(shown)
 
     def _clicked(self) -> None:
         if self._price is not None:

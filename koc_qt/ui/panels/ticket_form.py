@@ -216,6 +216,7 @@ class TicketForm:
         self.mode.setText(mode.value.capitalize() if mode is not None else "")
         style_as(self.mode, pill=mode.value if mode is not None else None)
         self.mode.setVisible(mode is not None)
+        self.mode.updateGeometry()  # the pill's look changes its width
 
     def choose_side(self, side: Side) -> None:
         """Show a side as chosen: only that one wears its colour."""

@@ -1,0 +1,887 @@
+"""The order ticket on a fake engine: filling in, checking, sending once, and what is said afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMessageBox
+from pytestqt.qtbot import QtBot
+
+from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Quote, Side, StreamState
+from koc_qt.domain.orders import OrderRequest, OrderStatus, OrderType, TimeInForce
+from koc_qt.domain.state import AccountSnapshot, Balance, TradingMode, VenueState
+from koc_qt.link.messages import AccountChanged, ListInstruments, QuoteChanged, SubmitOrder, Subscribe, Unsubscribe
+from koc_qt.ui.panels.ticket import TicketPanel
+from koc_qt.ui.panels.ticket_draft import Field
+from koc_qt.ui.panels.ticket_sending import NOT_KNOWN
+from tests.fakes.desk import FakeBench
+from tests.fakes.link import BTC, START_NS
+
+D = Decimal
+ETH = InstrumentId("sim", "ETH/USDT")
+RULES = Instrument(
+    BTC, "BTC", "USDT", D("0.01"), D("0.0001"), min_notional=D(5), maker_fee=D("0.0002"), taker_fee=D("0.001")
+)
+ETH_RULES = Instrument(ETH, "ETH", "USDT", D("0.01"), D("0.001"))
+FAR = InstrumentId("elsewhere", "BTC/USDT")
+FAR_RULES = msgspec.structs.replace(RULES, id=FAR)
+
+
+class Ticket:
+    """A ticket as a person uses it."""
+
+    def __init__(self, fake: FakeBench, qtbot: QtBot, panel: TicketPanel) -> None:
+        self.fake, self.qtbot, self.panel = fake, qtbot, panel
+        self.form = panel.form
+
+    def type_in(self, where: Field, text: str) -> None:
+        """Type a number, and leave the field."""
+        field = self.form.numbers[where]
+        field.setFocus()
+        field.selectAll()
+        field.clear()
+        if text.isascii():
+            self.qtbot.keyClicks(field, text)
+        else:  # which QTest has no keys for
+            QApplication.clipboard().setText(text)
+            field.paste()
+        field.editingFinished.emit()
+
+    def choose(self, kind: OrderType) -> None:
+        """Choose a type, as a click in the list does."""
+        self.form.type.choose(kind)
+        self.form.type.activated.emit(self.form.type.currentIndex())
+
+    def click(self) -> None:
+        """Press Send."""
+        self.qtbot.mouseClick(self.form.send, Qt.MouseButton.LeftButton)
+
+    def quote(self, bid: str = "99.00", ask: str = "100.00", instrument: InstrumentId = BTC) -> None:
+        """Have the market move, and the ticket see it."""
+        self.fake.engine.publish(QuoteChanged(Quote(instrument, START_NS, D(bid), D(1), D(ask), D(1))))
+        shown = self.panel.form.quotes.ask
+        self.qtbot.waitUntil(lambda: shown._price == D(ask) and shown.isEnabled())
+
+    def problem(self, where: Field) -> str:
+        """Give what is said beneath a field."""
+        label = self.form.rows[where].problem
+        return label.text() if label.isVisible() else ""
+
+    @property
+    def answer(self) -> str:
+        """What is said over the button."""
+        return self.form.answer.text() if self.form.answer.isVisible() else ""
+
+    @property
+    def orders(self) -> list[SubmitOrder]:
+        """What the engine was sent."""
+        return self.fake.sent(SubmitOrder)
+
+    def until_sent(self, count: int = 1) -> OrderRequest:
+        """Wait until the engine has so many orders, and it was said."""
+        self.qtbot.waitUntil(lambda: len(self.orders) == count and not self.panel.sending.is_busy)
+        return self.orders[-1].request
+
+    def account(self, **changes: Any) -> None:
+        """Change the account, or add another one."""
+        plain = self.fake.engine.snapshot().accounts[0]
+        changed = msgspec.structs.replace(plain, **changes)
+        self.fake.engine.publish(AccountChanged(changed))
+        self.qtbot.waitUntil(lambda: self.panel.desk.replica.accounts[changed.account_id] == changed)
+        self.qtbot.waitUntil(lambda: self.form.account.findData(changed.account_id) >= 0)
+
+
+@pytest.fixture
+def ticket(fake: FakeBench, qtbot: QtBot) -> Iterator[Ticket]:
+    """Give a ticket for BTC/USDT at 99 to 100."""
+    fake.engine.instruments = [RULES, ETH_RULES, FAR_RULES]
+    fake.client.connect()
+    panel = TicketPanel(fake.bench, fake.window)
+    fake.window.resize(300, 420)
+    panel.resize(300, 420)
+    fake.window.show()
+    fake.requests.open_ticket(BTC)
+    ticket = Ticket(fake, qtbot, panel)
+    qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC))
+    ticket.quote()
+    yield ticket
+    QApplication.processEvents()
+
+
+def requesting(fake: FakeBench, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have orders end in an error; everything else is as ever."""
+    real = fake.client.request
+
+    async def request(command: Any, *, timeout_s: float = 10.0) -> Any:
+        if isinstance(command, SubmitOrder):
+            await asyncio.sleep(0)
+            raise error
+        return await real(command, timeout_s=timeout_s)
+
+    monkeypatch.setattr(fake.client, "request", request)
+
+
+# ---- sending --------------------------------------------------------------------------------------------------------
+
+
+def test_a_market_order_is_sent_as_it_is_written(ticket: Ticket) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    assert ticket.form.send.text() == "Buy 0.5 BTC"
+    assert ticket.form.worth.text() == "50.00 USDT"
+    assert ticket.form.fee.text() == "0.0500 USDT · taker 0.1 %"
+    ticket.click()
+    assert ticket.until_sent() == OrderRequest(BTC, Side.BUY, OrderType.MARKET, D("0.5"))
+    assert ticket.orders[0].account_id == "paper"
+    assert ticket.answer == "Order K00001 is working at the venue"
+
+
+def test_the_answer_is_followed_until_the_order_ends(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    ticket.until_sent()
+    order = fake.engine.orders["K00001"]
+    for status, words in (
+        (OrderStatus.SUBMITTED, "Order K00001 is on its way"),
+        (OrderStatus.UNKNOWN, "Order K00001 has had no answer of the venue yet; the engine looks it up"),
+        (OrderStatus.REJECTED, "Order K00001 was rejected: too small"),
+        (OrderStatus.EXPIRED, "Order K00001 expired, 0 of 0.5 filled: too small"),
+        (OrderStatus.CANCELED, "Order K00001 was cancelled, 0 of 0.5 filled: too small"),
+    ):
+        reason = "too small" if status.is_terminal else ""
+        fake.engine._put(msgspec.structs.replace(order, status=status, reason=reason))
+        qtbot.waitUntil(lambda words=words: ticket.answer == words)
+    fake.engine._put(
+        msgspec.structs.replace(
+            order, status=OrderStatus.PARTIALLY_FILLED, filled_quantity=D("0.2"), average_price=D("99.123456")
+        )
+    )
+    qtbot.waitUntil(lambda: ticket.answer == "Order K00001 is filled in part, 0.2 of 0.5 at 99.1235")
+    fake.engine.fill("K00001", "99.5")
+    qtbot.waitUntil(lambda: ticket.answer == "Order K00001 is filled, 0.5 at 99.5")
+
+
+@pytest.mark.parametrize(
+    ("kind", "price", "stop"),
+    [
+        (OrderType.LIMIT, "98.5", None),
+        (OrderType.STOP, None, "101"),
+        (OrderType.STOP_LIMIT, "101.25", "101"),
+    ],
+)
+def test_each_type_has_its_fields(ticket: Ticket, kind: OrderType, price: str | None, stop: str | None) -> None:
+    ticket.choose(kind)
+    assert ticket.form.rows[Field.PRICE].isVisible() == (price is not None)
+    assert ticket.form.rows[Field.STOP].isVisible() == (stop is not None)
+    assert ticket.form.time.isVisible() == (price is not None)
+    assert ticket.form.post_only.isVisible() == (kind is OrderType.LIMIT)
+    if price is not None:
+        ticket.type_in(Field.PRICE, price)
+    if stop is not None:
+        ticket.type_in(Field.STOP, stop)
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.form.reduce_only.click()
+    ticket.click()
+    wanted = OrderRequest(
+        BTC,
+        Side.BUY,
+        kind,
+        D(1),
+        D(price) if price else None,
+        D(stop) if stop else None,
+        reduce_only=True,
+    )
+    assert ticket.until_sent() == wanted
+
+
+def test_what_is_hidden_is_not_sent(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.PRICE, "98")
+    ticket.form.post_only.click()
+    ticket.form.time.choose(TimeInForce.FOK)
+    ticket.choose(OrderType.MARKET)
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.click()
+    assert ticket.until_sent() == OrderRequest(BTC, Side.BUY, OrderType.MARKET, D(1))
+
+
+def test_post_only_and_time_in_force_are_held_against_each_other(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.PRICE, "98")
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.form.post_only.click()
+    ticket.form.time.choose(TimeInForce.IOC)
+    ticket.click()
+    assert ticket.problem(Field.FLAGS) == "Post-only needs a limit order that is good till cancelled"
+    assert not ticket.orders
+    ticket.form.time.choose(TimeInForce.GTC)
+    ticket.click()
+    assert ticket.until_sent().post_only
+
+
+@pytest.mark.parametrize("how", ["double click", "keys", "click and keys"])
+def test_twice_in_a_moment_sends_once(ticket: Ticket, qtbot: QtBot, how: str) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    send = ticket.form.send
+    if how == "double click":
+        QTest.mouseClick(send, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: len(ticket.orders) == 1 and not ticket.panel.sending.is_sending)
+        QTest.mouseDClick(send, Qt.MouseButton.LeftButton)  # the engine has answered in between
+        QTest.mouseClick(send, Qt.MouseButton.LeftButton)
+    else:
+        field = ticket.form.numbers[Field.QUANTITY]
+        qtbot.keyClick(field, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+        if how == "keys":
+            qtbot.keyClick(field, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+        else:
+            ticket.click()
+    assert not send.isEnabled()
+    qtbot.waitUntil(send.isEnabled)
+    assert len(ticket.orders) == 1
+    ticket.click()
+    ticket.until_sent(2)
+
+
+def test_nothing_is_sent_while_the_answer_is_awaited(
+    ticket: Ticket, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, gate = fake.client.request, asyncio.Event()
+
+    async def slow(command: Any, *, timeout_s: float = 10.0) -> Any:
+        if isinstance(command, SubmitOrder):
+            await gate.wait()
+        return await real(command, timeout_s=timeout_s)
+
+    monkeypatch.setattr(fake.client, "request", slow)
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    qtbot.waitUntil(lambda: not ticket.panel.sending._rest.isActive())
+    assert ticket.form.send.text() == "Sending…"
+    assert not ticket.form.send.isEnabled()
+    ticket.panel.send()
+    gate.set()
+    ticket.until_sent()
+    assert ticket.form.send.text() == "Buy 0.5 BTC"
+
+
+def test_enter_in_a_field_sends_nothing(ticket: Ticket, qtbot: QtBot) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.PRICE, "98")
+    ticket.type_in(Field.QUANTITY, "1")
+    line = ticket.form.picker.lineEdit()
+    assert line is not None
+    for field in (*ticket.form.numbers.values(), line):
+        field.setFocus()
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+        qtbot.keyClick(field, Qt.Key.Key_Enter)
+    assert not ticket.panel.sending.is_busy
+    field = ticket.form.numbers[Field.PRICE]
+    field.setFocus()
+    qtbot.keyClick(field, Qt.Key.Key_Enter, Qt.KeyboardModifier.ControlModifier)
+    ticket.until_sent()
+
+
+# ---- what can go wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_said_in_place(ticket: Ticket, fake: FakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    requesting(fake, monkeypatch, KocError("65,000 orders are open: <b>cancel</b> some first"))
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    ticket.qtbot.waitUntil(
+        lambda: ticket.answer == "The order was refused: 65,000 orders are open: <b>cancel</b> some first"
+    )
+    assert ticket.form.answer.textFormat() is Qt.TextFormat.PlainText
+    assert not fake.notices
+    ticket.qtbot.waitUntil(ticket.form.send.isEnabled)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "no answer to SubmitOrder within 30 s; it may still be carried out",
+        "the connection to the engine was lost before the answer; it was not sent back",
+    ],
+)
+def test_an_unknown_end_is_called_unknown(
+    ticket: Ticket, fake: FakeBench, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    requesting(fake, monkeypatch, LinkError(reason))
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    ticket.qtbot.waitUntil(lambda: ticket.answer.startswith(NOT_KNOWN))
+    assert ticket.answer.lower().endswith(reason.lower())
+    assert fake.texts == [NOT_KNOWN]
+    ticket.type_in(Field.QUANTITY, "0.6")
+    assert ticket.answer.startswith(NOT_KNOWN)  # it stays until the next order
+
+
+def test_what_was_certainly_not_sent_is_said_so(
+    ticket: Ticket, fake: FakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "was not sent: the engine takes no commands at the moment, or is gone; try again"
+    requesting(fake, monkeypatch, LinkError(f"SubmitOrder {words}"))
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    ticket.qtbot.waitUntil(lambda: ticket.answer == f"The order {words}")
+    assert not fake.notices
+
+
+@pytest.mark.expected_warnings("the window failed at something")
+def test_an_error_that_nobody_foresaw_leaves_it_unknown(
+    ticket: Ticket, fake: FakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requesting(fake, monkeypatch, RuntimeError("what is this"))
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    ticket.qtbot.waitUntil(lambda: ticket.answer == f"{NOT_KNOWN}\nRuntimeError: what is this")
+    ticket.qtbot.waitUntil(ticket.form.send.isEnabled)
+
+
+@pytest.mark.parametrize("goes", ["hidden", "retired", "deleted"])
+def test_the_end_is_told_when_the_ticket_is_gone(
+    ticket: Ticket, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, goes: str
+) -> None:
+    requesting(fake, monkeypatch, KocError("no"))
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    if goes == "hidden":
+        ticket.panel.hide()
+    else:
+        ticket.panel.retire()
+        if goes == "deleted":
+            ticket.panel.deleteLater()
+    qtbot.waitUntil(lambda: fake.texts == ["The order was refused: no"])
+
+
+def test_without_the_engine_nothing_can_be_sent_and_it_says_why(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    fake.client.lose("the engine has been silent for 2 s")
+    assert not ticket.form.send.isEnabled()
+    assert ticket.form._trouble.isVisible()
+    assert ticket.form._trouble_text.text() == "Not connected: the engine has been silent for 2 s"
+    assert not ticket.form.quotes.bid.isEnabled()  # a price of earlier is not taken
+    qtbot.keyClick(ticket.form.numbers[Field.QUANTITY], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    ticket.panel.send()
+    fake.client.connect()
+    qtbot.waitUntil(ticket.form.send.isEnabled)
+    assert ticket.form.numbers[Field.QUANTITY].text() == "0.5"
+    assert not ticket.form._trouble.isVisible()
+    qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC))
+    assert not ticket.orders
+
+
+def test_the_kill_switch_bars_orders(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    fake.engine.pulse(kill_switch=True, kill_reason="pressed")
+    qtbot.waitUntil(lambda: not ticket.form.send.isEnabled())
+    assert "kill switch is engaged (pressed)" in ticket.form._trouble_text.text()
+    ticket.panel.send()
+    assert not ticket.orders
+    fake.engine.pulse(kill_switch=False, kill_reason="")
+    qtbot.waitUntil(ticket.form.send.isEnabled)
+
+
+# ---- real money -----------------------------------------------------------------------------------------------------
+
+
+def live(ticket: Ticket) -> QMessageBox:
+    """Press Send with real money, and give the question."""
+    ticket.account(mode=TradingMode.LIVE)
+    ticket.qtbot.waitUntil(lambda: ticket.form.mode.text() == "Live")
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.click()
+    box = ticket.panel.findChild(QMessageBox)
+    assert isinstance(box, QMessageBox)
+    return box
+
+
+def press(box: QMessageBox, role: QMessageBox.ButtonRole) -> None:
+    """Press the button of a role."""
+    next(button for button in box.buttons() if box.buttonRole(button) is role).click()
+
+
+def test_real_money_is_asked_for_and_sent_once(ticket: Ticket) -> None:
+    box = live(ticket)
+    assert "Buy 0.5 BTC at the market" in box.informativeText()
+    assert "sim:BTC/USDT on the live account paper" in box.informativeText()
+    assert box.defaultButton() is box.button(QMessageBox.StandardButton.Cancel)
+    assert not ticket.form.send.isEnabled()
+    ticket.panel.send()
+    assert not ticket.orders
+    ticket.form.numbers[Field.QUANTITY].setText("9")  # what was agreed to is what is sent
+    press(box, QMessageBox.ButtonRole.AcceptRole)
+    assert ticket.until_sent().quantity == D("0.5")
+
+
+@pytest.mark.parametrize("how", ["cancel", "escape", "enter"])
+def test_real_money_not_agreed_to_is_not_sent(ticket: Ticket, how: str) -> None:
+    box = live(ticket)
+    if how == "cancel":
+        press(box, QMessageBox.ButtonRole.RejectRole)
+    else:
+        ticket.qtbot.keyClick(box, Qt.Key.Key_Escape if how == "escape" else Qt.Key.Key_Return)
+    ticket.qtbot.waitUntil(ticket.form.send.isEnabled)
+    assert not ticket.orders
+    assert ticket.answer == ""
+
+
+def test_agreed_to_too_late_is_not_sent(ticket: Ticket, fake: FakeBench) -> None:
+    box = live(ticket)
+    fake.engine.pulse(kill_switch=True, kill_reason="pressed")
+    ticket.qtbot.waitUntil(lambda: ticket.form._trouble.isVisible())
+    press(box, QMessageBox.ButtonRole.AcceptRole)
+    assert ticket.answer.startswith("The order was not sent. The kill switch is engaged")
+    assert not ticket.orders
+
+
+def test_no_account_with_real_money_is_chosen_unasked(fake: FakeBench, qtbot: QtBot) -> None:
+    snapshot = fake.engine.snapshot()
+    real = msgspec.structs.replace(snapshot.accounts[0], account_id="real", mode=TradingMode.LIVE)
+    fake.desk.take(msgspec.structs.replace(snapshot, accounts=(real,)))
+    panel = TicketPanel(fake.bench, fake.window)
+    fake.window.show()
+    assert panel.form.account.value() == ""
+    fake.requests.open_ticket(BTC)
+    panel.send()
+    assert panel.form.rows[Field.ACCOUNT].problem.text() == "Choose an account"
+    panel.form.account.choose("real")
+    panel.form.account.activated.emit(0)
+    assert panel.form.mode.text() == "Live"
+    assert panel.state()["account"] == "real"
+
+
+# ---- checks at the fields -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Enter how much, in BTC"),
+        ("-1", "Must be above zero; the side is chosen above"),
+        ("\u22121", "Must be above zero; the side is chosen above"),
+        ("0", "Must be above zero"),
+        ("0,5", "Write a point for decimals: 0.5"),
+        ("1,234", "Write 1234 or 1.234: 1,234 can be read as either"),
+        ("1e5", "Not a number: write digits and a point, such as 1234.5"),
+        ("NaN", "Not a number: write digits and a point, such as 1234.5"),
+        ("\u0661\u0662", "Not a number: write digits and a point, such as 1234.5"),
+        ("9" * 19, "Too large: at most 18 digits before the point"),
+        ("1" * 60, "This is too long for a number"),
+        ("0.00005", "Not a multiple of 0.0001: the nearest is 0.0001"),
+        ("0.12345", "Not a multiple of 0.0001: the nearest is 0.1234"),
+        ("0.0001", "The least is worth 5 USDT, 0.05 BTC here"),
+    ],
+)
+def test_a_quantity_that_will_not_do_is_named_at_its_field(ticket: Ticket, text: str, words: str) -> None:
+    ticket.type_in(Field.QUANTITY, text)
+    ticket.click()
+    assert ticket.problem(Field.QUANTITY) == words
+    assert ticket.form.numbers[Field.QUANTITY].property("invalid") is True
+    assert ticket.form.numbers[Field.QUANTITY].hasFocus()
+    assert not ticket.panel.sending.is_busy
+    ticket.type_in(Field.QUANTITY, "1")
+    assert ticket.problem(Field.QUANTITY) == ""
+    assert not ticket.form.numbers[Field.QUANTITY].property("invalid")
+
+
+def test_prices_are_on_the_grid(ticket: Ticket) -> None:
+    ticket.choose(OrderType.STOP_LIMIT)
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.click()
+    assert (ticket.problem(Field.PRICE), ticket.problem(Field.STOP)) == ("Enter a price", "Enter a stop price")
+    assert ticket.form.numbers[Field.PRICE].hasFocus()
+    ticket.type_in(Field.PRICE, "1,234.567")
+    ticket.type_in(Field.STOP, "0.001")
+    assert ticket.problem(Field.PRICE) == "Not a multiple of 0.01: the nearest is 1,234.57"
+    assert ticket.problem(Field.STOP) == "Not a multiple of 0.01: the nearest is 0.01"
+
+
+def test_separators_that_can_mean_one_thing_alone_are_taken(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.PRICE, "1,234.50")
+    ticket.type_in(Field.QUANTITY, "1\u00a0000")
+    ticket.click()
+    request = ticket.until_sent()
+    assert (request.price, request.quantity) == (D("1234.50"), D(1000))
+
+
+def test_a_problem_waits_until_typing_pauses(ticket: Ticket, qtbot: QtBot) -> None:
+    field = ticket.form.numbers[Field.QUANTITY]
+    field.setFocus()
+    qtbot.keyClicks(field, "0")
+    assert ticket.problem(Field.QUANTITY) == ""
+    qtbot.waitUntil(lambda: ticket.problem(Field.QUANTITY) == "Must be above zero")
+    qtbot.keyClicks(field, ".5")
+    assert ticket.problem(Field.QUANTITY) == ""
+
+
+def test_the_largest_numbers_break_nothing(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.PRICE, "9" * 18 + ".99")
+    ticket.type_in(Field.QUANTITY, "9" * 18 + ".9999")
+    assert "e+" in ticket.form.worth.text()
+    assert ticket.form.send.text() == "Buy BTC"
+    ticket.click()
+    assert ticket.until_sent().quantity == D("9" * 18 + ".9999")
+
+
+# ---- prices of the market -------------------------------------------------------------------------------------------
+
+
+def test_the_market_streams_while_the_ticket_is_seen(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    assert fake.sent(Subscribe) == [Subscribe(BTC, ())]
+    assert ticket.form.quotes.spread.text() == "1.00"
+    ticket.panel.hide()
+    qtbot.waitUntil(lambda: fake.sent(Unsubscribe) == [Unsubscribe(BTC)])
+    ticket.panel.show()
+    qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC))
+    ticket.panel.retire()
+    qtbot.waitUntil(lambda: len(fake.sent(Unsubscribe)) == 2)
+    assert "ticket.buy" not in fake.bench.actions
+
+
+def test_a_click_takes_a_price(ticket: Ticket, qtbot: QtBot) -> None:
+    qtbot.mouseClick(ticket.form.quotes.bid, Qt.MouseButton.LeftButton)
+    assert ticket.form.type.value() == OrderType.LIMIT
+    assert ticket.form.numbers[Field.PRICE].text() == "99.00"
+    ticket.choose(OrderType.STOP)
+    qtbot.mouseClick(ticket.form.quotes.ask, Qt.MouseButton.LeftButton)
+    assert ticket.form.numbers[Field.STOP].text() == "100.00"
+    qtbot.keyClick(ticket.form.numbers[Field.STOP], Qt.Key.Key_Up)
+    assert ticket.form.numbers[Field.STOP].text() == "100.01"
+    qtbot.keyClick(ticket.form.numbers[Field.STOP], Qt.Key.Key_Down)
+    qtbot.keyClick(ticket.form.numbers[Field.STOP], Qt.Key.Key_Down)
+    assert ticket.form.numbers[Field.STOP].text() == "99.99"
+
+
+def test_the_fee_is_the_makers_only_where_the_order_rests(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.type_in(Field.PRICE, "99.50")
+    assert ticket.form.fee.text() == "0.0199 USDT · maker 0.02 %"
+    ticket.type_in(Field.PRICE, "100")
+    assert ticket.form.fee.text() == "0.1000 USDT · taker 0.1 %"
+    ticket.form.post_only.click()
+    assert "maker" in ticket.form.fee.text()
+    ticket.panel.choose_side(Side.SELL)
+    ticket.form.post_only.click()
+    assert "maker" in ticket.form.fee.text()
+    ticket.type_in(Field.PRICE, "99")
+    assert "taker" in ticket.form.fee.text()
+
+
+def test_a_market_that_stands_still_says_so_and_its_price_counts_no_more(
+    ticket: Ticket, fake: FakeBench, qtbot: QtBot
+) -> None:
+    ticket.type_in(Field.QUANTITY, "1")
+    fake.engine.stream(StreamState.INTERRUPTED, "the venue is away")
+    qtbot.waitUntil(lambda: ticket.form.quotes.trouble.text() == "Prices are interrupted: the venue is away")
+    assert not ticket.form.quotes.ask.isEnabled()
+    assert ticket.form.worth.text() == "—"
+    fake.engine.stream(StreamState.CONNECTED)
+    qtbot.waitUntil(lambda: ticket.form.worth.text() == "100.00 USDT")
+
+
+def test_a_narrow_ticket_shows_every_digit(ticket: Ticket, fake: FakeBench) -> None:
+    ticket.quote("1234567.89", "1234568.01")
+    for width in (300, 260):
+        fake.window.resize(width, 300)
+        ticket.panel.resize(width, 300)
+        QApplication.processEvents()
+        assert ticket.form.quotes.bid.value.text() == "1,234,567.89"
+        assert ticket.form._scroll.horizontalScrollBar().maximum() == 0
+        content = ticket.form._scroll.widget()
+        viewport = ticket.form._scroll.viewport()
+        assert content is not None
+        assert viewport is not None
+        assert content.width() <= viewport.width()
+        assert ticket.form.send.isVisible()
+
+
+# ---- how much -------------------------------------------------------------------------------------------------------
+
+
+def test_a_quantity_can_be_an_amount_of_quote_currency(ticket: Ticket) -> None:
+    ticket.type_in(Field.QUANTITY, "0.5")
+    ticket.form.unit.click()
+    assert (ticket.form.unit.text(), ticket.form.numbers[Field.QUANTITY].text()) == ("USDT", "50")
+    ticket.form.unit.click()
+    assert (ticket.form.unit.text(), ticket.form.numbers[Field.QUANTITY].text()) == ("BTC", "0.5")
+    ticket.form.unit.click()
+    ticket.type_in(Field.QUANTITY, "33.33")
+    assert ticket.form.send.text() == "Buy 0.3333 BTC"
+    ticket.panel.choose_side(Side.SELL)
+    assert ticket.form.send.text() == "Sell 0.3366 BTC"
+    ticket.type_in(Field.QUANTITY, "0.001")
+    assert ticket.problem(Field.QUANTITY) == "This is worth less than the smallest step of 0.0001 BTC"
+    ticket.type_in(Field.QUANTITY, "33.33")
+    ticket.click()
+    assert ticket.until_sent() == OrderRequest(BTC, Side.SELL, OrderType.MARKET, D("0.3366"))
+
+
+def test_an_amount_without_a_price_is_refused(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    ticket.form.unit.click()
+    ticket.type_in(Field.QUANTITY, "50")
+    fake.engine.stream(StreamState.INTERRUPTED)
+    qtbot.waitUntil(lambda: ticket.problem(Field.QUANTITY) == "No price is known yet: enter the quantity in BTC")
+    ticket.click()
+    assert not ticket.panel.sending.is_busy
+
+
+@pytest.mark.parametrize(("percent", "quantity"), [(25, "24.975"), (50, "49.95"), (100, "99.9")])
+def test_a_share_of_the_balance_leaves_room_for_the_fee(ticket: Ticket, percent: int, quantity: str) -> None:
+    assert ticket.form.free.text() == "10,000 USDT"
+    ticket.form.shares[percent].click()
+    bought = D(ticket.form.numbers[Field.QUANTITY].text())
+    assert D(quantity) <= bought < D(quantity) + D("0.01")
+    assert bought * 100 * D("1.001") <= D(10_000) * percent / 100
+    ticket.form.unit.click()
+    ticket.form.shares[percent].click()
+    assert D(ticket.form.numbers[Field.QUANTITY].text()) == bought * 100
+    assert ticket.form.send.text() == f"Buy {bought.normalize():f} BTC"
+
+
+def test_a_share_of_what_is_held_is_sold(ticket: Ticket) -> None:
+    ticket.panel.choose_side(Side.SELL)
+    ticket.form.shares[50].click()
+    assert ticket.problem(Field.QUANTITY) == "The account has no free BTC"
+    ticket.account(balances=(Balance("BTC", D("1.00019"), D("0.5")), Balance("USDT", D(7))))
+    ticket.qtbot.waitUntil(lambda: ticket.form.free.text() == "0.50019 BTC")
+    ticket.form.shares[100].click()
+    assert ticket.form.numbers[Field.QUANTITY].text() == "0.5001"
+    assert ticket.problem(Field.QUANTITY) == ""
+
+
+# ---- account and symbol ---------------------------------------------------------------------------------------------
+
+
+def test_an_account_of_another_venue_is_refused(ticket: Ticket) -> None:
+    ticket.account(account_id="far", venue="elsewhere", mode=TradingMode.LIVE)
+    ticket.form.account.choose("far")
+    ticket.form.account.activated.emit(1)
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.click()
+    assert ticket.problem(Field.ACCOUNT) == "far trades at elsewhere, not at sim"
+    assert ticket.form.account.hasFocus()
+    assert not ticket.orders
+
+
+def test_a_market_of_another_venue_takes_the_only_account_there_without_real_money(
+    ticket: Ticket, fake: FakeBench
+) -> None:
+    ticket.account(account_id="real", venue="elsewhere", mode=TradingMode.LIVE)
+    fake.requests.open_ticket(FAR)
+    assert ticket.form.account.value() == "paper"
+    assert ticket.problem(Field.ACCOUNT) == "paper trades at sim, not at elsewhere"
+    fake.requests.open_ticket(BTC)
+    ticket.account(account_id="test", venue="elsewhere", mode=TradingMode.TESTNET)
+    fake.requests.open_ticket(FAR)
+    assert ticket.form.account.value() == "test"
+    assert ticket.problem(Field.ACCOUNT) == ""
+
+
+def test_an_account_that_is_not_connected_says_so(ticket: Ticket) -> None:
+    ticket.account(state=VenueState.INTERRUPTED)
+    ticket.qtbot.waitUntil(
+        lambda: ticket.form.account_hint.text() == "This account is interrupted: orders may be refused"
+    )
+    assert ticket.form.send.isEnabled()
+
+
+def test_a_symbol_that_is_typed_is_traded(ticket: Ticket, qtbot: QtBot) -> None:
+    ticket.type_in(Field.QUANTITY, "1")
+    line = ticket.form.picker.lineEdit()
+    assert line is not None
+    line.setFocus()
+    line.selectAll()
+    qtbot.keyClicks(line, "eth/usdt")
+    assert ticket.panel.market.instrument is None
+    ticket.panel.send()
+    assert ticket.problem(Field.SYMBOL) != ""
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: ticket.panel.market.instrument == ETH)
+    assert ticket.form.unit.text() == "ETH"
+    assert ticket.form.numbers[Field.QUANTITY].text() == ""  # it was of BTC
+    qtbot.keyClicks(line, "nonsense")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "There is no symbol" in ticket.problem(Field.SYMBOL))
+    assert not ticket.orders
+
+
+def test_rules_that_the_snapshot_lacks_are_fetched(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    new = InstrumentId("sim", "NEW/USDT")
+    fake.requests.open_ticket(new)
+    qtbot.waitUntil(lambda: "there is no sim:NEW/USDT" in ticket.problem(Field.SYMBOL))
+    assert ticket.form.send.text() == "Buy"
+    fake.engine.instruments.append(Instrument(new, "NEW", "USDT", D(1), D(10)))
+    ticket.click()  # asks again
+    qtbot.waitUntil(lambda: ticket.form.unit.text() == "NEW")
+    assert fake.sent(ListInstruments)[-1].text == "NEW/USDT"
+    ticket.type_in(Field.QUANTITY, "15")
+    assert ticket.problem(Field.QUANTITY) == "Not a multiple of 10: the nearest is 10"
+
+
+def test_no_account_at_all_is_said(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.desk.take(msgspec.structs.replace(fake.engine.snapshot(), accounts=()))
+    panel = TicketPanel(fake.bench, fake.window)
+    fake.window.show()
+    qtbot.waitUntil(lambda: panel.form.rows[Field.ACCOUNT].problem.text() == "There is no account yet")
+    panel.send()
+    assert not fake.sent(SubmitOrder)
+
+
+# ---- what others ask for --------------------------------------------------------------------------------------------
+
+
+def test_a_price_makes_it_a_limit_order_and_a_side_alone_a_market_order(ticket: Ticket, fake: FakeBench) -> None:
+    shown: list[str] = []
+    fake.requests.panel_wanted.connect(shown.append)
+    fake.requests.open_ticket(BTC, Side.SELL, D("101.5"))
+    assert ticket.form.type.value() == OrderType.LIMIT
+    assert ticket.form.numbers[Field.PRICE].text() == "101.50"
+    assert ticket.panel.side is Side.SELL
+    assert ticket.form.numbers[Field.QUANTITY].hasFocus()
+    assert shown == ["ticket"]
+    fake.requests.open_ticket(ETH, Side.BUY)
+    assert ticket.form.type.value() == OrderType.MARKET
+    assert ticket.panel.market.instrument == ETH
+    assert ticket.form.numbers[Field.PRICE].text() == ""
+    ticket.choose(OrderType.STOP)
+    fake.requests.open_ticket(ETH)
+    assert ticket.form.type.value() == OrderType.STOP
+    assert ticket.panel.side is Side.BUY
+
+
+def test_it_follows_what_is_looked_at_unless_it_is_being_filled_in(ticket: Ticket, fake: FakeBench) -> None:
+    follow: Callable[[InstrumentId], None] = fake.requests.instrument_chosen.emit
+    follow(ETH)
+    assert ticket.panel.market.instrument == ETH
+    ticket.type_in(Field.QUANTITY, "1")
+    follow(BTC)
+    assert ticket.panel.market.instrument == ETH
+    ticket.form.numbers[Field.QUANTITY].clear()
+    follow(BTC)
+    assert ticket.panel.market.instrument == BTC
+    ticket.form.picker.setFocus()
+    follow(ETH)
+    assert ticket.panel.market.instrument == BTC
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.click()
+    ticket.until_sent()
+    follow(ETH)  # what was sent is done with
+    assert ticket.panel.market.instrument == ETH
+
+
+def test_commands_only_go_to_the_ticket(ticket: Ticket, fake: FakeBench) -> None:
+    actions = fake.bench.actions
+    assert actions.commands["ticket.buy"].menu == "&Trade"
+    assert actions["ticket.sell"].shortcut().toString() == "Shift+F9"
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.form.account.setFocus()
+    actions.run("ticket.sell")
+    assert ticket.panel.side is Side.SELL
+    assert ticket.form.numbers[Field.QUANTITY].hasFocus()
+    assert ticket.form.numbers[Field.QUANTITY].selectedText() == "1"
+    assert not ticket.panel.sending.is_busy
+    actions.run("ticket.buy")
+    assert ticket.panel.side is Side.BUY
+    assert (ticket.form.sides[Side.BUY].property("role"), ticket.form.sides[Side.SELL].property("role")) == (
+        "buy",
+        None,
+    )
+
+
+# ---- what is remembered ---------------------------------------------------------------------------------------------
+
+
+def test_it_is_there_again(ticket: Ticket, fake: FakeBench) -> None:
+    ticket.choose(OrderType.STOP_LIMIT)
+    ticket.form.time.choose(TimeInForce.IOC)
+    ticket.form.unit.click()
+    ticket.type_in(Field.QUANTITY, "1 234.5")
+    state = msgspec.json.decode(msgspec.json.encode(ticket.panel.state()))
+    assert state == {
+        "account": "paper",
+        "instrument": "sim:BTC/USDT",
+        "type": "stop_limit",
+        "quantity": "1 234.5",
+        "in_quote": True,
+        "time_in_force": "ioc",
+    }
+    ticket.panel.retire()
+    again = TicketPanel(fake.bench, fake.window)
+    again.restore(state)
+    assert again.state() == state
+
+
+def test_what_is_remembered_may_be_anything(ticket: Ticket) -> None:
+    before = ticket.panel.state()
+    for state in (
+        {},
+        {"account": 7, "instrument": 7, "type": 7, "quantity": 7.5e300, "time_in_force": None, "in_quote": "yes"},
+        {"instrument": ":", "type": "soon", "quantity": "-1", "time_in_force": []},
+        {"quantity": "1" * 10_000, "in_quote": True},
+    ):
+        ticket.panel.restore(state)
+        assert ticket.panel.state() == before
+
+
+def test_an_account_that_comes_later_is_chosen_again(ticket: Ticket) -> None:
+    ticket.panel.restore({"account": "later", "instrument": str(BTC)})
+    assert ticket.form.account.value() == ""
+    assert ticket.problem(Field.ACCOUNT) == "There is no account later"
+    ticket.account(account_id="later")
+    assert ticket.form.account.value() == "later"
+    assert ticket.problem(Field.ACCOUNT) == ""
+
+
+# ---- keyboard and wheel ---------------------------------------------------------------------------------------------
+
+
+def test_tab_goes_from_top_to_bottom(ticket: Ticket, qtbot: QtBot) -> None:
+    ticket.choose(OrderType.LIMIT)
+    form = ticket.form
+    form.type.setFocus()
+    for following in (form.time, form.numbers[Field.PRICE], form.numbers[Field.QUANTITY], form.unit, form.shares[25]):
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        qtbot.keyClick(focus, Qt.Key.Key_Tab)
+        assert following.hasFocus()
+
+
+def test_the_wheel_changes_no_order(ticket: Ticket) -> None:
+    ticket.choose(OrderType.LIMIT)
+    for choice in (ticket.form.type, ticket.form.time, ticket.form.account):
+        before = choice.currentIndex()
+        choice.setFocus()
+        middle = choice.rect().center()
+        event = QWheelEvent(
+            middle.toPointF(),
+            choice.mapToGlobal(middle).toPointF(),
+            QPoint(0, 0),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(choice, event)
+        assert choice.currentIndex() == before
+
+
+def test_accounts_are_listed_as_they_come(ticket: Ticket) -> None:
+    ticket.account(account_id="second", mode=TradingMode.SIMULATED)
+    accounts = ticket.panel.desk.replica.accounts
+    assert isinstance(accounts["second"], AccountSnapshot)
+    assert [ticket.form.account.itemText(row) for row in range(ticket.form.account.count())] == ["paper", "second"]
+    assert ticket.form.account.value() == "paper"
