@@ -163,6 +163,7 @@ class MainWindow(QMainWindow):
         self._write_timer.setInterval(WRITE_AFTER_MS)
         self._write_timer.timeout.connect(self.remember)
         self.workspace.charts_changed.connect(self._write_timer.start)
+        self.workspace.filled.connect(self._introduce)
         self._show_condition()
         self._show_halt()
 
@@ -174,6 +175,13 @@ class MainWindow(QMainWindow):
     async def _fill(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._preload)
         self.workspace.start_filling()
+
+    def _introduce(self) -> None:
+        """Let panels that were made after the charts know what the person looks at."""
+        for panel in self.workspace.chart_panels():
+            state = panel.state()
+            self.bench.requests.instrument_chosen.emit(InstrumentId.parse(str(state["instrument"])))
+            return
 
     # ---- the engine -------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,7 @@ class Workspace(QObject):
         self._make_chart = make_chart
         self._waiting: list[tuple[Dock, Callable[[], Panel]]] = []
         self._remembered = Memory()
+        self._is_default = False  # nobody has moved anything yet
         self.docks = {kind.name: Dock(kind.name, kind.title, window) for kind in kinds}
         self.charts: dict[str, Dock] = {}
         self._chart_states: dict[str, dict[str, Any]] = {}  # as they were opened with
@@ -113,7 +115,8 @@ class Workspace(QObject):
         """Arrange everything as it was, or as it is at first; the panels themselves follow once the loop runs."""
         self._remembered = memory
         charts = memory.charts[:MOST_CHARTS]
-        if not self._restore(memory, charts):
+        self._is_default = not self._restore(memory, charts)
+        if self._is_default:
             self._arrange_default()
         visible = [name for name, dock in self.docks.items() if not dock.isHidden()]
         for name in [*visible, *(name for name in self.docks if name not in visible)]:
@@ -157,12 +160,7 @@ class Workspace(QObject):
         window = self._window
         for text, timeframe in DEFAULT_CHARTS[len(self.charts) :]:
             self._new_chart("", {"instrument": text, "timeframe": timeframe})
-        charts = list(self.charts.values())
-        place = self.docks.get
-        below = [dock for name in ("orders", "telemetry", "backtest", "log") if (dock := place(name)) is not None]
-        right = [dock for name in ("strategies", "accounts", "data", "deploy") if (dock := place(name)) is not None]
-        lower = [dock for name in ("ticket",) if (dock := place(name)) is not None]
-        mascot = place("mascot")
+        charts, below, right, lower, mascot = self._groups()
         for dock in charts:
             window.addDockWidget(Area.TopDockWidgetArea, dock, Qt.Orientation.Horizontal)
         # Split before tabs are made: Qt puts what is split off a tab among the tabs.
@@ -183,11 +181,24 @@ class Workspace(QObject):
             dock.show()
         for front in (*below[:1], *right[:1]):
             front.raise_()
-        self._size_default(charts, below, right, lower, mascot)
+        self._size_default()
 
-    def _size_default(
-        self, charts: list[Dock], below: list[Dock], right: list[Dock], lower: list[Dock], mascot: Dock | None
-    ) -> None:
+    def _groups(self) -> tuple[list[Dock], list[Dock], list[Dock], list[Dock], Dock | None]:
+        """Give the docks by where they lie at first: charts, below them, at the right, under that, the mascot's."""
+
+        def named(*names: str) -> list[Dock]:
+            return [self.docks[name] for name in names if name in self.docks]
+
+        return (
+            list(self.charts.values()),
+            named("orders", "telemetry", "backtest", "log"),
+            named("strategies", "accounts", "data", "deploy"),
+            named("ticket"),
+            self.docks.get("mascot"),
+        )
+
+    def _size_default(self) -> None:
+        charts, below, right, lower, mascot = self._groups()
         window = self._window
         width, height = window.width(), window.height()
         side = max(290, min(360, width // 4))
@@ -283,9 +294,12 @@ class Workspace(QObject):
     def _fill_one(self) -> None:
         if not self._waiting:
             self._fill_timer.stop()
+            if self._is_default:
+                self._size_default()  # what the panels want has moved the docks since
             self.filled.emit()
             return
         dock, make = self._waiting.pop(0)
+        began_s = time.perf_counter()
         try:
             panel = make()
             self._restore_panel(dock, panel)
@@ -297,6 +311,7 @@ class Workspace(QObject):
                 waiting.setWordWrap(True)
             return
         dock.fill(panel)
+        logger.debug("the panel {} was made in {:.0f} ms", dock.objectName(), (time.perf_counter() - began_s) * 1e3)
 
     def _restore_panel(self, dock: Dock, panel: Panel) -> None:
         state = self._remembered.panels.get(dock.objectName())
