@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
+    QSpacerItem,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -38,6 +41,7 @@ RESULT_TIMEOUT_S = 30.0
 COMMAND = "backtest.run"
 _WIDE_PX = 560  # from which setup and result have room side by side
 _SETUP_PX = 330
+_FIXED, _GROWING = QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding
 _EMPTY = (
     "Choose a strategy, a symbol and a range, then press Run.\n"
     "Its equity, statistics and trades appear here; nothing is traded."
@@ -60,13 +64,15 @@ class MessageView(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.retry)
         row.addStretch(1)
-        column = QVBoxLayout(self)
+        self._above = QSpacerItem(0, 0, QSizePolicy.Policy.Minimum, _GROWING)
+        self._column = column = QVBoxLayout(self)
         column.setContentsMargins(14, 12, 14, 12)
         column.setSpacing(8)
+        column.addItem(self._above)
         column.addWidget(self.title)
         column.addWidget(self.text)
         column.addLayout(row)
-        column.addStretch(1)
+        column.addItem(QSpacerItem(0, 0, QSizePolicy.Policy.Minimum, _GROWING))
 
     def say(self, title: str, text: str, *, tone: str | None = None, can_retry: bool = False) -> None:
         """Say this."""
@@ -75,7 +81,57 @@ class MessageView(QWidget):
         self.text.setText(text)
         style_as(self.title, tone=tone)
         style_as(self.text, tone=None if title else "muted")
+        self.text.setAlignment(Qt.AlignmentFlag.AlignLeft if title else Qt.AlignmentFlag.AlignCenter)
+        self._above.changeSize(0, 0, QSizePolicy.Policy.Minimum, _FIXED if title else _GROWING)
+        self._column.invalidate()
         self.retry.setVisible(can_retry)
+
+
+class ShapedSplitter(QSplitter):
+    """Two widgets side by side where there is room, else one above the other; each way has sizes of its own.
+
+    The first keeps its size when there is more room. Sizes are pixels by shape, "wide" and "tall", once a person has
+    moved the handle.
+    """
+
+    def __init__(self, first: QWidget, second: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self.moved_to: dict[str, list[int]] = {}
+        self.setChildrenCollapsible(False)
+        self.addWidget(first)
+        self.addWidget(second)
+        self.setStretchFactor(0, 0)
+        self.setStretchFactor(1, 1)
+        self.splitterMoved.connect(lambda _place, _index: self.moved_to.update({self.shape: self.sizes()}))
+
+    @property
+    def shape(self) -> str:
+        """Which way it lies."""
+        return "wide" if self.orientation() is Qt.Orientation.Horizontal else "tall"
+
+    def restore_sizes(self, state: Any) -> None:
+        """Take `moved_to` over, as far as it can be read."""
+        for shape in ("wide", "tall"):
+            pair = state.get(shape) if isinstance(state, dict) else None
+            if isinstance(pair, list) and len(pair) == 2 and all(type(px) is int and 0 < px < 100_000 for px in pair):
+                self.moved_to[shape] = list(pair)
+        self._share()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Lie as the room demands."""
+        super().resizeEvent(event)
+        is_wide = self.width() >= _WIDE_PX and self.width() > self.height()
+        way = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
+        has_turned = way is not self.orientation()
+        if has_turned:
+            self.setOrientation(way)
+        if has_turned or self.shape not in self.moved_to:
+            self._share()
+
+    def _share(self) -> None:
+        length = self.width() if self.shape == "wide" else self.height()
+        first = _SETUP_PX if self.shape == "wide" else length * 45 // 100
+        self.setSizes(self.moved_to.get(self.shape, [first, max(length - first, 1)]))
 
 
 class BacktestPanel(Panel):
@@ -94,7 +150,6 @@ class BacktestPanel(Panel):
         self._loaded: tuple[str, int] | None = None  # id and start of the run whose result is shown
         self._fetched: tuple[str, int] | None = None  # the one whose result was asked for last
         self._wants_run = False  # once what was typed has been looked up
-        self._sizes: dict[str, list[int]] = {}
         self._starting = Errand(self.desk, self)
         self._fetching = Errand(self.desk, self)
         self.setup = BacktestSetup(bench, clock_ns)
@@ -123,15 +178,9 @@ class BacktestPanel(Panel):
         column.setSpacing(0)
         column.addWidget(self.bar)
         column.addWidget(self.pages, 1)
-        self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        self.splitter.setChildrenCollapsible(False)
-        self.splitter.addWidget(self.setup)
-        self.splitter.addWidget(right)
-        self.splitter.setStretchFactor(0, 0)
-        self.splitter.setStretchFactor(1, 1)
-        self.splitter.setSizes([_SETUP_PX, 1_000])
-        self.setup.setMinimumSize(200, 110)
+        self.setup.setMinimumSize(236, 110)
         right.setMinimumSize(200, 110)
+        self.splitter = ShapedSplitter(self.setup, right)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.splitter)
@@ -163,22 +212,17 @@ class BacktestPanel(Panel):
 
     def state(self) -> dict[str, Any]:
         """Give what was chosen and typed, and how the room is shared."""
-        self._keep_sizes()
-        return {"setup": self.setup.state(), "sizes": self._sizes, "columns": self.result.table.column_state()}
+        return {
+            "setup": self.setup.state(),
+            "sizes": self.splitter.moved_to,
+            "columns": self.result.table.column_state(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over."""
         if isinstance(setup := state.get("setup"), dict):
             self.setup.restore(setup)
-        if isinstance(sizes := state.get("sizes"), dict):
-            self._sizes = {
-                shape: [int(each) for each in pair]
-                for shape in ("wide", "tall")
-                if isinstance(pair := sizes.get(shape), list)
-                and len(pair) == 2
-                and all(type(each) is int and 0 < each < 100_000 for each in pair)
-            }
-            self._share_room()
+        self.splitter.restore_sizes(state.get("sizes"))
         if isinstance(columns := state.get("columns"), dict):
             self.result.table.restore_columns(columns)
 
@@ -258,6 +302,7 @@ class BacktestPanel(Panel):
             text = run_text(runs[key])
             if self.runs.itemText(place) != text:
                 self.runs.setItemText(place, text)
+                self.runs.setItemData(place, text, Qt.ItemDataRole.ToolTipRole)
         self.runs.setCurrentIndex(self.runs.findData(self._run_id))
         self._show_run()
 
@@ -301,7 +346,9 @@ class BacktestPanel(Panel):
 
     async def _fetch(self, wanted: tuple[str, int]) -> None:
         value = await self.desk.request(FetchBacktest(wanted[0]), timeout_s=RESULT_TIMEOUT_S)
-        result = await read_result(value)
+        await asyncio.sleep(0)
+        result = read_result(value)
+        await asyncio.sleep(0)
         self._loaded = None
         await self.result.show_result(result)
         self._loaded = wanted
@@ -316,33 +363,6 @@ class BacktestPanel(Panel):
         if result is not None:
             self.bench.requests.open_chart(trip.instrument, result.timeframe)
             self.bench.requests.time_wanted.emit(trip.instrument, trip.entry_ns)
-
-    # ---- the room ---------------------------------------------------------------------------------------------------
-
-    @property
-    def _shape(self) -> str:
-        return "wide" if self.splitter.orientation() is Qt.Orientation.Horizontal else "tall"
-
-    def _keep_sizes(self) -> None:
-        sizes = self.splitter.sizes()
-        if self.isVisible() and all(size > 0 for size in sizes):
-            self._sizes[self._shape] = sizes
-
-    def _share_room(self) -> None:
-        default = [_SETUP_PX, max(self.width() - _SETUP_PX, 200)]
-        if self._shape == "tall":
-            default = [self.height() * 45 // 100, self.height() * 55 // 100]
-        self.splitter.setSizes(self._sizes.get(self._shape, default))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Put setup and result side by side, or one above the other."""
-        super().resizeEvent(event)
-        is_wide = self.width() >= _WIDE_PX and self.width() > self.height()
-        way = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
-        if way is not self.splitter.orientation():
-            self._keep_sizes()
-            self.splitter.setOrientation(way)
-            self._share_room()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for room for form and result."""

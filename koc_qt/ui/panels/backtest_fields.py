@@ -7,12 +7,14 @@ from decimal import Decimal, InvalidOperation
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from koc_qt.ui.theme import style_as
 
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", re.ASCII)
 _LONGEST_NUMBER = 40  # characters
+_GAP_PX = 8
+_LINE_PX = 26  # the height of a field
 
 
 def read_number(text: str) -> Decimal | None:
@@ -50,6 +52,8 @@ class Field(QWidget):
         style_as(self.trouble, face="small", tone="danger")
         self.trouble.hide()
         editor.setToolTip(tip)
+        if isinstance(editor, QCheckBox):  # on a line with the fields beside it
+            editor.setMinimumHeight(_LINE_PX)
         if not editor.accessibleName():
             editor.setAccessibleName(caption)
         column = QVBoxLayout(self)
@@ -84,7 +88,7 @@ class Cells(QWidget):
         self._cells: list[tuple[QWidget, int]] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(8)
+        self._grid.setHorizontalSpacing(_GAP_PX)
         self._grid.setVerticalSpacing(6)
 
     def add(self, widget: QWidget, span: int = 1) -> None:
@@ -110,11 +114,9 @@ class Cells(QWidget):
         """Lay out anew, such as after a widget was hidden."""
         while self._grid.takeAt(0) is not None:
             pass
-        self._columns = max(1, min(self._most, (self.width() + 8) // (self._cell_px + 8)))
+        self._columns = self._fitting()
         row = column = 0
-        for widget, wanted in self._cells:
-            if widget.isHidden() and widget.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide):
-                continue
+        for widget, wanted in self._shown():
             span = min(wanted, self._columns)
             if column + span > self._columns:
                 row, column = row + 1, 0
@@ -126,8 +128,16 @@ class Cells(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Find the number of columns that fit."""
         super().resizeEvent(event)
-        if max(1, min(self._most, (self.width() + 8) // (self._cell_px + 8))) != self._columns:
+        if self._fitting() != self._columns:
             self.arrange()
+
+    def _shown(self) -> list[tuple[QWidget, int]]:
+        by_hand = Qt.WidgetAttribute.WA_WState_ExplicitShowHide  # others are hidden until the whole is shown
+        return [cell for cell in self._cells if not (cell[0].isHidden() and cell[0].testAttribute(by_hand))]
+
+    def _fitting(self) -> int:
+        wanted = min(self._most, sum(span for _, span in self._shown()))
+        return max(1, min(wanted, (self.width() + _GAP_PX) // (self._cell_px + _GAP_PX)))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for one column's width."""

@@ -100,7 +100,7 @@ class ParameterForm(QWidget):
             editor.setPlaceholderText(str(_plain(parameter)))
             editor.setCursorPosition(0)
             editor.textChanged.connect(lambda _text: self._edited(info.name))
-        return Field(caption, editor, tip=_tip(info))
+        return Field(caption or " ", editor, tip=_tip(info))
 
     def _edited(self, name: str) -> None:
         self._check(name)

@@ -23,11 +23,11 @@ PILLS = {JobState.RUNNING: "info", JobState.DONE: "neutral", JobState.FAILED: "d
 
 
 def run_text(run: BacktestSnapshot) -> str:
-    """Give a run in a line: strategy, market, range, and what came of it."""
+    """Give a run in a line: strategy, what came of it, market and range."""
     spec = run.spec
     symbols = spec.instruments[0].symbol + (f" +{len(spec.instruments) - 1}" if len(spec.instruments) > 1 else "")
     name = PurePath(spec.path.replace("\\", "/")).stem
-    return f"{name} · {symbols} {spec.timeframe} · {_range(spec.since_ns, spec.until_ns)} · {outcome(run)}"
+    return f"{name}  {outcome(run)} · {symbols} {spec.timeframe} · {_range(spec.since_ns, spec.until_ns)}"
 
 
 def outcome(run: BacktestSnapshot) -> str:

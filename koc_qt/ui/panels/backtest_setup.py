@@ -88,7 +88,7 @@ class BacktestSetup(QWidget):
         self.span_field = Field("Range", self.span)
         self.cash = _number_field("10,000")
         self.cash_field = Field("Cash", self.cash, tip="What the run begins with, in the quote currency")
-        self.fee = _number_field("", "The venue's")
+        self.fee = _number_field("", "Venue's")
         self.fee_field = Field(
             "Fee, %", self.fee, tip="Of the amount traded, for makers and takers alike; empty: what the venue takes"
         )
@@ -121,7 +121,7 @@ class BacktestSetup(QWidget):
         if line is not None:
             line.textEdited.connect(lambda _text: self._own_timeframe())
         for edit in (self.cash, self.fee, self.slippage):
-            edit.textChanged.connect(lambda _text: self._check_numbers())
+            edit.textChanged.connect(self._numbers_changed)
         self.symbols.changed.connect(self._symbols_changed)
         self.span.changed.connect(self._span_changed)
         self.parameters.changed.connect(self._parameters_changed)
@@ -293,6 +293,8 @@ class BacktestSetup(QWidget):
         if path != self._described_path:
             self.described = None
             self.about.setText("")
+            self.parameters.show_parameters((), {})  # of another file
+            self.parameters_caption.hide()
         if not path or not self._desk.is_connected:
             return  # a connection asks again
         self._show_about("Reading the file…" if self.described is None else self.about.text())
@@ -375,6 +377,10 @@ class BacktestSetup(QWidget):
         bars = (span_ns[1] - span_ns[0]) // duration_ns(self.timeframe.currentText().strip())
         return bars * len(self.symbols.pickers)
 
+    def _numbers_changed(self) -> None:
+        self._check_numbers()
+        self.refresh()
+
     def _check_numbers(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
         """Give fee, slippage (fractions) and cash; None, and a mark, where one is wrong. No fee means the venue's."""
         cash = read_number(self.cash.text())
@@ -405,6 +411,9 @@ class BacktestSetup(QWidget):
             name = wrong[0].editor.accessibleName()
             self.say(f"Nothing was started. {name}: {wrong[0].problem}", is_problem=True)
             wrong[0].editor.setFocus()
+            layout = self.layout()
+            if layout is not None:
+                layout.activate()  # the words above the button take their room first
             for area in self.findChildren(QScrollArea):
                 area.ensureWidgetVisible(wrong[0])
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QDateTime, QTimeZone, Signal
-from PySide6.QtWidgets import QComboBox, QDateTimeEdit, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QDateTimeEdit, QVBoxLayout, QWidget
 
 from koc_qt.domain.errors import BadTimeframe
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns, duration_ns
-from koc_qt.ui.panels.backtest_fields import WheelGuard
-from koc_qt.ui.theme import style_as
+from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
 
 HOUR_NS = 3_600 * SECOND_NS
 QUICK_NS = {
@@ -52,15 +51,9 @@ class SpanPicker(QWidget):
         self.since, self.until = self._moment("From, UTC"), self._moment("To, UTC")
         for each in (self.quick, self.since, self.until):
             guard.watch(each)
-        self.own = QWidget()
-        row = QHBoxLayout(self.own)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(6)
-        row.addWidget(self.since, 1)
-        to = QLabel("to")
-        style_as(to, tone="muted")
-        row.addWidget(to)
-        row.addWidget(self.until, 1)
+        self.own = Cells(142, most=2)
+        self.own.add(Field("From, UTC", self.since))
+        self.own.add(Field("To, UTC", self.until))
         self.own.hide()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -81,7 +74,6 @@ class SpanPicker(QWidget):
         edit.setMaximumDateTime(_utc(_NEWEST_S))
         edit.setMinimumWidth(100)
         edit.setAccessibleName(name)
-        edit.setToolTip(name)
         return edit
 
     @property
