@@ -1,0 +1,185 @@
+"""The real window in a process of its own, watched from inside; the benches of the window start it.
+
+    python -m tests.bench.window_runner startup
+    python -m tests.bench.window_runner stream --seconds 60 [--trace] [--types] [--tracemalloc]
+    python -m tests.bench.window_runner idle | busy
+
+`startup` says when the window was painted first, and a chart with bars, then closes. `stream` opens four charts, waits
+until they have bars, lets everything settle, and measures. `idle` and `busy` only stay, `busy` painting the whole
+window for 30 of every 50 ms, until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from koc_qt.wiring import window as wiring
+from tests.bench.window_common import INSTRUMENTS, say
+
+if TYPE_CHECKING:
+    from koc_qt.ui.window import MainWindow
+
+TIMEFRAMES = ("1s", "1m", "5s", "1m")
+SETTLE_S = 5.0
+BUSY_MS, PERIOD_MS = 30, 50
+READY_TIMEOUT_S = 40.0
+_TASKS: set[asyncio.Task[None]] = set()
+
+
+def observe_startup(window: MainWindow) -> None:
+    """Say when it was painted first, when its first candles were, and when every panel was there; then close it."""
+    from PySide6.QtCore import QCoreApplication, QEvent, QObject, Qt
+
+    class Instants(QObject):
+        def __init__(self) -> None:
+            super().__init__(window)
+            self.left = {"window", "candle", "filled"}
+            self.asked: set[str] = set()
+            self.kinds = {QEvent.Type(QEvent.registerEventType()): name for name in ("window", "candle")}
+            self.views: list[tuple[Any, Any]] = []
+            window.installEventFilter(self)
+            window.workspace.chart_made.connect(self.watch)
+            window.workspace.filled.connect(lambda: self.reached("filled"))
+
+        def watch(self, panel: Any) -> None:
+            from koc_qt.ui.charts.view import ChartView
+
+            viewport = panel.chart.findChild(ChartView).viewport()
+            viewport.installEventFilter(self)
+            self.views.append((viewport, panel.chart))
+
+        def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+            if event.type() == QEvent.Type.Paint:
+                charts = [chart for viewport, chart in self.views if viewport is watched]
+                if watched is window:
+                    self.after_this("window")
+                elif charts and charts[0].bar_count:
+                    self.after_this("candle")
+            return False
+
+        def after_this(self, name: str) -> None:
+            """Note the time once the paint that now begins, the whole window's, has been handed to the screen."""
+            if name not in self.asked:
+                self.asked.add(name)
+                kind = next(kind for kind, known in self.kinds.items() if known == name)
+                QCoreApplication.postEvent(self, QEvent(kind), Qt.EventPriority.HighEventPriority.value)
+
+        def event(self, event: QEvent) -> bool:
+            if (name := self.kinds.get(event.type())) is not None:
+                self.reached(name)
+                return True
+            return super().event(event)
+
+        def reached(self, name: str) -> None:
+            if name in self.left:
+                say(name)
+                self.left.discard(name)
+                if not self.left:
+                    window.close_now()
+
+    Instants()
+
+
+def observe_stream(window: MainWindow, options: argparse.Namespace) -> None:
+    """Open four charts and measure."""
+    from tests.bench.window_watch import measure
+
+    async def drive() -> None:
+        await until_filled(window)
+        await open_charts(window)
+        say("ready")
+        await asyncio.sleep(SETTLE_S)
+        await measure(window, options)
+        window.close_now()
+
+    keep(drive())
+
+
+def observe_presence(window: MainWindow, busy: bool) -> None:
+    """Stay; with `busy`, paint."""
+    from PySide6.QtCore import QTimer
+
+    async def drive() -> None:
+        await until_filled(window)
+        if busy:
+            timer = QTimer(window)
+            timer.timeout.connect(lambda: paint_for(window, BUSY_MS / 1e3))
+            timer.start(PERIOD_MS)
+        say("ready")
+
+    keep(drive())
+
+
+def paint_for(window: MainWindow, seconds: float) -> None:
+    """Paint the whole window over and over."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        window.repaint()
+
+
+def keep(work: Any) -> None:
+    """Run it on the window's loop; what fails ends the process."""
+
+    async def guarded() -> None:
+        try:
+            await work
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            asyncio.get_running_loop().stop()
+            raise
+
+    task = asyncio.get_running_loop().create_task(guarded())
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+
+
+async def until_filled(window: MainWindow) -> None:
+    """Wait for every panel."""
+    filled = asyncio.Event()
+    window.workspace.filled.connect(filled.set)
+    async with asyncio.timeout(READY_TIMEOUT_S):
+        await filled.wait()
+
+
+async def open_charts(window: MainWindow) -> None:
+    """Have four charts side by side, and wait until each has bars."""
+    from koc_qt.domain.instruments import InstrumentId
+
+    def with_bars() -> int:
+        return sum(panel.chart.bar_count > 0 for panel in window.workspace.chart_panels())  # type: ignore[attr-defined]
+
+    for text, timeframe in zip(INSTRUMENTS, TIMEFRAMES, strict=True):
+        window.open_chart(InstrumentId.parse(text), timeframe)
+    async with asyncio.timeout(READY_TIMEOUT_S):
+        while with_bars() < len(INSTRUMENTS):  # noqa: ASYNC110 - a bench may poll
+            await asyncio.sleep(0.05)
+
+
+def main() -> None:
+    """Run the window as `koc` does."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("startup", "stream", "idle", "busy"))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--trace", action="store_true", help="sample the stack of turns that are too long")
+    parser.add_argument("--types", action="store_true", help="count the objects of each type at both ends")
+    parser.add_argument("--tracemalloc", action="store_true", help="compare what was allocated where")
+    options = parser.parse_args()
+    observe = {
+        "startup": observe_startup,
+        "stream": lambda window: observe_stream(window, options),
+        "idle": lambda window: observe_presence(window, False),
+        "busy": lambda window: observe_presence(window, True),
+    }[options.mode]
+    real = wiring.main
+    wiring.main = lambda asked: real(asked, observe=observe)  # type: ignore[assignment,misc]
+    from koc_qt.__main__ import main as koc
+
+    sys.exit(koc(["window"]))
+
+
+if __name__ == "__main__":
+    main()
