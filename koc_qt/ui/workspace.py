@@ -98,7 +98,6 @@ class Workspace(QObject):
         window.setDockOptions(
             QMainWindow.DockOption.AllowNestedDocks
             | QMainWindow.DockOption.AllowTabbedDocks
-            | QMainWindow.DockOption.AnimatedDocks
             | QMainWindow.DockOption.GroupedDragging
         )
         for corner, area in (
@@ -294,9 +293,7 @@ class Workspace(QObject):
     def _fill_one(self) -> None:
         if not self._waiting:
             self._fill_timer.stop()
-            if self._is_default:
-                self._size_default()  # what the panels want has moved the docks since
-            self.filled.emit()
+            QTimer.singleShot(0, self, self._finish)  # after Qt has laid out what the last panel wants
             return
         dock, make = self._waiting.pop(0)
         began_s = time.perf_counter()
@@ -307,11 +304,17 @@ class Workspace(QObject):
             logger.exception("the panel {} cannot be shown", dock.objectName())
             waiting = dock.widget()
             if isinstance(waiting, QLabel):
-                waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
                 waiting.setWordWrap(True)
+                waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
             return
         dock.fill(panel)
         logger.debug("the panel {} was made in {:.0f} ms", dock.objectName(), (time.perf_counter() - began_s) * 1e3)
+
+    def _finish(self) -> None:
+        if self._is_default:
+            self._size_default()  # what the panels want has moved the docks since
+        self._window.setAnimated(True)  # not before: an animation that runs undoes what is sized meanwhile
+        self.filled.emit()
 
     def _restore_panel(self, dock: Dock, panel: Panel) -> None:
         state = self._remembered.panels.get(dock.objectName())
