@@ -393,8 +393,9 @@ class OrdersPanel(Panel):
             if isinstance(kept, dict):
                 table.restore_columns(kept)
         self.show_flat.setChecked(state.get("show_flat") is True)
-        if state.get("tab") in _TABS:
-            self.tabs.setCurrentIndex(list(_TABS).index(state["tab"]))
+        names = list(_TABS)
+        if state.get("tab") in names:
+            self.tabs.setCurrentIndex(names.index(state["tab"]))
 
     def retire(self) -> None:
         """Take the commands away, which have nothing to act on any more."""

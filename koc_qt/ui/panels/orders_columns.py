@@ -140,7 +140,7 @@ def order_columns(rules_of: RulesOf) -> tuple[Column[Order], ...]:
             "price", "Price", price_text, lambda o: o.request.price or o.request.stop_price, right=True, tip=price_tip,
             width=12, title_tip="Limit price, or stop price; stop → limit where an order has both",
         ),
-        Column("average", "Average", average_text, lambda o: o.average_price, right=True, width=12,
+        Column("average", "Average", average_text, lambda o: o.average_price, right=True, width=13,
                title_tip="Average price of its fills"),
         Column("status", "Status", status_word, pill=status_pill, tip=status_tip, width=13),
         Column("strategy", "Strategy", lambda o: o.strategy_id, width=14),
@@ -171,7 +171,7 @@ def position_columns(rules_of: RulesOf) -> tuple[Column[PositionSnapshot], ...]:
         Column("quantity", "Quantity", lambda p: quantity(abs(p.quantity)), lambda p: p.quantity, right=True, width=9),
         Column(
             "average", "Average", lambda p: price(p.average_price, _tick(rules_of(p.instrument))),
-            lambda p: p.average_price, right=True, width=12, title_tip="Average price of what is held",
+            lambda p: p.average_price, right=True, width=13, title_tip="Average price of what is held",
         ),
         Column(
             "unrealised", "Unrealised", lambda p: earned(p.unrealised_pnl, p), lambda p: p.unrealised_pnl, right=True,

@@ -69,6 +69,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self._records = dict(records)
         while len(self._records) > self._limit:
             del self._records[next(iter(self._records))]
+        self._texts.clear()  # of records that may be others now
         self._rebuild = True
         if not self._paused:
             self.flush()
