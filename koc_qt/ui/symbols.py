@@ -234,8 +234,9 @@ class SymbolPicker(QComboBox):
         elif found:
             self._refuse(f"There is no symbol {text}. Did you mean {found[0]}?")
         else:
-            where = f" at {self._venue}" if self._venue else ""
-            self._refuse(f"There is no symbol {text}{where}. Type a part of its name, and choose from the list")
+            venue, _ = self._split(text)
+            where = f" at {venue}" if venue and not text.lower().startswith(venue.lower()) else ""
+            self._refuse(f"There is no symbol {text}{where}: choose one from the list")
 
     def _cannot_tell(self, error: KocError) -> None:
         self._refuse(f"{self.currentText().strip()} cannot be looked up: {error}")
