@@ -101,7 +101,7 @@ def test_an_order_comes_works_and_goes(panel: OrdersPanel, fake: FakeBench, qtbo
     assert (shown["side"], shown["type"], shown["quantity"], shown["filled"]) == ("Buy", "Limit", "2", "0 %")
     assert (shown["price"], shown["average"], shown["status"]) == ("1,234.50", "—", "Working")
     assert (shown["strategy"], shown["account"], shown["id"]) == ("manual", "paper", "K00001")
-    assert panel.open.isColumnHidden(11)
+    assert panel.open.isColumnHidden(12)
     qtbot.waitUntil(lambda: panel.tabs.tabText(0) == "Open orders (1)")
 
     half = {"filled_quantity": Decimal(1), "average_price": Decimal("1234.4")}
@@ -125,10 +125,15 @@ def test_stops_say_what_they_wait_for(panel: OrdersPanel, fake: FakeBench, qtbot
     for request in (stop, both):
         fake.engine.place(request)
     qtbot.waitUntil(lambda: panel.open.records.rowCount() == 2)
-    assert [row(panel.open, n)["price"] for n in (0, 1)] == ["110.00 → 111.00", "90.00"]
-    tip = cell(panel.open, 0, "price", Qt.ItemDataRole.ToolTipRole)
-    assert tip == "Waits until the price rises to 110.00\nTrades at at most 111.00"
-    assert "falls to 90.00" in cell(panel.open, 1, "price", Qt.ItemDataRole.ToolTipRole)
+    shown = [(row(panel.open, n)["price"], row(panel.open, n)["stop"]) for n in (0, 1)]
+    assert shown == [("111.00", "110.00"), ("—", "90.00")]
+    tips = [cell(panel.open, n, column, Qt.ItemDataRole.ToolTipRole) for n in (0, 1) for column in ("stop", "price")]
+    assert tips == [
+        "Waits until the price rises to 110.00",
+        "Trades at 111.00 or below",
+        "Waits until the price falls to 90.00",
+        "Trades at whatever price the market has",
+    ]
     assert row(panel.open)["type"] == "Stop limit"
 
 
@@ -532,14 +537,14 @@ def test_what_was_arranged_is_remembered(panel: OrdersPanel, fake: FakeBench) ->
     show(panel, POSITIONS)
     panel.show_flat.click()
     panel.open.setColumnWidth(0, 133)
-    panel.open.setColumnHidden(11, False)
+    panel.open.setColumnHidden(12, False)
     state = msgspec.json.decode(msgspec.json.encode(panel.state()))
     panel.retire()
     again = OrdersPanel(fake.bench, fake.window)
     again.restore(state)
     assert again.state() == state
     assert again.tab == POSITIONS
-    assert not again.open.isColumnHidden(11)
+    assert not again.open.isColumnHidden(12)
     for nonsense in ({}, {"tab": 7, "columns": 3}, {"tab": ["open"], "columns": {"open": []}, "show_flat": "yes"}):
         again.restore(nonsense)
     assert again.tab == POSITIONS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer
@@ -83,7 +83,7 @@ class OrdersPanel(Panel):
         self._tips[self.cancel] += " (Del)"
         self.search = QLineEdit()
         self.search.setPlaceholderText("Strategy, symbol")
-        self.search.setToolTip("Show only what has these words in its strategy, symbol, account or id")
+        self.search.setToolTip("Show only what has these words in its strategy, symbol or account")
         self.search.setAccessibleName("Filter orders, positions and fills")
         self.search.setClearButtonEnabled(True)
         self.show_flat = QToolButton()
@@ -173,7 +173,7 @@ class OrdersPanel(Panel):
         action = QAction(icon(name, self.bench.theme), text, table)
         action.triggered.connect(lambda _checked=False: run())
         action.setEnabled(False)
-        table.picked.connect(lambda: action.setEnabled(bool(table.selected())))
+        table.picked.connect(lambda: action.setEnabled(table.selectionModel().hasSelection()))
         table.addAction(action)
 
     # ---- what comes in ----------------------------------------------------------------------------------------------
@@ -267,13 +267,14 @@ class OrdersPanel(Panel):
         action.setEnabled(not obstacle)
         action.setToolTip(f"{self._tips[action]}\n{obstacle}" if obstacle else self._tips[action])
 
-    def _selected_orders(self) -> list[Order]:
+    def _selected_orders(self) -> Iterator[Order]:
         """Give the open orders that are selected, as they are now."""
-        if self.tab not in (OPEN, ALL):
-            return []
-        known = self.desk.replica.orders
-        orders = [known.get(order.client_order_id) for order in self.tables[self.tab].selected()]
-        return [order for order in orders if order is not None and order.is_open]
+        if self.tab in (OPEN, ALL):
+            known = self.desk.replica.orders
+            for chosen in _selected(self.tables[self.tab]):
+                order = known.get(chosen.client_order_id)
+                if order is not None and order.is_open:
+                    yield order
 
     def _selected_positions(self) -> list[PositionSnapshot]:
         """Give the positions that are selected, as they are now."""
@@ -284,10 +285,12 @@ class OrdersPanel(Panel):
         return [known[key] for key in keys if key in known]
 
     def _why_no_cancel(self) -> str:
-        orders = self._selected_orders()
-        if not orders:
-            return "Select an open order first"
-        return "It is being cancelled already" if all(order.cancel_requested for order in orders) else ""
+        obstacle = "Select an open order first"
+        for order in self._selected_orders():
+            if not order.cancel_requested:
+                return ""
+            obstacle = "It is being cancelled already"
+        return obstacle
 
     def _why_no_close(self) -> str:
         positions = self._selected_positions()
@@ -297,7 +300,7 @@ class OrdersPanel(Panel):
         return obstacles[0] if all(obstacles) else ""
 
     def _cancel(self) -> None:
-        for order in self._selected_orders():
+        for order in list(self._selected_orders()):
             if not order.cancel_requested:
                 self.desk.send(CancelOrder(order.client_order_id), timeout_s=CANCEL_TIMEOUT_S)
 
@@ -427,13 +430,23 @@ def _instrument_of(record: Record) -> InstrumentId:
     return record.request.instrument if isinstance(record, Order) else record.instrument
 
 
+def _selected(table: RecordTable[Any]) -> Iterator[Any]:
+    """Give the selected records one by one: most questions about ten thousand are answered by the first."""
+    selection = table.selectionModel().selection()
+    ranges = sorted((each.top(), each.bottom()) for each in map(selection.at, range(selection.size())))
+    for top, bottom in ranges:
+        for row in range(top, bottom + 1):
+            if (record := table.records.record_at(row)) is not None:
+                yield record
+
+
 def _matcher(text: str) -> Callable[[Record], bool]:
     """Tell records that have every word of a text in what they are known by."""
     words = text.split()
 
-    def accepts(record: Record) -> bool:
-        order_id = "" if isinstance(record, PositionSnapshot) else record.client_order_id
-        known_by = f"{record.strategy_id} {_instrument_of(record)} {record.account_id} {order_id}".casefold()
+    @cache  # ten thousand fills are of a handful of strategies and symbols
+    def is_meant(strategy_id: str, instrument: InstrumentId, account_id: str) -> bool:
+        known_by = f"{strategy_id} {instrument} {account_id}".casefold()
         return all(word in known_by for word in words)
 
-    return accepts
+    return lambda record: is_meant(record.strategy_id, _instrument_of(record), record.account_id)

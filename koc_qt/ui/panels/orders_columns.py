@@ -9,7 +9,7 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order, OrderStatus, OrderType
 from koc_qt.domain.state import PositionSnapshot
-from koc_qt.ui.formats import DASH, clock, money, percent, price, quantity, signed_money, utc
+from koc_qt.ui.formats import clock, money, percent, price, quantity, signed_money, utc
 from koc_qt.ui.tables import Column
 from koc_qt.ui.tables.columns import tone_of_sign
 
@@ -103,24 +103,21 @@ def _type_word(type_: OrderType) -> str:
 def order_columns(rules_of: RulesOf) -> tuple[Column[Order], ...]:
     """Give the columns of orders, with prices on the grid of their instruments."""
 
-    def price_text(order: Order) -> str:
-        request, tick = order.request, _tick(rules_of(order.request.instrument))
-        shown = [price(each, tick) for each in (request.stop_price, request.price) if each is not None]
-        return " → ".join(shown) or DASH
+    def at(value: Decimal | None, order: Order) -> str:
+        return price(value, _tick(rules_of(order.request.instrument)))
 
     def price_tip(order: Order) -> str:
-        request, tick = order.request, _tick(rules_of(order.request.instrument))
-        lines = []
-        if request.stop_price is not None:
-            reached = "rises to" if request.side is Side.BUY else "falls to"
-            lines.append(f"Waits until the price {reached} {price(request.stop_price, tick)}")
-        if request.price is not None:
-            bound = "at most" if request.side is Side.BUY else "at least"
-            lines.append(f"Trades at {bound} {price(request.price, tick)}")
-        return "\n".join(lines) or "Trades at whatever price the market has"
+        request = order.request
+        if request.price is None:
+            return "Trades at whatever price the market has"
+        return f"Trades at {at(request.price, order)} or {'below' if request.side is Side.BUY else 'above'}"
 
-    def average_text(order: Order) -> str:
-        return price(order.average_price, _tick(rules_of(order.request.instrument)))
+    def stop_tip(order: Order) -> str:
+        request = order.request
+        if request.stop_price is None:
+            return ""
+        reached = "rises" if request.side is Side.BUY else "falls"
+        return f"Waits until the price {reached} to {at(request.stop_price, order)}"
 
     return (
         Column("time", "Time", lambda o: when(o.created_ns), lambda o: o.created_ns, tip=_order_times, width=13),
@@ -137,12 +134,16 @@ def order_columns(rules_of: RulesOf) -> tuple[Column[Order], ...]:
         ),
         Column("filled", "Filled", lambda o: percent(_share(o), 0), _share, right=True, tip=_filled_tip, width=6),
         Column(
-            "price", "Price", price_text, lambda o: o.request.price or o.request.stop_price, right=True, tip=price_tip,
-            width=12, title_tip="Limit price, or stop price; stop → limit where an order has both",
+            "price", "Price", lambda o: at(o.request.price, o), lambda o: o.request.price, right=True, tip=price_tip,
+            width=12, title_tip="Limit price",
         ),
-        Column("average", "Average", average_text, lambda o: o.average_price, right=True, width=13,
-               title_tip="Average price of its fills"),
+        Column(
+            "stop", "Stop", lambda o: at(o.request.stop_price, o), lambda o: o.request.stop_price, right=True,
+            tip=stop_tip, width=11, title_tip="The price that sets it off",
+        ),
         Column("status", "Status", status_word, pill=status_pill, tip=status_tip, width=13),
+        Column("average", "Average", lambda o: at(o.average_price, o), lambda o: o.average_price, right=True, width=13,
+               title_tip="Average price of its fills"),
         Column("strategy", "Strategy", lambda o: o.strategy_id, width=14),
         Column("account", "Account", lambda o: o.account_id, width=9),
         Column("id", "Order id", lambda o: o.client_order_id, tip=_id_tip, width=20, hidden=True),
