@@ -539,7 +539,7 @@ def test_the_largest_numbers_break_nothing(ticket: Ticket) -> None:
 
 
 def test_the_market_streams_while_the_ticket_is_seen(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
-    assert fake.sent(Subscribe) == [Subscribe(BTC, ())]
+    assert set(fake.sent(Subscribe)) == {Subscribe(BTC, ())}
     assert ticket.form.quotes.spread.text() == "1.00"
     ticket.panel.hide()
     qtbot.waitUntil(lambda: fake.sent(Unsubscribe) == [Unsubscribe(BTC)])
@@ -592,13 +592,28 @@ def test_a_market_that_stands_still_says_so_and_its_price_counts_no_more(
     qtbot.waitUntil(lambda: ticket.form.worth.text() == "100.00 USDT")
 
 
+def test_a_price_of_earlier_is_not_a_price_of_now(ticket: Ticket, fake: FakeBench, qtbot: QtBot) -> None:
+    ticket.type_in(Field.QUANTITY, "1")
+    for goes, comes in ((ticket.panel.hide, ticket.panel.show), (fake.client.lose, fake.client.connect)):
+        goes()
+        qtbot.waitUntil(lambda goes=goes: goes == fake.client.lose or not fake.bench.streams.is_flowing(BTC))
+        comes()
+        qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC) and not ticket.form.quotes.ask.isEnabled())
+        assert ticket.form.quotes.ask.value.text() == "100.00"
+        assert ticket.form.worth.text() == "—"
+        ticket.quote()
+        assert ticket.form.worth.text() == "100.00 USDT"
+
+
 def test_a_narrow_ticket_shows_every_digit(ticket: Ticket, fake: FakeBench) -> None:
     ticket.quote("1234567.89", "1234568.01")
     for width in (300, 260):
         fake.window.resize(width, 300)
         ticket.panel.resize(width, 300)
         QApplication.processEvents()
-        assert ticket.form.quotes.bid.value.text() == "1,234,567.89"
+        for button, text in ((ticket.form.quotes.bid, "1,234,567.89"), (ticket.form.quotes.ask, "1,234,568.01")):
+            assert button.value.text() == text
+            assert button.value.fontMetrics().horizontalAdvance(text) <= button.value.width()
         assert ticket.form._scroll.horizontalScrollBar().maximum() == 0
         content = ticket.form._scroll.widget()
         viewport = ticket.form._scroll.viewport()

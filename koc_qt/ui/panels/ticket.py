@@ -65,7 +65,6 @@ class TicketPanel(Panel):
         self._is_edited = False  # since the last order: the ticket does not follow charts then
         self._is_pressed = False  # Send was: empty fields are named only after that
         self._typing: Field | None = None
-        self._unit_texts = ("", "")  # what the quantity was before its unit changed, and what it became
         self._share_problem = ""
         self._quotes = self._timer(QUOTE_MS)
         self._pause = self._timer(PAUSE_MS)
@@ -288,15 +287,12 @@ class TicketPanel(Panel):
             self._put(where, stepped(rules, self.form.numbers[where].text(), by))
 
     def _switch_unit(self) -> None:
-        """Enter the quantity in the other currency; what is there is converted, and back to just what it was."""
-        field, entry = self.form.numbers[Field.QUANTITY], self._entry()
-        before, text = self._unit_texts, field.text()
+        """Enter the quantity in the other currency; what is there is converted."""
+        entry = self._entry()
         self._is_amount = not self._is_amount
-        if text and text == before[1]:
-            field.setText(before[0])
-        elif entry is not None:
-            field.setText(converted(entry, examine(entry), self._is_amount))
-        self._unit_texts = (text, field.text())
+        if entry is not None:
+            text = converted(entry, examine(entry), self._is_amount)
+            self.form.numbers[Field.QUANTITY].setText(text)
         self._share_problem = ""
         self.refresh()
 

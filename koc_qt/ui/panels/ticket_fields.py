@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
+from PySide6.QtGui import QFont, QFontMetrics, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -27,7 +27,13 @@ from koc_qt.ui.theme import number_font, style_as
 CAPTION_PX = 62
 GAP_PX = 6
 _VALUE_PX = 20
-_FACES = ("value", None, "small")  # of a price, from the widest
+_PRICE_MARGIN_PX = 2
+_PRICE_FONTS = (
+    (16, QFont.Weight.DemiBold),
+    (14, QFont.Weight.DemiBold),
+    (12, QFont.Weight.DemiBold),
+    (10, QFont.Weight.Normal),
+)
 
 
 class Message(QLabel):
@@ -137,42 +143,41 @@ class PriceButton(QPushButton):
     """The best bid or offer: a caption, a price, and a click that takes it over."""
 
     taken = Signal(object)  # Decimal
+    resized = Signal()
 
     def __init__(self, caption: str) -> None:
         super().__init__()
         self._caption = caption
         self._price: Decimal | None = None
-        self._text = ""
         style_as(self, role="flat")
-        self._label = QLabel(caption)
-        style_as(self._label, tone="muted", face="small")
-        self.value = QLabel(formats.DASH)
-        style_as(self.value, face="value")
-        self.value.setFont(number_font())
+        label = QLabel(caption)
+        style_as(label, tone="muted", face="small")
+        self.value = QLabel()
         self.value.setFixedHeight(_VALUE_PX)
         column = QVBoxLayout(self)
-        column.setContentsMargins(2, 3, 2, 3)
+        column.setContentsMargins(_PRICE_MARGIN_PX, 3, _PRICE_MARGIN_PX, 3)
         column.setSpacing(0)
-        for label in (self._label, self.value):
-            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            label.setMinimumWidth(1)
-            column.addWidget(label)
+        for each in (label, self.value):
+            each.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            each.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            each.setMinimumWidth(1)
+            column.addWidget(each)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.clicked.connect(self._clicked)
-        self.show_price(None, None, is_live=False)
 
-    def show_price(self, price: Decimal | None, tick_size: Decimal | None, *, is_live: bool) -> None:
+    def show_price(self, price: Decimal | None, text: str, *, is_live: bool) -> None:
         """Show a price; one that is not live any more is shown as such, and cannot be taken."""
         self._price = price
-        text = formats.price(price, tick_size)
-        if self._text != text:
-            self._text = text
-            self._fit()
+        if self.value.text() != text:
+            self.value.setText(text)
             self.setAccessibleName(f"{self._caption} {text}")
             self.setToolTip(f"{self._caption} {text}: click to take it as your price" if price is not None else "")
         style_as(self.value, tone=None if is_live else "muted")
         self.setEnabled(is_live and price is not None)
+
+    def fits(self, font: QFont) -> bool:
+        """Say whether the price can be shown whole in this font."""
+        return QFontMetrics(font).horizontalAdvance(self.value.text()) <= self.width() - 2 * _PRICE_MARGIN_PX
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Give what the two labels need; a button would only ask for its own text."""
@@ -184,22 +189,9 @@ class PriceButton(QPushButton):
         return QSize(40, self.sizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Fit the price into the new width."""
+        """Say so."""
         super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        """Show the price large where there is room, smaller where not: never without its first or last digits."""
-        room = max(0, self.width() - 2 * 2)
-        for face in _FACES:
-            style_as(self.value, face=face)
-            self.value.ensurePolished()
-            metrics = self.value.fontMetrics()
-            if metrics.horizontalAdvance(self._text) <= room:
-                break
-        shown = metrics.elidedText(self._text, Qt.TextElideMode.ElideRight, room)
-        if self.value.text() != shown:
-            self.value.setText(shown)
+        self.resized.emit()
 
     def _clicked(self) -> None:
         if self._price is not None:
@@ -218,12 +210,13 @@ class QuoteStrip(QWidget):
         caption = QLabel("Spread")
         self.spread = QLabel(formats.DASH)
         self.spread.setFont(number_font())
+        self.spread.setFixedHeight(_VALUE_PX)
         self.trouble = Message()
         style_as(self.trouble, face="small")
         self.trouble.setAlignment(Qt.AlignmentFlag.AlignCenter)
         middle = QVBoxLayout()
         middle.setContentsMargins(0, 3, 0, 3)
-        middle.setSpacing(2)
+        middle.setSpacing(0)
         for label in (caption, self.spread):
             style_as(label, tone="muted", face="small")
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -240,12 +233,34 @@ class QuoteStrip(QWidget):
         column.addWidget(self.trouble)
         self.bid.taken.connect(self.taken)
         self.ask.taken.connect(self.taken)
+        self.bid.resized.connect(self._fit)
+        self.ask.resized.connect(self._fit)
+        self._fonts = [_price_font(size_px, weight) for size_px, weight in _PRICE_FONTS]
 
     def show_quote(self, quote: Quote | None, tick_size: Decimal | None, *, trouble: str, is_live: bool) -> None:
         """Show the newest quote, and why it stands still where it does."""
-        self.bid.show_price(quote.bid if quote is not None else None, tick_size, is_live=is_live)
-        self.ask.show_price(quote.ask if quote is not None else None, tick_size, is_live=is_live)
+        if quote is None:
+            self.bid.show_price(None, formats.DASH, is_live=False)
+            self.ask.show_price(None, formats.DASH, is_live=False)
+        else:
+            self.bid.show_price(quote.bid, formats.price(quote.bid, tick_size), is_live=is_live)
+            self.ask.show_price(quote.ask, formats.price(quote.ask, tick_size), is_live=is_live)
         text = formats.price(quote.spread if quote is not None else None, tick_size)
         if self.spread.text() != text:
             self.spread.setText(text)
         self.trouble.say(trouble, "warning")
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show both prices large where there is room, smaller where not: never without their first or last digits."""
+        font = next((font for font in self._fonts if self.bid.fits(font) and self.ask.fits(font)), self._fonts[-1])
+        for button in (self.bid, self.ask):
+            if button.value.font() != font:
+                button.value.setFont(font)
+
+
+def _price_font(size_px: int, weight: QFont.Weight) -> QFont:
+    font = number_font()
+    font.setPixelSize(size_px)
+    font.setWeight(weight)
+    return font

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import (
+    QApplication,
     QButtonGroup,
     QCheckBox,
     QFrame,
@@ -173,7 +174,7 @@ class TicketForm:
         line.setContentsMargins(CAPTION_PX + GAP_PX, 0, 0, 0)
         line.setSpacing(4)
         for percent, button in self.shares.items():
-            button.setStyleSheet("padding: 3px 0;")  # four in a narrow dock
+            button.setStyleSheet("padding: 3px 0; font-size: 11px;")  # four in a narrow dock
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             button.setToolTip(f"{percent} % of what is free in the account")
             line.addWidget(button, 1)
@@ -213,10 +214,10 @@ class TicketForm:
 
     def show_mode(self, mode: TradingMode | None) -> None:
         """Show where the account's orders go."""
-        self.mode.setText(mode.value.capitalize() if mode is not None else "")
         style_as(self.mode, pill=mode.value if mode is not None else None)
+        QApplication.sendEvent(self.mode, QEvent(QEvent.Type.StyleChange))  # has its frame measured anew
+        self.mode.setText(mode.value.capitalize() if mode is not None else "")
         self.mode.setVisible(mode is not None)
-        self.mode.updateGeometry()  # the pill's look changes its width
 
     def choose_side(self, side: Side) -> None:
         """Show a side as chosen: only that one wears its colour."""

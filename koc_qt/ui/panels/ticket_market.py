@@ -31,6 +31,7 @@ class TicketMarket(QObject):
         self._holding = Holding()
         self._lookup = Errand(bench.desk, self)
         self._is_watched = False
+        self._old: Quote | None = None  # of before the stream began: not a price of now
         self.instrument: InstrumentId | None = None
         self.problem = ""  # with finding out its rules
         bench.streams.subscribed.connect(self._stream_changed)
@@ -57,6 +58,7 @@ class TicketMarket(QObject):
 
     def _hold(self) -> None:
         wanted = self.instrument if self._is_watched else None
+        self._old = self.quote()
         self._holding.replace(self._streams.watch(wanted) if wanted is not None else None)
 
     # ---- its rules ---------------------------------------------------------------------------------------------------
@@ -100,11 +102,11 @@ class TicketMarket(QObject):
         return self.quote() if self.is_live() else None
 
     def is_live(self) -> bool:
-        """Whether quotes flow."""
-        instrument = self.instrument
-        if instrument is None or not self._desk.is_connected or self.trouble():
+        """Whether quotes flow, and the newest came since they do."""
+        instrument, quote = self.instrument, self.quote()
+        if instrument is None or quote is None or not self._desk.is_connected or self.trouble():
             return False
-        return self._streams.is_flowing(instrument)
+        return quote is not self._old and self._streams.is_flowing(instrument)
 
     def trouble(self) -> str:
         """Say why the prices stand still; empty while they do not, or nothing is known of it."""
@@ -123,6 +125,8 @@ class TicketMarket(QObject):
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
+            if self.instrument not in frame.quotes:  # the newest is of before the connection
+                self._old = self.quote()
             self.look_up()
         if frame.snapshot or self.instrument in frame.streams:
             self.changed.emit()
