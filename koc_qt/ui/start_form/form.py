@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QMessageBox,
     QPushButton,
     QVBoxLayout,
@@ -31,6 +31,7 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
+from koc_qt.ui.start_form.head import head, section
 from koc_qt.ui.start_form.market import MarketForm
 from koc_qt.ui.start_form.parameters import ParameterForm
 from koc_qt.ui.start_form.parts import Scroll, Words
@@ -44,7 +45,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 MOST_SYMBOLS = 20
 WIDTH = 520
-_SHORT_DOC = 280
 
 
 class _NotStored(KocError):
@@ -172,11 +172,17 @@ class StartForm(QDialog):
 
     async def _describe(self) -> None:
         self._source = None
-        if self._is_here:
+        command = DescribeStrategy(self.path)
+        if self._is_here and self._desk.is_remote:
             self._source = await asyncio.to_thread(read_file, self.path)
-        is_sent = self._desk.is_remote and self._source is not None
-        command = DescribeStrategy(self._name, self._source) if is_sent else DescribeStrategy(self.path)
-        answer = await self._desk.request(command, timeout_s=DESCRIBE_TIMEOUT_S)
+            command = DescribeStrategy(self._name, self._source)
+        try:
+            answer = await self._desk.request(command, timeout_s=DESCRIBE_TIMEOUT_S)
+        except KocError as error:
+            if self._is_here and self._source is None and line_in(str(error)) is not None:
+                with suppress(StrategyError):  # the engine's sentence says all there is to say without the line
+                    self._source = await asyncio.to_thread(read_file, self.path)
+            raise
         try:
             described = msgspec.convert(answer, Described)
         except msgspec.ValidationError as error:
@@ -206,7 +212,7 @@ class StartForm(QDialog):
                 old.deleteLater()
         self.market = MarketForm(self._desk, described.instruments_wanted, described.timeframe)
         self.parameters = ParameterForm(rules, self._bench.theme)
-        for widget in (*self._head(described), _section("Runs on"), self.market, _section("Parameters")):
+        for widget in (*head(described, self.path), section("Runs on"), self.market, section("Parameters")):
             self._body_column.addWidget(widget)
         self._body_column.addWidget(self.parameters, 1)
         if self.spec is not None:
@@ -218,16 +224,6 @@ class StartForm(QDialog):
         self._judge()
         self._show_page(self.sheet)
         self.start_button.setFocus()
-
-    def _head(self, described: Described) -> list[QWidget]:
-        title = Words(described.name, face="title")
-        where = Words(self.path, "muted", "small")
-        listens = ", ".join(described.subscriptions) or "nothing: it runs by itself"
-        count = described.instruments_wanted
-        facts = [f"Listens to {listens}", "1 symbol" if count == 1 else f"{count} symbols"]
-        if described.warmup_bars:
-            facts.append(f"{described.warmup_bars} bars of history first")
-        return [title, where, *_doc(described.doc, Words(" · ".join(facts), "muted", "small"))]
 
     def _take_remembered(self) -> None:
         known, market, parameters = self._remembered, self.market, self.parameters
@@ -463,40 +459,3 @@ class StartForm(QDialog):
                 focus.click()
             return
         super().keyPressEvent(event)
-
-
-def _section(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setContentsMargins(0, 8, 0, 0)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label
-
-
-def _doc(text: str, facts: Words) -> list[QWidget]:
-    """Show what the strategy says of itself: the first paragraph, the rest behind a button."""
-    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-    whole = "\n\n".join(paragraphs)
-    first = paragraphs[0] if paragraphs else ""
-    if len(first) > _SHORT_DOC:
-        first = f"{first[:_SHORT_DOC].rstrip()}…"
-    words = Words(first)
-    if first == whole:
-        return [words, facts] if whole else [facts]
-    more = QPushButton("More")
-    style_as(more, role="flat")
-    more.setAutoDefault(False)
-    more.setCheckable(True)
-
-    def turn(open_: bool) -> None:
-        words.say(whole if open_ else first)
-        more.setText("Less" if open_ else "More")
-
-    more.toggled.connect(turn)
-    row = QWidget()
-    line = QHBoxLayout(row)
-    line.setContentsMargins(0, 0, 0, 0)
-    line.addWidget(facts, 1)
-    line.addWidget(more)
-    return [words, row]
