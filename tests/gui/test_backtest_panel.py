@@ -327,6 +327,14 @@ def test_a_strategy_of_two_symbols_gets_two_of_one_currency(
     assert spec.instruments == (BTC, ETH)
 
 
+def test_a_strategy_without_bars_is_warned_of(panel: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.described = described(subscriptions=("quotes", "trades"))
+    panel.offer(FILE)
+    qtbot.waitUntil(lambda: panel.setup.described is not None)
+    assert "It listens to quotes and trades alone" in panel.setup.about.text()
+    assert panel.setup.about.property("tone") == "warning"
+
+
 def test_a_symbol_just_typed_is_looked_up_before_the_run(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
     picker = ready.setup.symbols.pickers[0]
     picker.setEditText("eth/usdt")

@@ -160,6 +160,7 @@ class BacktestPanel(Panel):
         self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         WheelGuard(self).watch(self.runs)
         self.pill = QLabel()
+        style_as(self.pill, pill="neutral")  # before it is shown first: later only the colours change, not the room
         self.progress = ProgressView(bench.theme)
         self.message = MessageView()
         self.result = ResultView(bench)

@@ -119,7 +119,7 @@ class ResultView(QWidget):
         self._wear_theme()
 
     def _statistics(self) -> QWidget:
-        cells = Cells(190, most=3)
+        cells = Cells(165, most=3)
         cells.setContentsMargins(0, 0, 0, 0)
         for title, names in GROUPS.items():
             cells.add(self._group(title, names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -154,7 +155,7 @@ class BacktestSetup(QWidget):
             column.addWidget(widget)
         column.addStretch(1)
         self.parameters_caption.hide()
-        scroll = QScrollArea()
+        self._scroll = scroll = QScrollArea()
         scroll.setWidget(form)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -314,7 +315,7 @@ class BacktestSetup(QWidget):
         self.symbols.propose()
         if not self._has_own_timeframe and described.timeframe:
             self.timeframe.setEditText(described.timeframe)
-        self._show_about(_about(described))
+        self._show_about(_about(described), is_warning=bool(_unheard(described)))
         self.about.setToolTip(described.doc)
         self.refresh()
         self._soon.start()
@@ -325,8 +326,9 @@ class BacktestSetup(QWidget):
         self.file_field.set_problem(str(error))
         self._soon.start()
 
-    def _show_about(self, text: str) -> None:
+    def _show_about(self, text: str, *, is_warning: bool = False) -> None:
         self.about.setText(text)
+        style_as(self.about, tone="warning" if is_warning else "muted")
         self.about.setVisible(bool(text))
 
     def _parameters_changed(self) -> None:
@@ -411,11 +413,8 @@ class BacktestSetup(QWidget):
             name = wrong[0].editor.accessibleName()
             self.say(f"Nothing was started. {name}: {wrong[0].problem}", is_problem=True)
             wrong[0].editor.setFocus()
-            layout = self.layout()
-            if layout is not None:
-                layout.activate()  # the words above the button take their room first
-            for area in self.findChildren(QScrollArea):
-                area.ensureWidgetVisible(wrong[0])
+            # The words above the button take their room first.
+            QTimer.singleShot(0, wrong[0], partial(self._scroll.ensureWidgetVisible, wrong[0]))
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
@@ -443,7 +442,14 @@ def _about(described: Described) -> str:
     """Say what a strategy is, and what of it a back-test cannot give."""
     first = described.doc.strip().split("\n", 1)[0]
     text = f"{described.name}: {first}" if first else described.name
+    return "\n".join(part for part in (text, _unheard(described)) if part)
+
+
+def _unheard(described: Described) -> str:
+    """Say what of that which a strategy listens to a back-test does not have."""
     unheard = [kind for kind in described.subscriptions if kind != "bars"]
-    if unheard:
-        text += f"\nA back-test has bars alone: it hears no {' and no '.join(unheard)}."
-    return text
+    if not unheard:
+        return ""
+    if "bars" not in described.subscriptions:
+        return f"It listens to {' and '.join(unheard)} alone. A back-test has bars and nothing else: it will not run."
+    return f"A back-test has bars alone: it hears no {' and no '.join(unheard)}."
