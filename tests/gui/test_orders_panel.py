@@ -295,6 +295,21 @@ def test_what_ended_cannot_be_cancelled(panel: OrdersPanel, fake: FakeBench, qtb
     assert not fake.sent(CancelOrder)
 
 
+def test_the_next_order_is_not_chosen_when_the_chosen_one_goes(
+    panel: OrdersPanel, fake: FakeBench, qtbot: QtBot
+) -> None:
+    for _ in range(3):
+        fake.engine.place(limit())
+    qtbot.waitUntil(lambda: panel.open.records.rowCount() == 3)
+    panel.open.setFocus()
+    panel.open.selectRow(1)
+    fake.engine.fill("K00002")
+    qtbot.waitUntil(lambda: panel.open.records.rowCount() == 2 and not panel.cancel.isEnabled())
+    assert not panel.open.selected()
+    panel.cancel.trigger()
+    assert not fake.sent(CancelOrder)
+
+
 def test_a_refused_cancel_is_said(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
     order = fake.engine.place(limit())
     qtbot.waitUntil(lambda: panel.open.records.rowCount() == 1)
@@ -550,11 +565,17 @@ def test_what_was_arranged_is_remembered(panel: OrdersPanel, fake: FakeBench) ->
     assert again.tab == POSITIONS
 
 
-def test_a_panel_that_goes_takes_its_commands_with_it(panel: OrdersPanel, fake: FakeBench) -> None:
+def test_a_panel_that_goes_takes_its_commands_with_it(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
     names = ("orders.cancel_selected", "orders.cancel_all", "positions.close_selected")
     assert all(fake.bench.actions.commands[name].menu == "&Trade" for name in names)
-    panel.retire()
+    for _ in range(2):
+        panel.retire()
     assert not any(name in fake.bench.actions for name in names)
+    fake.client.lose()
+    fake.client.connect()
+    order = fake.engine.place()
+    qtbot.waitUntil(lambda: order.client_order_id in fake.desk.replica.orders)
+    assert panel.open.records.total == 0
 
 
 def test_a_burst_is_shown_in_few_steps(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
