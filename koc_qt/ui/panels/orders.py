@@ -401,7 +401,7 @@ class OrdersPanel(Panel):
             self.tabs.setCurrentIndex(names.index(state["tab"]))
 
     def retire(self) -> None:
-        """Take the commands away, which have nothing to act on any more, and look at nothing new. Safe to call twice."""
+        """Take the commands away, which have nothing to act on any more. Safe to call twice."""
         if _COMMANDS[0].name not in self.bench.actions:
             return
         self.desk.framed.disconnect(self._on_frame)
