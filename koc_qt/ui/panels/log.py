@@ -34,13 +34,15 @@ from koc_qt.link.messages import LogRecorded, ReadLog
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import LOG_KEPT, Frame
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.formats import utc
 from koc_qt.ui.icons import icon
-from koc_qt.ui.panels.log_lines import SEVERITY, LogFilter, LogModel, as_text, utc_text
+from koc_qt.ui.panels.log_lines import SEVERITY, LogFilter, LogModel, as_text
 from koc_qt.ui.panels.log_view import LogView, level_word
 from koc_qt.ui.theme import code_font, number_font, style_as
 
 READ_LINES = 500
 FLUSH_MS = 80
+FLUSH_LINES = 1_000
 DETAIL_PX = 84
 NARROW_PX = 560
 _LEVELS = (("All levels", "TRACE"), ("Info and up", "INFO"), ("Warnings", "WARNING"), ("Errors", "ERROR"))
@@ -158,14 +160,15 @@ class LogPanel(Panel):
         self.flush()
 
     def flush(self) -> None:
-        """Show what has come since the last time."""
-        lines = list(self._waiting)
-        self._waiting.clear()
+        """Show what has come since the last time, of a burst a part after the other."""
+        lines = [self._waiting.popleft() for _ in range(min(len(self._waiting), FLUSH_LINES))]
         before = self.model.rowCount()
         self._add(lines)
         if not self.view.follows:
             self._unseen += max(self.model.rowCount() - before, 0)
         self._show_counts()
+        if self._waiting and self.isVisible():
+            self._flush_timer.start()
 
     def _read(self) -> None:
         """Ask for what was logged before this connection."""
@@ -178,8 +181,7 @@ class LogPanel(Panel):
         except msgspec.ValidationError as error:
             raise KocError(f"the engine's answer cannot be read: {error}") from error
         self.trouble.hide()
-        self._add([*(LogRecorded(*line) for line in lines), *self._waiting])
-        self._waiting.clear()
+        self._add([LogRecorded(*line) for line in lines])
         self._show_counts()
 
     def _not_read(self, error: KocError) -> None:
@@ -249,7 +251,7 @@ class LogPanel(Panel):
             self.detail.hide()
         else:
             self.view.set_follows(False)  # what is being read shall not run away
-            self.detail_head.setText(f"{utc_text(line.time_ns)} UTC  ·  {level_word(line.level)}  ·  {line.source}")
+            self.detail_head.setText(f"{utc(line.time_ns)}  ·  {level_word(line.level)}  ·  {line.source}")
             self.detail_text.setPlainText(line.text)
             if self.detail.isHidden():
                 self.detail.show()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
 from koc_qt.link.messages import LogRecorded
 from koc_qt.ui.desk import LOG_KEPT
+from koc_qt.ui.formats import utc
 
 Index = QModelIndex | QPersistentModelIndex
 SEVERITY = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "SUCCESS": 2, "WARNING": 3, "ERROR": 4, "CRITICAL": 5}
@@ -136,27 +135,14 @@ class LogModel(QAbstractListModel):
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return f"{line.level} {line.source}: {line.text}"
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{utc_text(line.time_ns)} UTC"
+            return utc(line.time_ns)
         return None
-
-
-def utc_text(time_ns: int) -> str:
-    """Write a moment as 2026-01-31 09:30:00.123456, UTC."""
-    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{time_ns // 1000 % 1_000_000:06}"
-
-
-def local_text(time_ns: int, now_s: float | None = None) -> str:
-    """Write a moment as 09:30:00 in the person's time zone, with the day before it where that is not today."""
-    moment = time.localtime(time_ns // 1_000_000_000)
-    today = time.localtime(now_s)
-    clock = time.strftime("%H:%M:%S", moment)
-    return clock if moment[:3] == today[:3] else time.strftime("%m-%d ", moment) + clock
 
 
 def as_text(lines: Iterable[LogRecorded]) -> str:
     """Write lines as they are copied and saved: time in UTC first; line breaks within one are indented."""
     return "".join(
-        f"{utc_text(line.time_ns)}Z {line.level:<8} {line.source}: " + line.text.replace("\n", "\n    ") + "\n"
+        f"{utc(line.time_ns)}  {line.level:<8} {line.source}: " + line.text.replace("\n", "\n    ") + "\n"
         for line in lines
     )
 

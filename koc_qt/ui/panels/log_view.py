@@ -16,7 +16,8 @@ from PySide6.QtWidgets import (
 
 from koc_qt.link.messages import LogRecorded
 from koc_qt.ui.colors import Colors
-from koc_qt.ui.panels.log_lines import LINE_ROLE, LogModel, local_text
+from koc_qt.ui.formats import clock
+from koc_qt.ui.panels.log_lines import LINE_ROLE, LogModel
 from koc_qt.ui.theme import Theme, code_font, number_font
 
 ROW_PX = 20
@@ -74,7 +75,7 @@ class LogDelegate(QStyledItemDelegate):
         color = level_color(line.level, colors)
         if line.level in ("ERROR", "CRITICAL"):
             painter.fillRect(area.x(), area.y(), 2, area.height(), QColor(color))
-        time = local_text(line.time_ns)
+        time = clock(line.time_ns)
         time_px = self._time_px if len(time) == 8 else self._metrics.horizontalAdvance(time)
         painter.setFont(self.small)
         left = self._part(painter, area, 8, time_px, time, colors.muted)
