@@ -234,6 +234,7 @@ class Desk(QObject):
         task = asyncio.get_running_loop().create_task(self._guard(work, failed))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: work.close())  # of one that was ended before it began
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, Any], failed: Callable[[KocError], None] | None) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
+from koc_qt.domain.exact import EXACT
 from koc_qt.domain.timeframes import SECOND_NS
 
 DASH = "—"
@@ -25,7 +26,7 @@ def price(value: Decimal | None, tick_size: Decimal | None = None) -> str:
     if value is None or tick_size is None or not value.is_finite():
         return _number(value, None)
     decimals = decimals_of(tick_size)
-    return _number(value, decimals if value == round(value, decimals) else decimals + 2)
+    return _number(value, decimals if value == _rounded(value, decimals) else decimals + 2)
 
 
 def quantity(value: Decimal | None) -> str:
@@ -112,4 +113,10 @@ def _number(value: Decimal | float | None, decimals: int | None) -> str:
         return DASH
     if decimals is None:
         return f"{exact:,f}"
-    return f"{round(exact, decimals) + 0:,.{decimals}f}" if exact.adjusted() < 24 else f"{exact:.6e}"
+    return f"{_rounded(exact, decimals) + 0:,.{decimals}f}" if exact.adjusted() < 24 else f"{exact:.6e}"
+
+
+def _rounded(value: Decimal, decimals: int) -> Decimal:
+    """Round half to even, whatever the number of digits."""
+    with localcontext(EXACT):
+        return round(value, decimals)

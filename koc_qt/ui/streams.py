@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.link.messages import Subscribe, Unsubscribe
-from koc_qt.ui.desk import Desk, Frame
+from koc_qt.ui.desk import Desk
 
 QUOTES_ALONE = ""  # in the place of a timeframe
 
@@ -63,7 +63,8 @@ class Streams(QObject):
         self._busy: set[InstrumentId] = set()
         self._connections = 0
         self.troubles: dict[InstrumentId, str] = {}
-        desk.framed.connect(self._on_frame)
+        self._was_connected = desk.is_connected
+        desk.linked.connect(self._on_linked)
 
     def watch(self, instrument: InstrumentId, timeframe: str = QUOTES_ALONE) -> Watch:
         """Have quotes and trades of an instrument streamed, and its bars of a timeframe where one is given."""
@@ -90,8 +91,9 @@ class Streams(QObject):
             self.troubles.pop(instrument, None)
         self._sync(instrument)
 
-    def _on_frame(self, frame: Frame) -> None:
-        if frame.snapshot:  # a new connection, which streams nothing yet
+    def _on_linked(self) -> None:
+        was_connected, self._was_connected = self._was_connected, self._desk.is_connected
+        if self._desk.is_connected and not was_connected:  # a new connection, which streams nothing yet
             self._connections += 1
             self._told.clear()
             self.troubles.clear()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontInfo, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory, QWidget
 
@@ -187,6 +187,7 @@ def style_as(widget: QWidget, **properties: Any) -> None:
         style = widget.style()
         style.unpolish(widget)
         style.polish(widget)
+        QApplication.sendEvent(widget, QEvent(QEvent.Type.StyleChange))  # a label measures its frame anew
         widget.update()
 
 

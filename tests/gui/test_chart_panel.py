@@ -38,9 +38,10 @@ def live(number: int, close: float, *, closed: bool = False) -> BarChanged:
 def panel(fake: FakeBench, qtbot: QtBot) -> ChartPanel:
     """Give a chart of BTC/USDT 1m that has its ten bars."""
     fake.engine.bars = bars(10)
+    fake.window.resize(700, 500)
     panel = ChartPanel(fake.bench, fake.window)
     panel.resize(600, 400)
-    panel.show()
+    fake.window.show()
     panel.restore({"instrument": str(BTC), "timeframe": "1m"})
     qtbot.waitUntil(lambda: panel.chart.bar_count == 10)
     return panel

@@ -21,6 +21,7 @@ EAST = timezone(timedelta(hours=2))
         (formats.price(Decimal("0.00001234"), Decimal("0.00000001")), "0.00001234"),
         (formats.price(Decimal(64000), Decimal("10")), "64,000"),
         (formats.price(None), "—"),
+        (formats.price(Decimal("123456789012345678"), Decimal("1e-12")), "123,456,789,012,345,678.000000000000"),
         (formats.price(Decimal("100.12345"), Decimal("0.01")), "100.1234"),
         (formats.price(Decimal("NaN"), Decimal("0.01")), "—"),
         (formats.money(Decimal("-0.004")), "0.00"),
