@@ -122,6 +122,7 @@ class StrategiesPanel(Panel):
         self._backtest_file = QAction(icon("backtest", self.bench.theme), "&Back-test…", self.file_table)
         self._backtest_file.triggered.connect(lambda _checked=False: self._with_file(self._backtest))
         for action in (self._start_file, self._backtest_file):
+            action.setIconText(action.text().replace("&", ""))  # with its dots, for a button as well
             self.file_table.addAction(action)
 
     def _action(self, name: str, text: str, run: Callable[[], None]) -> QAction:
@@ -330,6 +331,8 @@ class StrategiesPanel(Panel):
             raise KocError(f"{spec.strategy_id} was not started: {error}") from error
         finally:
             self._starting.discard(spec.strategy_id)
+            if not self._is_retired:
+                self._judge()
         self.desk.notify(f"{spec.strategy_id} was started again")
 
     def _confirm(self, specs: Sequence[StrategySpec], live: Sequence[StrategySpec]) -> None:

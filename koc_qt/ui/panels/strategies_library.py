@@ -19,8 +19,7 @@ HEAD_BYTES = 8 << 10  # of a file, in which its first words are looked for
 MOST_FILES = 500  # a folder
 SETTLE_MS = 250  # after a change: editors write in several steps
 _LONGEST = 200
-_MODULE_DOC = re.compile(r'\A\ufeff?(?:\s*(?:#[^\n]*)?\n)*\s*[rRuU]?("""|\'\'\'|"|\')(.*?)(?:\1|\n\s*\n|\Z)', re.DOTALL)
-_CLASS_DOC = re.compile(r'^class \w+[^\n]*:\s*\n\s+[rRuU]?("""|\'\'\')(.*?)(?:\1|\n\s*\n|\Z)', re.DOTALL | re.MULTILINE)
+_OPENING = re.compile(r"""\s*[rRuU]?("{3}|'{3}|"|')""")
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,35 @@ FILE_COLUMNS: tuple[Column[LibraryFile], ...] = (
         lambda file: file.name,
         tip=lambda file: f"{file.path}\n{'A sample of the program' if file.is_sample else 'In your own folder'}",
         icon=lambda file: "strategy" if file.is_sample else "file",
-        width=16,
+        width=19,
     ),
-    Column("about", "What it does", lambda file: file.about, tone=lambda _file: "muted", width=40),
+    Column("about", "What it does", lambda file: file.about, tone=lambda _file: "muted", width=10),
 )
 
 
 def first_words(text: str) -> str:
-    """Give the first paragraph's first line of a Python source's docstring, read as text: nothing is run."""
-    found = _MODULE_DOC.search(text) or _CLASS_DOC.search(text)
-    lines = found[2].strip().splitlines() if found is not None else []
-    line = " ".join(lines[0].split()) if lines else ""
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    """Give the first line of a Python source's docstring, or of its first class's. It is read as text, never run."""
+    lines = text.removeprefix("\ufeff").splitlines()
+    start = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    found = _docstring(lines[start:])
+    if found is None:
+        heads = (n for n, line in enumerate(lines) if line.startswith("class ") and line.rstrip().endswith(":"))
+        found = _docstring(lines[next(heads, len(lines)) + 1 :])
+    words = " ".join((found or "").split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+
+
+def _docstring(lines: Sequence[str]) -> str | None:
+    """Give the first line with words of the string that these lines begin with; None where they begin otherwise."""
+    opening = _OPENING.match(lines[0]) if lines else None
+    if opening is None:
+        return None
+    quotes = opening[1]
+    for line in (lines[0][opening.end() :], *(lines[1:] if len(quotes) == 3 else ())):
+        words, closing, _ = line.partition(quotes)
+        if words.strip() or closing:
+            return words
+    return ""
 
 
 def read_folders(folders: Sequence[tuple[Path, bool]]) -> list[LibraryFile]:

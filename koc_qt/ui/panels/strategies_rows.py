@@ -45,7 +45,7 @@ STRATEGY_COLUMNS: tuple[Column[StrategySnapshot], ...] = (
         lambda each: STATES[each.state][0],
         tip=lambda each: each.reason or STATES[each.state][0],
         pill=lambda each: STATES[each.state][1],
-        width=9,
+        width=11,
     ),
     Column(
         "pnl",
@@ -55,7 +55,7 @@ STRATEGY_COLUMNS: tuple[Column[StrategySnapshot], ...] = (
         right=True,
         tone=lambda each: tone_of_sign(each.pnl),
         title_tip="Profit after fees, in the quote currency",
-        width=9,
+        width=10,
     ),
     Column("trades", "Trades", lambda each: f"{each.trades:,}", key=lambda each: each.trades, right=True, width=6),
     Column("symbols", "Symbols", symbols_of, width=12),
