@@ -42,6 +42,12 @@ def _hear_signals() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let pyproject.toml have the settings of pytest-qt also where it is not loaded."""
+    if not pluginmanager.hasplugin("pytest-qt"):
+        parser.addini("qt_log_ignore", "pytest-qt is not loaded", type="linelist")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register our markers; --strict-markers refuses others."""
     _hear_signals()
