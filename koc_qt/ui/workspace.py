@@ -19,10 +19,12 @@ from koc_qt.ui.bench import Panel
 from koc_qt.ui.memory import ChartMemory, Memory
 from koc_qt.ui.theme import style_as
 
-Area = Qt.DockWidgetArea
+# All docks lie in one of Qt's dock areas, split as people wish. With several and nothing in the middle, Qt gives one of
+# them the width of a separator more at each change of anything, until the others are as small as they can be.
+AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
-_FORM = 1  # of Qt's own state; raised when the default docks change so much that an old layout would not do
+_FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Dock(QDockWidget):
     def __init__(self, name: str, title: str, window: QMainWindow) -> None:
         super().__init__(title.replace("&", "&&"), window)
         self.setObjectName(name)
-        self.setAllowedAreas(Area.AllDockWidgetAreas)
+        self.setAllowedAreas(AREA)
         self.setAcceptDrops(True)  # see ui/drops.py
         waiting = QLabel("Loading…")
         waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -100,13 +102,6 @@ class Workspace(QObject):
             | QMainWindow.DockOption.AllowTabbedDocks
             | QMainWindow.DockOption.GroupedDragging
         )
-        for corner, area in (
-            (Qt.Corner.TopRightCorner, Area.RightDockWidgetArea),
-            (Qt.Corner.BottomRightCorner, Area.RightDockWidgetArea),
-            (Qt.Corner.TopLeftCorner, Area.LeftDockWidgetArea),
-            (Qt.Corner.BottomLeftCorner, Area.BottomDockWidgetArea),
-        ):
-            window.setCorner(corner, area)
 
     # ---- arranging ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +131,7 @@ class Workspace(QObject):
         for chart in charts:
             self._new_chart(chart.dock, dict(chart.state))
         for dock in (*self.docks.values(), *self.charts.values()):
-            self._window.addDockWidget(Area.TopDockWidgetArea, dock)
+            self._window.addDockWidget(AREA, dock)
         if self._window.restoreState(state, _FORM):
             return True
         for name in list(self.charts):
@@ -160,19 +155,22 @@ class Workspace(QObject):
         for text, timeframe in DEFAULT_CHARTS[len(self.charts) :]:
             self._new_chart("", {"instrument": text, "timeframe": timeframe})
         charts, below, right, lower, mascot = self._groups()
-        for dock in charts:
-            window.addDockWidget(Area.TopDockWidgetArea, dock, Qt.Orientation.Horizontal)
-        # Split before tabs are made: Qt puts what is split off a tab among the tabs.
-        for group, area in ((below, Area.BottomDockWidgetArea), (right, Area.RightDockWidgetArea)):
-            for dock in group[:1]:
-                window.addDockWidget(area, dock)
+        across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+        # Columns, then rows, then the rest; tabs last: Qt puts what is split off a tab among the tabs.
+        rows = [group[0] for group in (charts, below, [mascot] if mascot is not None else []) if group]
+        columns = [group[0] for group in (rows, right or lower) if group]
+        for first in columns[:1]:
+            window.addDockWidget(AREA, first)
+        for dock in columns[1:]:
+            window.splitDockWidget(columns[0], dock, across)
+        for dock in rows[1:2]:
+            window.splitDockWidget(rows[0], dock, down)
+        for dock, before in zip(charts[1:], charts, strict=False):
+            window.splitDockWidget(before, dock, across)
+        if below and mascot is not None:
+            window.splitDockWidget(below[0], mascot, across)
         if right and lower:
-            window.splitDockWidget(right[0], lower[0], Qt.Orientation.Vertical)
-        if mascot is not None:
-            if below:
-                window.splitDockWidget(below[0], mascot, Qt.Orientation.Horizontal)
-            else:
-                window.addDockWidget(Area.BottomDockWidgetArea, mascot)
+            window.splitDockWidget(right[0], lower[0], down)
         for group in (below, right):
             for dock in group[1:]:
                 window.tabifyDockWidget(group[0], dock)
@@ -198,23 +196,19 @@ class Workspace(QObject):
 
     def _size_default(self) -> None:
         charts, below, right, lower, mascot = self._groups()
-        window = self._window
-        width, height = window.width(), window.height()
+        width, height = self._window.width(), self._window.height()
         side = max(290, min(360, width // 4))
-        if right:
-            window.resizeDocks([right[0]], [side], Qt.Orientation.Horizontal)
-        if charts and below:
-            floor = max(180, height * 30 // 100)
-            window.resizeDocks([charts[0], below[0]], [max(1, height - floor), floor], Qt.Orientation.Vertical)
-        if len(charts) > 1:
-            each = (width - side) // len(charts)
-            window.resizeDocks(charts, [max(1, each)] * len(charts), Qt.Orientation.Horizontal)
-        if right and lower:
-            window.resizeDocks(
-                [right[0], lower[0]], [max(1, height * 45 // 100), max(1, height * 55 // 100)], Qt.Orientation.Vertical
-            )
-        if below and mascot is not None:
-            window.resizeDocks([below[0], mascot], [max(1, width - side - 170), 170], Qt.Orientation.Horizontal)
+        floor = max(180, height * 30 // 100)
+        across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
+        for docks, sizes, way in (
+            ([*charts[:1], *right[:1]], [width - side, side], across),
+            (charts, [(width - side) // max(1, len(charts))] * len(charts), across),
+            ([*charts[:1], *below[:1]], [height - floor, floor], down),
+            ([*right[:1], *lower], [height * 45 // 100, height * 55 // 100], down),
+            ([*below[:1], *([mascot] if mascot is not None else [])], [width - side - 200, 200], across),
+        ):
+            if len(docks) == len(sizes) > 1:
+                self._window.resizeDocks(docks, [max(1, size) for size in sizes], way)
 
     # ---- charts ------------------------------------------------------------------------------------------------------
 
@@ -231,7 +225,7 @@ class Workspace(QObject):
             way = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
             self._window.splitDockWidget(neighbours[-1], dock, way)
         else:
-            self._window.addDockWidget(Area.TopDockWidgetArea, dock)
+            self._window.addDockWidget(AREA, dock)
         dock.show()
         dock.raise_()
         self._fill_timer.start()
