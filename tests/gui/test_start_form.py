@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -69,6 +70,7 @@ def show(fake: FakeBench, qtbot: QtBot, path: str, **options: Any) -> StartForm:
         fake.engine.described = DESCRIBED
     fake.engine.instruments = [BTC_RULES, rules(ETH), rules(BTC_TOO)]
     fake.client.connect()
+    fake.window.show()
     form = StartForm(fake.bench, path, fake.window, **options)
     form.open()
     qtbot.waitUntil(lambda: form.sheet.isVisible() or form.trouble.isVisible())
@@ -123,7 +125,7 @@ def test_the_defaults_start_at_once(fake: FakeBench, qtbot: QtBot, path: str) ->
     assert not form.isModal()  # the kill switch stays in reach
     assert "Start" in [button.text() for button in form.findChildren(QPushButton)]
     with qtbot.waitSignal(form.started) as started:
-        qtbot.mouseClick(form.start_button, Qt.MouseButton.LeftButton)
+        QTest.mouseClick(form.start_button, Qt.MouseButton.LeftButton)
     assert fake.sent(StartStrategy) == [StartStrategy(StrategySpec("", path, "paper", (BTC,), "1s", {}))]
     assert started.args == [""]
     assert panels == ["telemetry"]
@@ -142,7 +144,9 @@ def test_what_was_changed_is_sent_and_nothing_else(fake: FakeBench, qtbot: QtBot
     form.market.timeframe.setCurrentText("90s")
     form.market.pickers[0].set_text("eth/usdt")
     qtbot.waitUntil(lambda: form.reason_not_to() == "")
-    qtbot.keyClick(form, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    form.activateWindow()
+    qtbot.waitUntil(form.isActiveWindow)
+    QTest.keyClick(form, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: bool(fake.sent(StartStrategy)))
     wanted = {"notional": 1.000000123456789, "maker": False}
     assert fake.sent(StartStrategy)[0].spec == StrategySpec("", path, "paper", (ETH,), "90s", wanted)
@@ -252,10 +256,10 @@ def test_enter_in_a_field_starts_nothing(fake: FakeBench, qtbot: QtBot, path: st
     form = show(fake, qtbot, path)
     box = number(form, "fast")
     box.setFocus()
-    qtbot.keyClick(box, Qt.Key.Key_Return)
+    QTest.keyClick(box, Qt.Key.Key_Return)
     assert form.market is not None
     form.market.timeframe.setFocus()
-    qtbot.keyClick(form.market.timeframe, Qt.Key.Key_Return)
+    QTest.keyClick(form.market.timeframe, Qt.Key.Key_Return)
     assert fake.sent(StartStrategy) == []
     assert form.isVisible()
     form.reject()

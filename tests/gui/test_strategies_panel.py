@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.state import AccountSnapshot, StrategySpec, StrategyState, TradingMode, VenueState
 from koc_qt.link.messages import AccountChanged, Command, StartStrategy, StopStrategy
 from koc_qt.sdk.channel import Described, ParameterInfo
@@ -147,13 +149,13 @@ def test_enter_and_the_buttons_open_the_form_or_the_back_test(
     fake.requests.backtest_offered.connect(wanted.append)
     panel._backtest_file.trigger()
     assert wanted == ["backtest", str(own / "breakout.py")]
-    qtbot.keyClick(panel.file_table, Qt.Key.Key_Return)
+    QTest.keyClick(panel.file_table, Qt.Key.Key_Return)
     form = ready_form(panel, qtbot)
     assert form.path == str(own / "breakout.py")
     form.reject()
     panel._start_file.trigger()
     ready_form(panel, qtbot).reject()
-    assert panel.form is None
+    qtbot.waitUntil(lambda: not panel.findChildren(StartForm))
 
 
 def test_browsing_blocks_nothing_and_judges_what_was_chosen(
@@ -166,10 +168,10 @@ def test_browsing_blocks_nothing_and_judges_what_was_chosen(
     assert "is a folder" in fake.texts[-1]
     assert panel.form is None
     dialog.filesSelected.emit([str(own / "breakout.py")])
-    assert ready_form(panel, qtbot).path == str(own / "breakout.py")
+    form = ready_form(panel, qtbot)
+    assert form.path == str(own / "breakout.py")
     dialog.reject()
-    assert panel.form is not None
-    panel.form.reject()
+    form.reject()
 
 
 # ---- forms ----------------------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def test_every_state_has_its_look() -> None:
 
 
 def test_symbols_of_several_venues_are_told_apart() -> None:
-    other = msgspec.structs.replace(BTC, venue="sim-b") if isinstance(BTC, msgspec.Struct) else type(BTC)("sim-b", "X")
+    other = InstrumentId("sim-b", "BTC/USDT")
     strategy = strategy_snapshot()
     both = msgspec.structs.replace(strategy, spec=msgspec.structs.replace(strategy.spec, instruments=(BTC, other)))
     assert symbols_of(strategy) == "BTC/USDT"
@@ -349,7 +351,7 @@ def test_a_start_that_is_refused_says_which(
 def test_edit_fills_the_form_in(panel: StrategiesPanel, fake: FakeBench, qtbot: QtBot) -> None:
     spec = known(fake, "mine", StrategyState.STOPPED)
     choose(panel, qtbot, "mine")
-    qtbot.keyClick(panel.table, Qt.Key.Key_Return)
+    QTest.keyClick(panel.table, Qt.Key.Key_Return)
     form = ready_form(panel, qtbot)
     assert (form.path, form.spec) == (spec.path, spec)
     assert form.parameters is not None

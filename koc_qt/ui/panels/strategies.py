@@ -71,7 +71,7 @@ class StrategiesPanel(Panel):
         self.file_table = RecordTable(self.files, theme, self, empty="No strategy files here yet")
         self.file_table.horizontalHeader().hide()
         self.file_table.setAccessibleName("Strategy files")
-        self.model = RecordModel(STRATEGY_COLUMNS, theme, self)
+        self.model = RecordModel(STRATEGY_COLUMNS, theme, self, sort_by="strategy")
         self.table = RecordTable(self.model, theme, self, empty=_EMPTY)
         self.table.setAccessibleName("Strategies that the engine knows")
         self._make_commands()

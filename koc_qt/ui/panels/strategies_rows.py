@@ -55,7 +55,7 @@ STRATEGY_COLUMNS: tuple[Column[StrategySnapshot], ...] = (
         right=True,
         tone=lambda each: tone_of_sign(each.pnl),
         title_tip="Profit after fees, in the quote currency",
-        width=10,
+        width=11,
     ),
     Column("trades", "Trades", lambda each: f"{each.trades:,}", key=lambda each: each.trades, right=True, width=6),
     Column("symbols", "Symbols", symbols_of, width=12),
