@@ -2,7 +2,7 @@
 answers each with a line of JSON, {"value": ...} or {"error": ...}.
 
 Names to use: `window` (koc_qt.ui.window.MainWindow), `desk`, `replica`, `panel(name)`, `charts`, `run(command)`,
-`drop(paths)`, `grab(file)` and everything of this module. `--connect ENDPOINT KEY` shows an engine on another machine.
+`drop(paths)`, `grab(file)` and others of Driver.names. `--connect ENDPOINT KEY` shows an engine on another machine.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import threading
 from typing import Any
 
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QScreen
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
+from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.window import MainWindow
 from koc_qt.wiring.window import main
 from koc_qt.wiring.window_options import WindowOptions
@@ -48,7 +49,7 @@ class Driver:
         while self.lines:
             expression = self.lines.pop(0)
             try:
-                answer = {"value": eval(expression, {**globals(), **self.names()})}
+                answer = {"value": eval(expression, self.names())}
                 text = json.dumps(answer, default=str)
             except Exception as error:
                 text = json.dumps({"error": f"{type(error).__name__}: {error}"})
@@ -60,6 +61,9 @@ class Driver:
     def names(self) -> dict[str, Any]:
         """Give what expressions may use."""
         return {
+            "app": QApplication.instance(),
+            "InstrumentId": InstrumentId,
+            "QPushButton": QPushButton,
             "window": self.window,
             "desk": self.desk,
             "replica": self.desk.replica,
@@ -91,9 +95,11 @@ class Driver:
         QApplication.sendEvent(widget, event)
         return event.isAccepted()
 
-    def grab(self, file: str, widget: QWidget | None = None) -> bool:
-        """Save a picture of the window, or of one of its widgets."""
-        return (widget or self.window).grab().save(file)
+    def grab(self, file: str, what: QWidget | QScreen | None = None) -> bool:
+        """Save a picture of the window, of one of its widgets, or of all that is on the screen."""
+        if isinstance(what, QScreen):
+            return what.grabWindow(0).save(file)
+        return (what or self.window).grab().save(file)
 
     def dialog(self) -> QDialog | None:
         """Give the dialog that is open."""

@@ -11,10 +11,14 @@ import pytest
 
 from koc_qt.link.rendezvous import process_runs
 from tests.conditions import wait_until
-from tests.e2e.processes import Profile
+from tests.e2e.processes import SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed as POSIX does it")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(sys.platform == "win32", reason="processes are killed as POSIX does it"),
+]
 
 CHARTS = "len(charts) == 2 and all(chart.chart.bar_count > 100 for chart in charts)"
 CONNECTED = "desk.is_connected"
@@ -39,6 +43,40 @@ def test_it_starts_an_engine_and_leaves_it_running(home: Profile) -> None:
             assert engine_pid(again) == pid
             again.until(CHARTS)
             again.close()
+
+
+def test_a_dropped_strategy_trades_before_your_eyes_and_nothing_is_lost(home: Profile) -> None:
+    home.configure({"simulator": {"speed": 20}})
+    with window(home) as shown:
+        shown.until(CHARTS)
+        shown.until("panel('strategies') is not None and panel('mascot') is not None")
+        assert shown.ask("panel('mascot').mascot.mood") == "asleep"
+        shown.ask(f"drop({str(SAMPLES / 'sma_cross.py')!r})")
+        shown.until("dialog().start_button.isVisible() and dialog().start_button.isEnabled()")
+        shown.ask("click('Start')")
+        shown.until("replica.strategies['sma_cross'].state == 'running'")
+        shown.until("len(charts[0].chart.markers) >= 4", timeout_s=90)
+        assert shown.ask("panel('mascot').mascot.mood") != "asleep"
+        assert shown.ask("window.header.strategies.value.text()") == "1 / 1"
+        pid = engine_pid(shown)
+        os.kill(pid, signal.SIGKILL)
+        shown.until("any('is being started again' in text for text in window.notices.texts)")
+        before = shown.ask("[fill.fill_id for fill in replica.fills.values()]")
+        shown.until(f"desk.is_connected and replica.engine.pid != {pid}")
+        shown.until("replica.strategies['sma_cross'].state == 'running'", timeout_s=60)
+        shown.until(f"len(replica.fills) > {len(before)}", timeout_s=90)
+        shown.ask("run('strategies.stop_all')")
+        shown.until("replica.strategies['sma_cross'].state == 'stopped'")
+        shown.until("not any(order.is_open for order in replica.orders.values())")
+        journal = home.journal()
+        fills = [fill.fill_id for fill in journal.fills]
+        assert len(set(fills)) == len(fills)
+        assert set(before) <= set(fills)
+        shown.until(f"sorted(fill.fill_id for fill in replica.fills.values()) == {sorted(fills)!r}")
+        orders = sorted(order.client_order_id for order in journal.orders)
+        assert shown.ask("sorted(replica.orders)") == orders
+        marks = "sorted((str(mark.price), str(mark.quantity)) for mark in charts[0].chart.markers)"
+        assert shown.ask(marks) == sorted([str(fill.price), str(fill.quantity)] for fill in journal.fills)
 
 
 def test_it_says_when_the_engine_is_killed_and_starts_it_again(home: Profile) -> None:
@@ -101,7 +139,7 @@ def test_the_kill_switch_latches_until_it_is_released(home: Profile) -> None:
         shown.until("replica.engine.kill_switch")
         shown.until("any('kill switch is engaged' in text for text in window.notices.texts)")
         shown.ask("run('engine.release')")
-        shown.until("click('Release', [w for w in QApplication.topLevelWidgets() if w.isModal()][0])")
+        shown.until("click('Release', [w for w in app.topLevelWidgets() if w.isModal()][0])")
         shown.until("not replica.engine.kill_switch")
 
 
