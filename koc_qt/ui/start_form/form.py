@@ -45,6 +45,8 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 MOST_SYMBOLS = 20
 WIDTH = 520
+_FIELDS_A_STEP = 3
+_ROOM_PX = 28  # for a line above the buttons, which may come later
 
 
 class _NotStored(KocError):
@@ -164,7 +166,7 @@ class StartForm(QDialog):
         """Read what the file declares, again where it has been read; what was filled in stays."""
         if self._busy:
             return
-        if self.market is not None:
+        if self._described is not None:
             self._remembered = self.remember()
         self._described = None
         self._show_page(self.reading)
@@ -191,7 +193,7 @@ class StartForm(QDialog):
             raise StrategyError(
                 f"{self._name} wants {described.instruments_wanted} symbols: the form takes at most {MOST_SYMBOLS}"
             )
-        self._show_form(described)
+        await self._show_form(described)
 
     def _not_described(self, error: KocError) -> None:
         self._lost = isinstance(error, LinkError)
@@ -203,18 +205,23 @@ class StartForm(QDialog):
         self._show_page(self.trouble)
         self.trouble.reload.setFocus()
 
-    def _show_form(self, described: Described) -> None:
+    async def _show_form(self, described: Described) -> None:
+        """Make the form, in steps between which the window goes on being painted."""
         rules = rules_of(described)
-        self._described = described
         while (item := self._body_column.takeAt(0)) is not None:
             if (old := item.widget()) is not None:
                 old.hide()
                 old.deleteLater()
-        self.market = MarketForm(self._desk, described.instruments_wanted, described.timeframe)
-        self.parameters = ParameterForm(rules, self._bench.theme)
-        for widget in (*head(described, self.path), section("Runs on"), self.market, section("Parameters")):
+        market = MarketForm(self._desk, described.instruments_wanted, described.timeframe)
+        parameters = ParameterForm(rules, self._bench.theme)
+        for widget in (*head(described, self.path), section("Runs on"), market, section("Parameters")):
             self._body_column.addWidget(widget)
-        self._body_column.addWidget(self.parameters, 1)
+        self._body_column.addWidget(parameters, 1)
+        await asyncio.sleep(0)
+        for count, _ in enumerate(parameters.build(), 1):
+            if count % _FIELDS_A_STEP == 0:
+                await asyncio.sleep(0)
+        self.market, self.parameters, self._described = market, parameters, described
         if self.spec is not None:
             self.market.take(self.spec.account_id, [str(each) for each in self.spec.instruments], self.spec.timeframe)
             self.parameters.take(self.spec.parameters)
@@ -222,6 +229,7 @@ class StartForm(QDialog):
         self.market.edited.connect(self._judge)
         self.parameters.edited.connect(self._judge)
         self._judge()
+        await asyncio.sleep(0)
         self._show_page(self.sheet)
         self.start_button.setFocus()
 
@@ -340,7 +348,7 @@ class StartForm(QDialog):
 
     def _not_started(self, error: KocError) -> None:
         self._set_busy(False)
-        self.replace_button.setVisible(isinstance(error, _NotStored) and not self._replaces)
+        self.replace_button.setVisible(isinstance(error, _NotStored) and "replace" in str(error))
         self._replaces = False
         self._judge_button()
         self._say(without_path(str(error), self.path), "danger")
@@ -372,7 +380,7 @@ class StartForm(QDialog):
     def _fit(self) -> None:
         """Be as large as the content, within the screen and the window behind."""
         if self.sheet.isVisibleTo(self):
-            height = self.sheet.height_for(WIDTH - 12) + self._foot.sizeHint().height() + 4
+            height = self.sheet.height_for(WIDTH - 12) + self._foot.sizeHint().height() + _ROOM_PX
         else:
             page = self.trouble if self.trouble.isVisibleTo(self) else self.reading
             height = max(page.sizeHint().height(), page.heightForWidth(WIDTH)) + self._foot.sizeHint().height()

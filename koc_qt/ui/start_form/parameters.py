@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PySide6.QtCore import QSize, Signal
@@ -147,17 +147,18 @@ class Field(QWidget):
 
 
 class ParameterForm(QWidget):
-    """All parameters of a strategy. `edited` says that `values` or `problem` may differ."""
+    """All parameters of a strategy, once `build` has run. `edited` says that `values` or `problem` may differ."""
 
     edited = Signal()
 
     def __init__(self, rules: Mapping[str, Parameter], theme: Theme) -> None:
         super().__init__()
         self.rules = rules
+        self._theme = theme
         self._syncing = False
         self._json_problem = ""
         self._values = defaults_of(rules)  # the last that were all good
-        self.fields = {name: Field(rule, theme) for name, rule in rules.items()}
+        self.fields: dict[str, Field] = {}
         self.reset_all = QPushButton("Reset all")
         style_as(self.reset_all, role="flat")
         self.reset_all.setAutoDefault(False)
@@ -169,6 +170,7 @@ class ParameterForm(QWidget):
         self.json.setTabChangesFocus(True)
         self.json.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.json.setMinimumHeight(120)
+        self.json.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)  # what the fields leave
         self._json_words = Words(tone="danger", face="small")
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
@@ -178,20 +180,26 @@ class ParameterForm(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.tabs)
-        for field in self.fields.values():
-            field.edited.connect(self._field_edited)
         self.json.textChanged.connect(self._json_edited)
         self._write_json()
         self._show_reset()
 
+    def build(self) -> Iterator[None]:
+        """Make the fields, one a step: each takes some two milliseconds, and a window has sixteen."""
+        for name, rule in self.rules.items():
+            field = self.fields[name] = Field(rule, self._theme)
+            self._column.insertWidget(len(self.fields) - 1, field)
+            for widget in (field, *field.findChildren(QWidget)):
+                widget.ensurePolished()  # now, and not for all of them when the page is shown
+            field.edited.connect(self._field_edited)
+            yield
+
     def _fields_page(self) -> QWidget:
         page = QWidget()
-        column = QVBoxLayout(page)
+        column = self._column = QVBoxLayout(page)
         column.setContentsMargins(0, 12, 0, 8)
         column.setSpacing(12)
-        for field in self.fields.values():
-            column.addWidget(field)
-        if not self.fields:
+        if not self.rules:
             column.addWidget(Words("This strategy has no parameters.", tone="muted"))
         column.addStretch(1)
         return page
