@@ -96,6 +96,7 @@ class LinkClient:
         self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
         self._first: asyncio.Future[Snapshot] | None = None
+        self._hurried = asyncio.Event()
         self._number = 0
         self._pending: dict[int, asyncio.Future[Reply]] = {}
         # Of the present connection:
@@ -136,6 +137,10 @@ class LinkClient:
             raise
         finally:
             self._first = None
+
+    def hurry(self) -> None:
+        """Make the next attempt now, where it is being waited for: the engine is known to be there."""
+        self._hurried.set()
 
     async def close(self) -> None:
         """End the connection and the attempts. Safe to call twice."""
@@ -201,7 +206,10 @@ class LinkClient:
                 self._set_state(state, self._last_words or str(error))
                 if self._first is not None and not self._first.done():
                     self._first.set_exception(error)
-                await asyncio.sleep(self._backoff_s(failures))
+                self._hurried.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._backoff_s(failures)):
+                        await self._hurried.wait()
         finally:
             self._fail_pending("the client was closed")
 

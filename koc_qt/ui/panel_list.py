@@ -13,7 +13,7 @@ from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.workspace import PanelKind
 
 _MODULES = (
-    "chart", "orders", "strategies", "ticket", "mascot", "telemetry", "accounts", "data", "log", "backtest", "deploy",
+    "orders", "strategies", "ticket", "mascot", "telemetry", "accounts", "data", "log", "backtest", "deploy",
 )  # fmt: skip
 
 
@@ -43,9 +43,18 @@ def panel_kinds(
     )
 
 
+def preload_charts() -> None:
+    """Load what charts need, from a thread: the window goes on being painted meanwhile. Makes no Qt object."""
+    _load("numpy", "pyqtgraph", "koc_qt.ui.panels.chart")
+
+
 def preload() -> None:
-    """Load what panels need, from a thread: the window goes on being painted meanwhile. Makes no Qt object."""
-    for module in ("numpy", "pyqtgraph", *(f"koc_qt.ui.panels.{name}" for name in _MODULES)):
+    """Load what the other panels need, in the same way."""
+    _load(*(f"koc_qt.ui.panels.{name}" for name in _MODULES))
+
+
+def _load(*modules: str) -> None:
+    for module in modules:
         with contextlib.suppress(ImportError):  # whoever makes the panel says so, in its place
             import_module(module)
 

@@ -77,11 +77,12 @@ class MainWindow(QMainWindow):
         kinds: Callable[[Bench, FrameMonitor], tuple[PanelKind, ...]],
         make_chart: Callable[[Bench], Panel],
         *,
+        preload_charts: Callable[[], None] = lambda: None,
         preload: Callable[[], None] = lambda: None,
         reset_layout: bool = False,
     ) -> None:
         super().__init__()
-        self._preload = preload
+        self._preload_charts, self._preload = preload_charts, preload
         self._file = file
         self.memory, complaint = file.read()
         if reset_layout:
@@ -173,7 +174,10 @@ class MainWindow(QMainWindow):
         self.bench.desk.start(self._fill())
 
     async def _fill(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, self._preload)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._preload_charts)
+        self.workspace.fill_charts()
+        await loop.run_in_executor(None, self._preload)
         self.workspace.start_filling()
 
     def _introduce(self) -> None:

@@ -24,6 +24,7 @@ from koc_qt.ui.theme import style_as
 AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
+FILL_GAP_MS = 15  # between two panels: for paints, and for the link, whose answers take several turns of the loop
 _FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
 
@@ -88,13 +89,15 @@ class Workspace(QObject):
         self._kinds = {kind.name: kind for kind in kinds}
         self._make_chart = make_chart
         self._waiting: list[tuple[Dock, Callable[[], Panel]]] = []
+        self._charts_alone = True  # until `start_filling`
         self._remembered = Memory()
         self._is_default = False  # nobody has moved anything yet
         self.docks = {kind.name: Dock(kind.name, kind.title, window) for kind in kinds}
         self.charts: dict[str, Dock] = {}
         self._chart_states: dict[str, dict[str, Any]] = {}  # as they were opened with
         self._fill_timer = QTimer(self)
-        self._fill_timer.setInterval(0)
+        self._fill_timer.setSingleShot(True)
+        self._fill_timer.setInterval(FILL_GAP_MS)
         self._fill_timer.timeout.connect(self._fill_one)
         window.setDockNestingEnabled(True)
         window.setDockOptions(
@@ -116,10 +119,15 @@ class Workspace(QObject):
         for name in [*visible, *(name for name in self.docks if name not in visible)]:
             self._waiting.append((self.docks[name], self._kinds[name].make))
 
-    def start_filling(self) -> None:
-        """Make the panels, charts first, one a turn of the loop."""
+    def fill_charts(self) -> None:
+        """Make the charts: their bars are on the way while what the other panels need is being loaded."""
         self._waiting.sort(key=lambda each: each[0].objectName() not in self.charts)
-        self._fill_timer.start()
+        self._fill_timer.start(0)
+
+    def start_filling(self) -> None:
+        """Make the panels, charts first, one at a time."""
+        self._charts_alone = False
+        self.fill_charts()
 
     def _restore(self, memory: Memory, charts: list[ChartMemory]) -> bool:
         if not memory.docks:
@@ -286,9 +294,11 @@ class Workspace(QObject):
 
     def _fill_one(self) -> None:
         if not self._waiting:
-            self._fill_timer.stop()
             QTimer.singleShot(0, self, self._finish)  # after Qt has laid out what the last panel wants
             return
+        if self._charts_alone and self._waiting[0][0].objectName() not in self.charts:
+            return
+        self._fill_timer.start(FILL_GAP_MS)
         dock, make = self._waiting.pop(0)
         began_s = time.perf_counter()
         try:

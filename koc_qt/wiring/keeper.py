@@ -35,6 +35,7 @@ class EngineKeeper(QObject):
     """
 
     changed = Signal()
+    announced = Signal()  # an engine is there that was not before
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class EngineKeeper(QObject):
         self._was_connected = False
         self._lost_s = time.monotonic()
         self._pid: int | None = None
+        self._announced: int | None = None  # process id
         desk.linked.connect(self._wake.set)
 
     # ---- for the link's client --------------------------------------------------------------------------------------
@@ -149,6 +151,10 @@ class EngineKeeper(QObject):
 
     def _look(self) -> None:
         """Start an engine where none runs and none is starting."""
+        found = engine_that_runs(self._paths)
+        if found is not None and found.pid != self._announced:
+            self._announced = found.pid
+            self.announced.emit()
         if self._process is not None:
             code = self._process.poll()
             if code is None:

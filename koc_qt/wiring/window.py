@@ -64,7 +64,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
     from koc_qt.link.client import LinkClient
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
-    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
+    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload, preload_charts
     from koc_qt.ui.window import MainWindow
     from koc_qt.wiring.keeper import EngineKeeper
 
@@ -81,6 +81,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
         silence_s=SILENCE_S,
         longest_backoff_s=1.0,
     )
+    keeper.announced.connect(client.hurry)
     desk.use(client, is_remote=address is not None)
     window = MainWindow(
         desk,
@@ -90,6 +91,7 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
             bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
         ),
         chart_maker,
+        preload_charts=preload_charts,
         preload=preload,
         reset_layout=options.reset_layout,
     )

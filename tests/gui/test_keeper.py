@@ -211,3 +211,16 @@ def test_one_on_another_machine_is_never_started(fake: FakeBench, world: World, 
 def test_a_profile_without_engine_has_no_address(keeper: EngineKeeper) -> None:
     with pytest.raises(LinkError):
         keeper.locate()
+
+
+def test_an_engine_that_appears_is_announced_once(keeper: EngineKeeper, world: World, qtbot: QtBot) -> None:
+    announced: list[None] = []
+    keeper.announced.connect(lambda: announced.append(None))
+    qtbot.waitUntil(lambda: len(world.started) == 1)
+    assert not announced
+    world.runs = True
+    qtbot.waitUntil(lambda: len(announced) == 1)
+    looked: list[None] = []
+    keeper.on_change(lambda: looked.append(None))
+    qtbot.waitUntil(lambda: len(looked) > 3)
+    assert len(announced) == 1

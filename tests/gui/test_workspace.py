@@ -145,3 +145,19 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: Q
     assert workspace.panel("broken") is None
     assert "no such thing" in workspace.docks["broken"].widget().text()  # type: ignore[attr-defined]
     assert workspace.panel("log") is not None
+
+
+def test_charts_are_made_before_what_the_others_need_is_loaded(fake: FakeBench, qtbot: QtBot) -> None:
+    window = QMainWindow(fake.window)
+    kinds = tuple(PanelKind(name, name.capitalize(), "chart", lambda: Plain(fake.bench)) for name in NAMES)
+    workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+    finished: list[None] = []
+    workspace.filled.connect(lambda: finished.append(None))
+    workspace.open(Memory())
+    workspace.fill_charts()
+    qtbot.waitUntil(lambda: len(list(workspace.chart_panels())) == len(DEFAULT_CHARTS))
+    assert not any(workspace.panel(name) for name in NAMES)
+    assert not finished
+    with qtbot.waitSignal(workspace.filled):
+        workspace.start_filling()
+    assert all(workspace.panel(name) for name in NAMES)

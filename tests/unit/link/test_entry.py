@@ -96,6 +96,31 @@ async def test_a_refused_client_goes_on_trying_slowly(link: FakeLink) -> None:
     await client.close()
 
 
+async def test_an_attempt_that_is_waited_for_can_be_made_at_once(link: FakeLink) -> None:
+    attempts: list[int] = []
+    locate = local_engine(link.run_folder)
+
+    def counting() -> EngineAddress:
+        attempts.append(1)
+        return locate()
+
+    refused: list[str] = []
+    client = LinkClient(
+        counting,
+        link.keys.client,
+        protocol=99,
+        on_state=lambda _state, reason: refused.append(reason),
+        longest_backoff_s=3_600.0,
+    )
+    client.hurry()  # nothing is waited for yet, so that this means nothing
+    client.start()
+    await until(lambda: refused)
+    assert len(attempts) == 1
+    client.hurry()
+    await until(lambda: len(attempts) == 2)
+    await client.close()
+
+
 async def test_clients_are_bounded(link: FakeLink) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_CLIENTS):
