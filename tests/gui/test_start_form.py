@@ -314,7 +314,7 @@ def test_real_money_needs_a_yes(fake: FakeBench, qtbot: QtBot, path: str) -> Non
     qtbot.waitUntil(lambda: market.account.count() == 2)
     assert market.account_id() == "paper"
     market.account.setCurrentIndex(1)
-    assert market.mode.text() == "LIVE"
+    assert market.mode.text() == "Live"
     assert form.start_button.text() == "Start"
     assert form.start_button.property("role") == "danger"
     form.start_button.click()

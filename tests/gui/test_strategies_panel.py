@@ -275,7 +275,10 @@ def test_what_is_known_is_shown(panel: StrategiesPanel, fake: FakeBench, qtbot: 
     assert state.tip is not None
     assert state.tip(fake.engine.strategies["sma-2"]) == "sma.py, line 4: division by zero"
     known(fake, "sma-2", StrategyState.RUNNING)
-    qtbot.waitUntil(lambda: panel.words.text() == "sma-2: running")
+    qtbot.waitUntil(lambda: not panel._detail.isVisible())  # there is no more to say than the table does
+    known(fake, "sma-2", StrategyState.STOPPED, reason="stopped by its owner")
+    qtbot.waitUntil(lambda: panel.words.text() == "sma-2: stopped by its owner")
+    assert panel._detail.isVisible()
     panel.table.clearSelection()
     assert not panel._detail.isVisible()
 

@@ -12,6 +12,7 @@ from koc_qt.domain.errors import StrategyError
 from koc_qt.sdk.channel import ParameterInfo
 from koc_qt.sdk.parameters import Parameter
 from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
+from koc_qt.ui.start_form.values import rule_of
 
 _CELL_PX = 104
 _LONGEST = 1_000  # characters of a value
@@ -39,7 +40,7 @@ class ParameterForm(QWidget):
 
         Raises StrategyError for a declaration that makes no sense.
         """
-        parameters = {info.name: _parameter(info) for info in declared}
+        parameters = {info.name: rule_of(info) for info in declared}
         self._cells.clear()
         self._parameters = parameters
         self.fields = {}
@@ -105,12 +106,6 @@ class ParameterForm(QWidget):
     def _edited(self, name: str) -> None:
         self._check(name)
         self.changed.emit()
-
-
-def _parameter(info: ParameterInfo) -> Parameter:
-    parameter = Parameter(info.default, info.low, info.high, info.step, tuple(info.choices), info.help)
-    parameter.name, parameter.kind = info.name, info.kind
-    return parameter
 
 
 def _content(editor: QWidget) -> str | bool:

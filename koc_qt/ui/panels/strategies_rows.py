@@ -26,8 +26,8 @@ def symbols_of(strategy: StrategySnapshot) -> str:
 
 
 def in_words(strategy: StrategySnapshot) -> str:
-    """Say how a strategy does, for the line below the table."""
-    return f"{strategy.spec.strategy_id}: {strategy.reason or STATES[strategy.state][0].lower()}"
+    """Say why a strategy is as it is, for the line below the table; empty where there is no more to say."""
+    return f"{strategy.spec.strategy_id}: {strategy.reason}" if strategy.reason else ""
 
 
 def _identity(strategy: StrategySnapshot) -> str:

@@ -165,7 +165,7 @@ class MarketForm(QWidget):
         account = self._account()
         self.mode.setVisible(account is not None)
         if account is not None:
-            self.mode.setText(account.mode.value.upper())
+            self.mode.setText(account.mode.value.capitalize())
             style_as(self.mode, pill=account.mode.value)
             venue = account.venue if len(self.pickers) == 1 else ""
             for picker in self.pickers:

@@ -36,10 +36,11 @@ def rules_of(described: Described) -> dict[str, Parameter]:
         raise StrategyError(
             f"the strategy declares {len(described.parameters)} parameters: the form shows at most {MOST_PARAMETERS}"
         )
-    return {info.name: _rule(info) for info in described.parameters}
+    return {info.name: rule_of(info) for info in described.parameters}
 
 
-def _rule(info: ParameterInfo) -> Parameter:
+def rule_of(info: ParameterInfo) -> Parameter:
+    """Give the rule of one declared parameter. Raises StrategyError for a declaration that contradicts itself."""
     rule = Parameter(info.default, info.low, info.high, info.step, info.choices, info.help)
     rule.name, rule.kind = info.name, info.kind
     rule.default = rule.convert(info.default)
