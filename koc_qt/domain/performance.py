@@ -21,7 +21,7 @@ from koc_qt.domain.orders import Fill
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 
 YEAR_NS = 365.25 * DAY_NS
-_SHORTEST_CAGR_NS = DAY_NS  # what happened within a day says nothing about a year
+_SHORTEST_YEARLY_NS = DAY_NS  # what happened within a day says nothing about a year
 _NOISE = 1e-9  # a deviation below this share of the mean is what rounding leaves of none at all
 _ZERO = Decimal(0)
 
@@ -65,7 +65,8 @@ net_profit      final_equity less the equity at the beginning
 return          net_profit over the equity at the beginning
 buy_and_hold    return of the first instrument's price over the run, from the first open to the last close, no costs
 cagr            (final / first) ** (1 / years) - 1; None for less than a day
-volatility      sample standard deviation of the periods' returns, times the root of the periods a year
+volatility      sample standard deviation of the periods' returns, times the root of the periods a year; this and the
+                two ratios that follow are None for less than a day, as cagr is
 sharpe          mean of the periods' returns over their sample standard deviation, annualised by that root
 sortino         the same over the downside deviation: the root of the mean of min(return, 0) squared, all periods
 calmar          cagr over max_drawdown
@@ -245,7 +246,7 @@ def _over(value: float, base: float) -> float | None:
 
 
 def _cagr(first: float, final: float, length_ns: int) -> float | None:
-    if length_ns < _SHORTEST_CAGR_NS or final <= 0:
+    if length_ns < _SHORTEST_YEARLY_NS or final <= 0:
         return None
     try:
         return math.pow(final / first, YEAR_NS / length_ns) - 1.0
@@ -254,10 +255,10 @@ def _cagr(first: float, final: float, length_ns: int) -> float | None:
 
 
 def _risk(equity: Sequence[float], length_ns: int) -> dict[str, float | None]:
-    """Give volatility, Sharpe and Sortino ratio; None for all where equity was ever zero or less, or stood still."""
+    """Give volatility, Sharpe and Sortino ratio; None for all within a day, or where equity was ever zero or less."""
     values: dict[str, float | None] = dict.fromkeys(("volatility", "sharpe", "sortino"))
     count = len(equity) - 1
-    if count < 2 or length_ns <= 0 or min(equity) <= 0:
+    if count < 2 or length_ns < _SHORTEST_YEARLY_NS or min(equity) <= 0:
         return values
     returns = [later / earlier - 1.0 for earlier, later in pairwise(equity)]
     mean = math.fsum(returns) / count

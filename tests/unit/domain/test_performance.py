@@ -254,3 +254,13 @@ def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], limit:
     assert times == sorted(set(times))
     assert (times[0], times[-1]) == (0, len(values) - 1)
     assert (min(kept), max(kept)) == (min(values), max(values))
+
+
+def test_what_happened_within_a_day_says_nothing_about_a_year() -> None:
+    hour_ns = 3_600 * 1_000_000_000
+    curve = [100.0 + n % 3 for n in range(25)]
+    for length, known in ((24, False), (25, True)):
+        times = [n * hour_ns for n in range(length)]
+        values = statistics(times, curve[:length], [], fills=0, traded=0.0)
+        yearly = [values[name] for name in ("cagr", "volatility", "sharpe", "sortino")]
+        assert all(value is not None for value in yearly) == known
