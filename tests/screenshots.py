@@ -6,6 +6,7 @@ Needs Xvfb (Debian: xvfb). Each picture is what a person sees after a start, a d
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,8 +43,9 @@ def screen(size: str = SCREEN) -> Iterator[str]:
 class Photographer:
     """Drives one window and keeps pictures of it."""
 
-    def __init__(self, shown: WindowProcess, wanted: set[str]) -> None:
+    def __init__(self, shown: WindowProcess, sample: Path, wanted: set[str]) -> None:
         self.shown = shown
+        self.sample = sample
         self._wanted = wanted
 
     def take(self, name: str, widget: str = "None") -> None:
@@ -58,10 +60,9 @@ class Photographer:
     def start_sma_cross(self) -> None:
         """Start the sample as a person does, by dropping it and pressing Start."""
         shown = self.shown
-        shown.ask(f"drop({str(SAMPLES / 'sma_cross.py')!r})")
+        shown.ask(f"drop({str(self.sample)!r})")
         shown.until("dialog().start_button.isVisible() and dialog().start_button.isEnabled()")
-        self.take("start-form", "dialog()")
-        self.take("drop")
+        self.take("drop", "window.screen()")
         shown.ask("click('Start')")
         shown.until(RUNNING)
         shown.until("dialog() is None")
@@ -78,12 +79,14 @@ def _size(shown: WindowProcess, width: int, height: int) -> None:
 
 
 def _workspace(profile: Profile, display: str, wanted: set[str]) -> None:
+    sample = profile.output_folder / "sma_cross.py"  # a person's own copy: no path of this checkout is in a picture
+    shutil.copy(SAMPLES / "sma_cross.py", sample)
     with window(profile, QT_QPA_PLATFORM="xcb", DISPLAY=display) as shown:
-        camera = Photographer(shown, wanted)
+        camera = Photographer(shown, sample, wanted)
         shown.until(CHARTS)
         shown.until("not window.workspace._fill_timer.isActive()")
         _theme(shown, "dark")
-        _size(shown, 1560, 940)
+        _size(shown, 1600, 1000)
         shown.until("window.monitor.stats().turns > 500")
         camera.take("workspace")
         camera.start_sma_cross()
@@ -103,7 +106,13 @@ def _workspace(profile: Profile, display: str, wanted: set[str]) -> None:
 def _backtest(camera: Photographer) -> None:
     shown = camera.shown
     shown.ask("window.workspace.show_panel('backtest')")
-    shown.ask(f"window.bench.requests.backtest_offered.emit({str(SAMPLES / 'sma_cross.py')!r})")
+    setup = {
+        "path": str(camera.sample),
+        "timeframe": "1m",
+        "span": {"quick": "7 days"},
+        "parameters": {"fast": "20", "slow": "80"},
+    }
+    shown.ask(f"panel('backtest').restore({{'setup': {setup!r}}})")
     shown.until("len(replica.backtests) > 0 or run('backtest.run')", timeout_s=60)
     shown.ask("window.workspace.docks['backtest'].setFloating(True)")
     shown.ask("window.workspace.docks['backtest'].resize(1100, 520)")
@@ -129,7 +138,7 @@ def _floating(camera: Photographer) -> None:
 def main() -> int:
     """Take all pictures, or those that are named."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, screen() as display:
+    with tempfile.TemporaryDirectory(prefix="koc-") as folder, screen() as display:
         profile = Profile(Path(folder) / "home")
         _workspace(profile, display, set(sys.argv[1:]))
     return 0
