@@ -19,6 +19,7 @@ from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.servers import remember_server
 from koc_qt.paths import Paths, profile_paths
 from koc_qt.wiring.engine_process import Process, program, spawn_where_none_runs
+from koc_qt.wiring.garbage import collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,17 @@ SILENCE_S = 3.0
 
 def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
     """Show the window until it is closed; gives the exit code. `observe` is given the window once. Raises KocError."""
-    paths = paths or profile_paths()
+    with collector_at_rest() as loaded:
+
+        def shown(window: MainWindow) -> None:
+            window.workspace.filled.connect(loaded)
+            observe(window)
+
+        _run(options, paths or profile_paths(), shown)
+    return 0
+
+
+def _run(options: WindowOptions, paths: Paths, observe: Observer) -> None:
     paths.ensure()
     # The engine loads on another core while this process loads Qt.
     spawned = spawn_where_none_runs(paths) if options.endpoint is None else None
@@ -57,7 +68,6 @@ def main(options: WindowOptions, paths: Paths | None = None, observe: Observer =
     with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
         loop.run_until_complete(_show(options, paths, theme, spawned, observe))
-    return 0
 
 
 async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Process | None, observe: Observer) -> None:

@@ -3,7 +3,8 @@
 The engine with probe_strategy.py as in tests.bench.latency (paper account without simulated latency), in each round
     none    without a window
     idle    with a window on it: two live charts and every panel
-    busy    with a window that paints the whole of itself for 30 of every 50 ms
+    busy    with a window that paints its docks for 30 of every 50 ms
+    polite  the same, the window and all its threads at `nice 10`
 Milliseconds, medians over the rounds, with a fresh strategy for each measurement:
     engine  signal received -> venue's acceptance
     order   the strategy's buy() -> its on_order with status accepted
@@ -20,7 +21,6 @@ import functools
 import os
 import statistics
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 
 import msgspec
@@ -29,20 +29,17 @@ from koc_qt.config import Config
 from koc_qt.domain.market import Side, Trade
 from koc_qt.domain.state import StrategySpec, StrategyState
 from koc_qt.link.messages import StartStrategy, StopStrategy
+from koc_qt.logger import setup_logger
 from koc_qt.paths import profile_paths
 from koc_qt.wiring.engine import Engine, EngineOptions, main
 from tests.bench.latency import BTC, PROBE, wait_for
 from tests.bench.window_common import Child, add_display_options, display, load, profile
 
-PHASES = ("none", "idle", "busy")
+WINDOWS = {"idle": ("idle",), "busy": ("busy",), "polite": ("busy", "--nice", "10")}
+PHASES = ("none", *WINDOWS)
+SETTLE_S = 3.0
 FIGURES = ("engine p50", "engine p99", "order p50", "order p99")
 Found = dict[str, list[dict[str, float]]]
-
-
-@contextlib.contextmanager
-def no_window() -> Iterator[None]:
-    """Stand in for a window."""
-    yield
 
 
 async def one(engine: Engine, name: str, rate_hz: float, seconds: float) -> dict[str, float]:
@@ -75,28 +72,35 @@ async def one(engine: Engine, name: str, rate_hz: float, seconds: float) -> dict
     }
 
 
+async def with_window(
+    engine: Engine, phase: str, name: str, args: argparse.Namespace, environment: dict[str, str]
+) -> dict[str, float]:
+    """Measure beside the window of this phase."""
+    if phase == "none":
+        return await one(engine, name, args.rate, args.seconds)
+    loop = asyncio.get_running_loop()
+    with Child("tests.bench.window_runner", *WINDOWS[phase], environment=environment) as child:
+        await loop.run_in_executor(None, child.hear, "ready")
+        await asyncio.sleep(SETTLE_S)
+        measured = await one(engine, name, args.rate, args.seconds)
+        child.process.terminate()
+        painted = await loop.run_in_executor(None, child.hear, "painted")
+        await loop.run_in_executor(None, child.end)
+    return {**measured, "share": painted["share"]}
+
+
 async def measure(engine: Engine, args: argparse.Namespace, environment: dict[str, str], found: Found) -> None:
     """Take turns between the phases, so that what else the machine does hits all."""
     await one(engine, "warm-up", args.rate, 3.0)
     for number in range(args.rounds):
         for phase in PHASES:
-            window = (
-                no_window() if phase == "none" else Child("tests.bench.window_runner", phase, environment=environment)
-            )
-            loop = asyncio.get_running_loop()
-            with window as child:
-                if child is not None:
-                    await loop.run_in_executor(None, child.hear, "ready")
-                    await asyncio.sleep(3.0)
-                found[phase].append(await one(engine, f"{phase}-{number}", args.rate, args.seconds))
-                if child is not None:
-                    await loop.run_in_executor(None, child.end)
+            found[phase].append(await with_window(engine, phase, f"{phase}-{number}", args, environment))
     engine.ask_to_stop("measured")
 
 
 def report(found: Found) -> None:
     """Print medians and ratios."""
-    print(f"{'':8}" + "".join(f"{name:>26}" for name in FIGURES))
+    print(f"{'':8}" + "".join(f"{name:>28}" for name in FIGURES))
     floor = {name: statistics.median(run[name] for run in found["none"]) for name in FIGURES}
     for phase in PHASES:
         cells = []
@@ -104,7 +108,9 @@ def report(found: Found) -> None:
             values = [run[name] for run in found[phase]]
             middle = statistics.median(values)
             cells.append(f"{middle:.2f} [{min(values):.2f}-{max(values):.2f}] {middle / floor[name]:.2f} x")
-        print(f"{phase:8}" + "".join(f"{cell:>26}" for cell in cells))
+        shares = [run["share"] for run in found[phase] if "share" in run]
+        share = f"   painting {statistics.median(shares):.0%}" if shares else ""
+        print(f"{phase:8}" + "".join(f"{cell:>28}" for cell in cells) + share)
     print(
         f"milliseconds, median of {len(found['none'])} rounds [least-most], ratio to no window; "
         f"{min(run['count'] for runs in found.values() for run in runs):.0f} orders or more a round"
@@ -130,7 +136,8 @@ def run() -> None:
         paths.ensure()
         environment = {**environment, "KOC_HOME": str(home)}
         measured = functools.partial(measure, args=args, environment=environment, found=found)
-        main(paths, config, EngineOptions(), measured)
+        with contextlib.closing(setup_logger(None, level="WARNING")):
+            main(paths, config, EngineOptions(), measured)
     report(found)
     print(f"load after: {os.getloadavg()[0]:.2f}")
 

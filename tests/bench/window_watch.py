@@ -12,6 +12,7 @@ import traceback
 import tracemalloc
 from array import array
 from collections import Counter
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from koc_qt.ui.window import MainWindow
 
 SAMPLE_EVERY_S = 0.004
-KEPT_STALLS = 200
+KEPT_STALLS = 2_000
 FRAMES_SHOWN = 14
 
 
@@ -96,8 +97,7 @@ class Turns:
                 seen = -1
                 continue
             if number == seen:
-                stack = traceback.extract_stack(frame)[-FRAMES_SHOWN:]
-                text = " > ".join(f"{part.filename.rpartition('/')[2]}:{part.lineno} {part.name}" for part in stack)
+                text = where(frame)
                 self.stacks.setdefault(number, []).append(text)
             seen = number
 
@@ -115,9 +115,17 @@ class Turns:
             "stalls": sum(ms > LIMIT_MS for ms in busy),
             "cpu_stalls": sum(ns > LIMIT_MS * 1e6 for ns in self.cpu_ns),
             "longest_cpu_ms": max(self.cpu_ns, default=0) / 1e6,
-            "stall_list": sorted(self.stalls, key=lambda each: -each["ms"])[:40],
+            "stall_list": sorted(self.stalls, key=lambda each: (-each["cpu_ms"], -each["ms"]))[:40],
             "gc": {gen: [len(ms), max(ms), sum(ms)] for gen, ms in sorted(by_generation.items())},
         }
+
+
+def where(frame: FrameType) -> str:
+    """Give the inner frames, from what the loop called on."""
+    stack = traceback.extract_stack(frame)
+    outer = [number for number, part in enumerate(stack) if part.name == "run_forever"]
+    inner = stack[outer[-1] + 1 if outer else 0 :][-FRAMES_SHOWN:]
+    return " > ".join(f"{part.filename.rpartition('/')[2]}:{part.lineno} {part.name}" for part in inner) or "Qt itself"
 
 
 async def measure(window: MainWindow, options: argparse.Namespace) -> None:
