@@ -119,7 +119,7 @@ class SpanPicker(QWidget):
             self._set_own(since * SECOND_NS, until * SECOND_NS)
         elif quick == OWN:
             return
-        if quick == OWN or quick in QUICK_NS:
+        if isinstance(quick, str) and (quick == OWN or quick in QUICK_NS):
             self._is_chosen = True
             self.quick.setCurrentText(OWN if quick == OWN else f"Last {quick}")
 

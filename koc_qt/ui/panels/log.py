@@ -343,7 +343,7 @@ class LogPanel(Panel):
     def restore(self, state: dict[str, Any]) -> None:
         """Take the filters over."""
         level, source = state.get("level"), state.get("source")
-        if level in SEVERITY:
+        if isinstance(level, str) and level in SEVERITY:
             self.level.setCurrentIndex(max(self.level.findData(level), 0))
         if isinstance(source, str):
             self._wanted_source = source
