@@ -10,6 +10,7 @@ import pytest
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import EngineState
 from koc_qt.link.client import LinkClient, LinkState, local_engine
+from koc_qt.link.codec import PING
 from koc_qt.link.connection import EngineAddress
 from koc_qt.link.messages import (
     EngageKillSwitch,
@@ -46,6 +47,23 @@ async def test_reconnects_to_a_restarted_engine_with_a_fresh_snapshot(tmp_path: 
         assert seen.replica.engine is not None
         assert seen.replica.engine.state is EngineState.HALTED
         await client.close()
+
+
+async def test_the_engine_waits_until_its_last_word_was_heard(link: FakeLink) -> None:
+    with raw(link) as slow:
+        await slow.hello()
+        closing = asyncio.create_task(link.server.close("the fake engine was stopped", grace_s=30.0))
+        while not isinstance((await slow.fact())[1], EngineStopped):
+            pass
+        assert not closing.done()
+        slow.socket.send(PING)
+        await until(closing.done, timeout_s=10.0)
+
+
+async def test_the_engine_waits_for_nobody_for_ever(link: FakeLink) -> None:
+    with raw(link) as deaf:
+        await deaf.hello()
+        await asyncio.wait_for(link.server.close("the fake engine was stopped", grace_s=0.05), 10.0)
 
 
 async def test_a_silent_engine_is_noticed(link: FakeLink) -> None:
