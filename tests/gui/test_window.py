@@ -1,0 +1,131 @@
+"""The whole window on a fake engine: every panel, every command, bad days and hostile input."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shiboken6
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtWidgets import QApplication, QDialog
+from pytestqt.qtbot import QtBot
+
+from koc_qt.ui.bench import Panel
+from koc_qt.ui.memory import Memory, MemoryFile
+from koc_qt.ui.panel_list import chart_maker, panel_kinds
+from koc_qt.ui.window import MainWindow
+from tests.fakes.desk import FakeBench
+
+Open = Callable[..., MainWindow]
+
+
+@pytest.fixture
+def open_window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Path) -> Iterator[Open]:
+    """Give a function that shows the window, with all its panels, on what the memory's file holds."""
+    windows: list[MainWindow] = []
+    folders = {name: tmp_path / name.lower() for name in ("Configuration", "Data", "Strategies", "Logs")}
+
+    def make(memory: Memory | None = None) -> MainWindow:
+        file = MemoryFile(tmp_path / "window.json")
+        if memory is not None:
+            file.write(memory)
+        window = MainWindow(
+            fake.desk,
+            fake.theme,
+            file,
+            lambda bench, monitor: panel_kinds(bench, monitor, tmp_path / "strategies", ["true"], folders),
+            chart_maker,
+        )
+        windows.append(window)
+        window.show()
+        with qtbot.waitSignal(window.workspace.filled, timeout=30_000):
+            window.start()
+        return window
+
+    yield make
+    for window in windows:
+        window.close_now()
+        settle()
+        shiboken6.delete(window)
+
+
+def settle() -> None:
+    """Do what is waiting, deletions included."""
+    for _ in range(5):
+        QCoreApplication.processEvents()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+def dialogs() -> list[QDialog]:
+    """Give the dialogs that are open."""
+    return [each for each in QApplication.topLevelWidgets() if isinstance(each, QDialog) and each.isVisible()]
+
+
+def panels(window: MainWindow) -> dict[str, Panel]:
+    """Give every panel by the name of its dock."""
+    docks = {**window.workspace.docks, **window.workspace.charts}
+    return {name: dock.panel for name, dock in docks.items() if dock.panel is not None}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+    | st.sampled_from(["sim:BTC/USDT", "1m", ":", " :x", "x:", "1" * 400, "9e999999", "99999999999d", "0s", "-1m", "\0"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def test_whatever_a_layout_holds_no_panel_fails_at_it(open_window: Open, fake: FakeBench) -> None:
+    window = open_window()
+    for panel in panels(window).values():
+        kept = panel.state()
+        names = sorted(_keys(kept) | {"columns", "level", "quick", "span", "form", "sizes", "instrument", "timeframe"})
+        _distort(panel, kept, names)
+        panel.restore(kept)
+    settle()
+    assert not [text for text in fake.texts if "error in the window" in text]
+
+
+def _distort(panel: Panel, kept: dict[str, Any], names: list[str]) -> None:
+    values = st.dictionaries(st.sampled_from(names), JSON, max_size=6)
+    nested = st.dictionaries(st.sampled_from(names), JSON | values, max_size=6)
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(nested)
+    def restore(state: dict[str, Any]) -> None:
+        panel.restore(kept | state)
+        panel.state()
+
+    restore()
+    settle()
+
+
+def _keys(state: Any) -> set[str]:
+    if not isinstance(state, dict):
+        return set()
+    return set(state) | {key for value in state.values() for key in _keys(value)}
+
+
+def test_every_command_runs_in_any_order(open_window: Open, fake: FakeBench, qtbot: QtBot) -> None:
+    window = open_window()
+    rng = random.Random(3)
+    for _ in range(3):
+        names = [name for name in window.actions_.commands if name != "window.close"]
+        rng.shuffle(names)
+        for name in names:
+            if name in window.actions_:
+                window.actions_.run(name)
+            settle()
+            for dialog in dialogs():
+                dialog.reject()
+            settle()
+    assert not [text for text in fake.texts if "error in the window" in text]
