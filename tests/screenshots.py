@@ -5,39 +5,18 @@ Needs Xvfb (Debian: xvfb). Each picture is what a person sees after a start, a d
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from tests.e2e.display import screen
 from tests.e2e.processes import ROOT, SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
 
 FOLDER = ROOT / "docs" / "images"
-SCREEN = "1600x1000x24"
 CHARTS = "len(charts) >= 2 and all(chart.chart.bar_count > 100 for chart in charts)"
 RUNNING = "any(strategy.state == 'running' for strategy in replica.strategies.values())"
-
-
-@contextmanager
-def screen(size: str = SCREEN) -> Iterator[str]:
-    """Give the name of an X display of this size, for as long as the block lasts."""
-    read, write = os.pipe()
-    with subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", size, "-nolisten", "tcp"],
-        pass_fds=[write],
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        os.close(write)
-        try:
-            with os.fdopen(read) as said:
-                yield f":{said.readline().strip()}"
-        finally:
-            server.terminate()
 
 
 class Photographer:
