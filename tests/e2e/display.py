@@ -15,6 +15,8 @@ from tests.conditions import PATIENCE
 TOOL_TIMEOUT_S = 10.0
 _TOOLS = {"Xvfb": "xvfb", "xdotool": "xdotool"}  # and the Debian packages that they are in
 
+SQUARE = 80  # pixels; the side of what tests/e2e/drag_source.py shows to take hold of
+
 Point = tuple[int, int]
 
 

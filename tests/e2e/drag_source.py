@@ -1,6 +1,6 @@
 """Another program that files are dragged from, as a file manager is: `python -m tests.e2e.drag_source PATH ...`.
 
-It shows a square for each path, from the top of the screen's left edge downwards, each SIDE pixels wide and high, and
+It shows a square for each path, from the top of the screen's left edge downwards, each SQUARE pixels wide and high, and
 drags the file when a square is pressed and the mouse moved. What becomes of it is said on stdout, a word a line:
 `ready`; `dragging`; `copy` and `ignore` as the window under the mouse offers to take it, or does so no longer; and at
 the drop `taken` or `refused`. It ends with its stdin.
@@ -15,12 +15,7 @@ from PySide6.QtCore import QMimeData, QPoint, Qt, QTimer, QUrl
 from PySide6.QtGui import QDrag, QMouseEvent
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
-SIDE = 80
-
-
-def centre(place: int) -> tuple[int, int]:
-    """Give where on the screen the square of the path at `place` has its middle."""
-    return SIDE // 2, place * SIDE + SIDE // 2
+from tests.e2e.display import SQUARE
 
 
 class Square(QLabel):
@@ -60,13 +55,13 @@ def main(paths: list[str]) -> int:
     app = QApplication([])
     frame = QWidget(None, Qt.WindowType.FramelessWindowHint)
     for place, path in enumerate(paths):
-        Square(path, frame).setGeometry(0, place * SIDE, SIDE, SIDE)
-    frame.setGeometry(0, 0, SIDE, len(paths) * SIDE)
+        Square(path, frame).setGeometry(0, place * SQUARE, SQUARE, SQUARE)
+    frame.setGeometry(0, 0, SQUARE, len(paths) * SQUARE)
     frame.show()
-    ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    reader = threading.Thread(target=sys.stdin.read, daemon=True)
+    reader.start()
     watch = QTimer(frame)
-    watch.timeout.connect(lambda: app.quit() if ended.is_set() else None)
+    watch.timeout.connect(lambda: None if reader.is_alive() else app.quit())
     watch.start(20)
     QTimer.singleShot(0, lambda: say("ready"))
     return app.exec()

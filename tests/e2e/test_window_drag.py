@@ -1,4 +1,4 @@
-"""A strategy's file dragged with the mouse from another program onto the window, dropped, started, and seen to trade."""
+"""A strategy's file dragged with the mouse from another program onto the window, started, and seen to trade."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from pathlib import Path
 import pytest
 
 from tests.conditions import PATIENCE, wait_until
-from tests.e2e.display import Mouse, Point, lacking, screen
-from tests.e2e.drag_source import centre
+from tests.e2e.display import SQUARE, Mouse, Point, lacking, screen
 from tests.e2e.processes import ROOT, SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(bool(lacking()), reason=lacking()),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SOURCE_TIMEOUT_S = 20.0
+SMA_CROSS, FOLDER = (SQUARE // 2, SQUARE // 2), (SQUARE // 2, SQUARE // 2 + SQUARE)  # where they are taken hold of
+INVITATION = "Drop to set up sma_cross.py"
 CHARTS = "len(charts) == 2 and all(chart.chart.bar_count > 100 for chart in charts)"
 STATES = "[strategy.state for strategy in replica.strategies.values()]"
+# What has been filled, and has its marker on a chart of its instrument
+MARKED = """[
+    (str(fill.instrument), str(fill.price))
+    for panel in charts for marker in panel.chart.markers for fill in replica.fills.values()
+    if (panel.state()['instrument'], marker.price, marker.strategy)
+    == (str(fill.instrument), fill.price, fill.strategy_id)
+]"""
+
+
+@pytest.fixture(autouse=True)
+def _display() -> None:
+    """Skip where no window can be shown and no mouse moved; looked at late, as it loads libraries."""
+    if reason := lacking():
+        pytest.skip(reason)
 
 
 class DragSource:
@@ -88,12 +99,13 @@ def middle(shown: WindowProcess, widget: str) -> Point:
     return x, y
 
 
-def drag(mouse: Mouse, source: DragSource, place: int, to: Point) -> None:
-    """Take hold of what lies at `place` of the source, and carry it somewhere, the button held down."""
-    mouse.jump(centre(place))
+def drag(mouse: Mouse, source: DragSource, what: Point, to: Point) -> None:
+    """Take hold of what lies at a place of the source, and carry it somewhere, the button held down."""
+    before = source.words.count("dragging")
+    mouse.jump(what)
     mouse.press()
-    mouse.glide((centre(place)[0] + 30, centre(place)[1]), 3)
-    wait_until(lambda: "dragging" in source.words, what="a drag to begin")
+    mouse.glide((what[0] + 30, what[1]), 3)
+    wait_until(lambda: source.words.count("dragging") > before, what="a drag to begin")
     mouse.glide(to)
 
 
@@ -112,7 +124,7 @@ def test_a_file_dragged_onto_a_chart_is_set_up_started_and_marks_its_fills(home:
         shown.until("not window.workspace._fill_timer.isActive()")
         chart = middle(shown, "charts[0].chart")
 
-        drag(mouse, source, 1, chart)
+        drag(mouse, source, FOLDER, chart)
         shown.until("window.drops.shown.startswith('strategies is a folder')")
         source.until("copy")
         mouse.release()
@@ -120,12 +132,13 @@ def test_a_file_dragged_onto_a_chart_is_set_up_started_and_marks_its_fills(home:
         shown.until("any('strategies is a folder' in text for text in window.notices.texts)")
         assert shown.ask("[window.drops.shown, dialog(), len(replica.strategies)]") == ["", None, 0]
 
-        drag(mouse, source, 0, chart)
-        shown.until("window.drops.shown == 'Drop to set up sma_cross.py'")
-        mouse.glide(centre(0))
+        drag(mouse, source, SMA_CROSS, chart)
+        shown.until(f"window.drops.shown == {INVITATION!r}")
+        mouse.glide(SMA_CROSS)
+        source.until("ignore")
         shown.until("window.drops.shown == ''")
         mouse.glide(chart)
-        shown.until("window.drops.shown == 'Drop to set up sma_cross.py'")
+        shown.until(f"window.drops.shown == {INVITATION!r}")
         source.until("copy")
         mouse.release()
         source.until("taken")
@@ -136,8 +149,7 @@ def test_a_file_dragged_onto_a_chart_is_set_up_started_and_marks_its_fills(home:
         mouse.click(middle(shown, "dialog().start_button"))
         shown.until(f"{STATES} == ['running']")
         shown.until("dialog() is None")
-        shown.until("any(each.chart.markers for each in charts)", timeout_s=90)
-        assert shown.ask("len(replica.fills)") > 0
+        shown.until(MARKED, timeout_s=90)
 
         mouse.click(middle(shown, "window.header.stop_all"))
         shown.until(f"{STATES} == ['stopped']")
