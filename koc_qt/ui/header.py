@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QAction, QIcon
+from PySide6.QtGui import QAction, QIcon, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.state import EngineState, TradingMode
@@ -12,10 +12,12 @@ from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.formats import signed_money
+from koc_qt.ui.icons import icon
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import number_font, style_as
 
 MODES = (TradingMode.LIVE, TradingMode.TESTNET, TradingMode.PAPER, TradingMode.SIMULATED)  # most serious first
+NARROW_PX = 900  # below, buttons do without their words, but for the kill switch
 _LINK_WORDS = {
     LinkState.CONNECTING: ("Connecting", "warning"),
     LinkState.LOST: ("No engine", "danger"),
@@ -74,7 +76,7 @@ class Header(QFrame):
 
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 6, 10, 6)
-        row.setSpacing(10)
+        row.setSpacing(8)
         for widget in (logo, self.state, self.mode):
             row.addWidget(widget)
         for figure in (self.pnl, self.rate, self.strategies):
@@ -83,11 +85,10 @@ class Header(QFrame):
         row.addStretch(1)
         self.start_all = self._button("strategies.start_all", "Start all")
         self.stop_all = self._button("strategies.stop_all", "Stop all")
-        self.palette_button = self._button("window.palette", "")
-        self.kill = self._button("engine.kill", "Kill switch")
-        self.release = self._button("engine.release", "Release…")
-        style_as(self.kill, role="danger")
-        style_as(self.release, role="danger")
+        self.palette_button = self._button("window.palette", "Ctrl+K")
+        style_as(self.palette_button, tone="muted")
+        self.kill = self._button("engine.kill", "Kill switch", role="danger")
+        self.release = self._button("engine.release", "Release…", role="danger")
         for button in (self.start_all, self.stop_all, self.palette_button, self.kill, self.release):
             row.addWidget(button)
         self.kill.setAccessibleName("Kill switch")
@@ -103,13 +104,13 @@ class Header(QFrame):
         style_as(pill, pill="neutral")
         return pill
 
-    def _button(self, name: str, text: str) -> QToolButton:
+    def _button(self, name: str, text: str, *, role: str | None = None) -> QToolButton:
         """Make a button of a command, which may come later, with the panel that it belongs to."""
         button = QToolButton()
         button.setText(text)
-        style = Qt.ToolButtonStyle
-        button.setToolButtonStyle(style.ToolButtonTextBesideIcon if text else style.ToolButtonIconOnly)
-        button.setIconSize(QSize(16, 16))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setIconSize(QSize(20, 16))  # icons are square: some room between one and its word
+        style_as(button, role=role)
         if name in self._bench.actions:
             self._join(button, name, text)
         else:
@@ -119,15 +120,35 @@ class Header(QFrame):
 
     def _join(self, button: QToolButton, name: str, text: str) -> None:
         action: QAction = self._bench.actions[name]
+        picture = self._bench.actions.commands[name].icon
+
+        def dress() -> None:  # the menu's words are longer, and its icons are not on red
+            button.setText(text)
+            button.setAccessibleName(action.text().replace("&", ""))
+            if button.property("role") == "danger" and action.isEnabled():
+                button.setIcon(icon(picture, self._bench.theme, "on_fill"))
+
         button.setEnabled(True)
         button.setDefaultAction(action)
-        button.setText(text)
-        action.changed.connect(lambda: button.setText(text))  # the menu's words are longer
+        dress()
+        action.changed.connect(dress)
 
     def _command_added(self, command: Command) -> None:
         if command.name in self._later:
             button, text = self._later.pop(command.name)
             self._join(button, command.name, text)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave out words where there is no room for them."""
+        super().resizeEvent(event)
+        style = Qt.ToolButtonStyle
+        wanted = style.ToolButtonIconOnly if self.width() < NARROW_PX else style.ToolButtonTextBesideIcon
+        for button in (self.start_all, self.stop_all, self.palette_button):
+            button.setToolButtonStyle(wanted)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for no more width than the window has at its smallest."""
+        return QSize(0, super().minimumSizeHint().height())
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot or frame.engine or frame.accounts or frame.strategies:

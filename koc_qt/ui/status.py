@@ -22,6 +22,7 @@ class StatusLine(QStatusBar):
         self._desk = bench.desk
         self._monitor = monitor
         self.setSizeGripEnabled(False)
+        self.setContentsMargins(0, 0, 10, 0)
         self.engine = self._label("The engine: how long it runs, and its share of one core")
         self.latency = self._label("From a signal in the engine to the venue's acceptance: median and 99th percentile")
         self.smoothness = self._label("The longest that the window was busy at a stretch in the last minute")
@@ -47,12 +48,12 @@ class StatusLine(QStatusBar):
             self.engine.setText("Engine: not connected")
             self.latency.clear()
         else:
-            self.engine.setText(f"Engine up {duration(engine.uptime_s)}, {engine.cpu_percent:.0f} % CPU")
+            self.engine.setText(f"Engine up {duration(engine.uptime_s)}, {engine.cpu_percent:,.0f} % CPU")
             p50, p99 = engine.order_latency_p50_ms, engine.order_latency_p99_ms
             figures = (
                 f"Orders {p50:.1f} ms" + (f" (p99 {p99:.1f})" if p99 is not None else "") if p50 is not None else ""
             )
             self.latency.setText(figures)
         longest = self._monitor.stats().longest_minute_ms
-        self.smoothness.setText(f"Window {longest:.0f} ms")
+        self.smoothness.setText(f"Window {longest:,.0f} ms")
         style_as(self.smoothness, tone="warning" if longest > SMOOTH_MS else "muted")
