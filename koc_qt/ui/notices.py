@@ -27,11 +27,13 @@ class Strip(QFrame):
         self.level, self.text = level, text
         style_as(self, strip=_TONES[level])
         row = QHBoxLayout(self)
-        row.setContentsMargins(12, 4, 6, 4)
+        row.setContentsMargins(12, 3, 6, 3)
         row.setSpacing(8)
-        picture = QLabel()
-        picture.setPixmap(icon(_ICONS[level], theme, _TONES[level]).pixmap(16, 16))
-        row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+        self._icon = icon(_ICONS[level], theme, _TONES[level])
+        self._picture = QLabel()
+        self._show_icon()
+        theme.changed.connect(self._show_icon)
+        row.addWidget(self._picture)
         self.label = QLabel(text)
         self.label.setTextFormat(Qt.TextFormat.PlainText)
         self.label.setWordWrap(True)
@@ -50,8 +52,12 @@ class Strip(QFrame):
         self.cross.setToolTip("Dismiss")
         self.cross.setAutoRaise(True)
         self.cross.setVisible(closable)
-        row.addWidget(self.cross, 0, Qt.AlignmentFlag.AlignTop)
+        self.cross.setAccessibleName("Dismiss")
+        row.addWidget(self.cross)
         self.setAccessibleName(text)
+
+    def _show_icon(self) -> None:
+        self._picture.setPixmap(self._icon.pixmap(16, 16))
 
 
 class Notices(QWidget):
