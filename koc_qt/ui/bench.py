@@ -62,6 +62,7 @@ class Panel(QWidget):
 
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setAutoFillBackground(True)  # all docks lie on one surface, also where a panel paints none of its own
         self.bench = bench
         self.desk = bench.desk
 

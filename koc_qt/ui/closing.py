@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QDialog, QHBoxLayout, QLabel, QProgress
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.messages import Shutdown
 from koc_qt.ui.bench import Bench
+from koc_qt.ui.errands import Errand
 from koc_qt.ui.theme import style_as
 
 STOP_TIMEOUT_S = 30.0
@@ -24,6 +25,7 @@ class CloseDialog(QDialog):
     def __init__(self, bench: Bench, parent: QWidget) -> None:
         super().__init__(parent)
         self._desk = bench.desk
+        self._stopping = Errand(bench.desk, self)
         self.setWindowTitle("Close K.O.C.")
         self.setModal(True)
         self.question = QLabel("Shall the engine go on trading?")
@@ -57,8 +59,15 @@ class CloseDialog(QDialog):
         self.keep.clicked.connect(lambda: self._choose("keep"))
         self.stop.clicked.connect(lambda: self._choose("stop"))
         self.cancel.clicked.connect(self.reject)
+        self.rejected.connect(self._stopping.cancel)
+        self.keep.setFocus()  # not the box, which comes first
 
     def _what_runs(self) -> str:
+        if not self._desk.is_connected:
+            return (
+                "The engine does not answer now, so what it does is not known. Kept running, it goes on by itself; to "
+                "be stopped, it has to answer first."
+            )
         replica = self._desk.replica
         strategies = sum(strategy.pid is not None for strategy in replica.strategies.values())
         orders = sum(order.is_open for order in replica.orders.values())
@@ -83,33 +92,40 @@ class CloseDialog(QDialog):
         for widget in (self.keep, self.stop, self.remember):
             widget.setEnabled(False)
         self.question.setText("Stopping the engine…")
-        self.what.setText("Strategies end, and their orders are cancelled.")
+        self.what.setText(
+            "Strategies end, and their orders are cancelled."
+            if self._desk.is_connected
+            else "The engine does not answer now: it is stopped as soon as it does."
+        )
         self.progress.show()
-        self._desk.start(self._stop(), failed=self._failed)
+        self._stopping.start(self._stop(), failed=self._failed)
 
     async def _stop(self) -> None:
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                try:
-                    await self._desk.request(Shutdown(), timeout_s=STOP_TIMEOUT_S)
-                except LinkError:
-                    if self._desk.is_connected:
-                        raise
-                await self._gone()
+                while not self._desk.last_words:  # one that crashes meanwhile is started again, and trades again
+                    await self._link(connected=True)
+                    try:
+                        await self._desk.request(Shutdown(), timeout_s=STOP_TIMEOUT_S)
+                    except LinkError:
+                        if self._desk.is_connected:
+                            raise
+                    await self._link(connected=False)
         except TimeoutError:
-            raise LinkError(
-                f"The engine has not stopped within {STOP_TIMEOUT_S:g} s. It goes on stopping; its log says why it "
-                "takes so long."
-            ) from None
+            words = "It goes on stopping; its log says why it takes so long."
+            if not self._desk.is_connected:
+                words = "It does not answer, and may go on trading."
+            raise LinkError(f"The engine has not stopped within {STOP_TIMEOUT_S:g} s. {words}") from None
         self._finish("stop")
 
-    async def _gone(self) -> None:
-        """Wait until the connection has ended with the engine."""
-        gone = asyncio.Event()
-        connection = self._desk.linked.connect(gone.set)
+    async def _link(self, *, connected: bool) -> None:
+        """Wait until there is a connection, or none, or the engine has stopped in order."""
+        changed = asyncio.Event()
+        connection = self._desk.linked.connect(changed.set)
         try:
-            if self._desk.is_connected:
-                await gone.wait()
+            while self._desk.is_connected != connected and not (connected and self._desk.last_words):
+                changed.clear()
+                await changed.wait()
         finally:
             self._desk.linked.disconnect(connection)
 

@@ -83,11 +83,19 @@ QPushButton:disabled { color: $disabled; border-color: $line; }
 QPushButton[role="flat"] { background: transparent; border-color: transparent; }
 QPushButton[role="flat"]:hover { background: $hover; }
 QPushButton[role="flat"]:focus { border-color: $accent; }
+QToolButton[tone="muted"] { color: $muted; }
+QToolButton[tone="profit"], QToolButton[tone="loss"] { background: $raised; border-color: $edge; padding: 2px 8px; }
+QToolButton[tone="profit"] { color: $profit; }
+QToolButton[tone="loss"] { color: $loss; }
+QToolButton[tone="profit"]:hover { background: $hover; border-color: $profit; }
+QToolButton[tone="loss"]:hover { background: $hover; border-color: $loss; }
+QToolButton[tone="profit"]:focus, QToolButton[tone="loss"]:focus { border-color: $accent; }
 
 QLineEdit, QAbstractSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
   background: $field; color: $text; border: 1px solid $edge; border-radius: 4px; padding: 3px 6px;
   selection-background-color: $selection; selection-color: $text; placeholder-text-color: $muted; }
 QLineEdit, QComboBox { min-height: 18px; }
+QLineEdit[face="small"] { min-height: 16px; padding: 1px 6px; }
 QAbstractSpinBox { min-height: 18px; max-height: 18px; }
 QSpinBox, QDoubleSpinBox { qproperty-alignment: "AlignRight|AlignVCenter"; }
 QComboBox:!editable { background: $raised; }
@@ -161,6 +169,10 @@ QScrollBar::handle:hover { background: $muted; }
 QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QAbstractScrollArea::corner { background: $panel; border: none; }
+
+QDialogButtonBox, QMessageBox { dialogbuttonbox-buttons-have-icons: 0; }
+QMessageBox QLabel#qt_msgbox_label { font-size: 15px; font-weight: 600; }
+QMessageBox QLabel#qt_msgbox_informativelabel { min-width: 340px; }
 
 QProgressBar { background: $field; border: 1px solid $edge; border-radius: 4px; text-align: center; min-height: 14px; }
 QProgressBar::chunk { background: $accent_fill; border-radius: 3px; }

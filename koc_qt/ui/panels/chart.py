@@ -25,6 +25,7 @@ from koc_qt.ui.desk import BARS_A_FRAME, Frame
 from koc_qt.ui.icons import icon
 from koc_qt.ui.streams import Holding
 from koc_qt.ui.symbols import SymbolPicker
+from koc_qt.ui.theme import style_as
 
 TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
 FIRST_BARS = 1_000
@@ -32,6 +33,7 @@ OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000
 HISTORY_TIMEOUT_S = 60.0
 MINUTE_NS = 60 * SECOND_NS
+PICKER_PX = 96  # at least; beside two charts there is little room on a small screen
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
 DEFAULT_TIMEFRAME = "1m"
 
@@ -54,6 +56,7 @@ class ChartPanel(Panel):
         self.chart = CandleChart(self)
         self.chart.set_palette(self._colors())
         self.picker = SymbolPicker(self.desk, self)
+        self.picker.setMinimumWidth(PICKER_PX)
         self.frames = QComboBox()
         self.frames.setEditable(True)
         self.frames.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -96,6 +99,7 @@ class ChartPanel(Panel):
         button = QToolButton()
         button.setText(side.value.capitalize())
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        style_as(button, tone="profit" if side is Side.BUY else "loss")
         button.setToolTip(f"Open the order ticket to {side} at the market")
         button.clicked.connect(lambda: self.bench.requests.open_ticket(self.instrument, side))
         return button

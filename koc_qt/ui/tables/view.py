@@ -255,7 +255,11 @@ class RecordTable(QTableView, Generic[R]):
             painter = QPainter(self.viewport())
             painter.setPen(QColor(self._theme.colors.muted))
             room: QRect = self.viewport().rect().adjusted(12, 8, -12, -8)
-            painter.drawText(room, int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self._empty)
+            flags, text = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self._empty
+            if painter.boundingRect(room, flags, text).height() > room.height() + 8:  # one line, rather than halves
+                flags = int(Qt.AlignmentFlag.AlignCenter)
+                text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width())
+            painter.drawText(room, flags, text)
             painter.end()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
