@@ -92,6 +92,7 @@ class Workspace(QObject):
         self._charts_alone = True  # until `start_filling`
         self._remembered = Memory()
         self._is_default = False  # nobody has moved anything yet
+        self._is_filled = False
         self.docks = {kind.name: Dock(kind.name, kind.title, window) for kind in kinds}
         self.charts: dict[str, Dock] = {}
         self._chart_states: dict[str, dict[str, Any]] = {}  # as they were opened with
@@ -206,6 +207,7 @@ class Workspace(QObject):
         charts, below, right, lower, mascot = self._groups()
         width, height = self._window.width(), self._window.height()
         side = max(290, min(360, width // 4))
+        mascot_px = max(140, min(200, width // 8))
         floor = max(180, height * 30 // 100)
         across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
         for docks, sizes, way in (
@@ -213,7 +215,7 @@ class Workspace(QObject):
             (charts, [(width - side) // max(1, len(charts))] * len(charts), across),
             ([*charts[:1], *below[:1]], [height - floor, floor], down),
             ([*right[:1], *lower], [height * 45 // 100, height * 55 // 100], down),
-            ([*below[:1], *([mascot] if mascot is not None else [])], [width - side - 200, 200], across),
+            ([*below[:1], *([mascot] if mascot is not None else [])], [width - side - mascot_px, mascot_px], across),
         ):
             if len(docks) == len(sizes) > 1:
                 self._window.resizeDocks(docks, [max(1, size) for size in sizes], way)
@@ -315,6 +317,9 @@ class Workspace(QObject):
         logger.debug("the panel {} was made in {:.0f} ms", dock.objectName(), (time.perf_counter() - began_s) * 1e3)
 
     def _finish(self) -> None:
+        if self._is_filled:
+            return  # a chart came later: people have moved and chosen things since
+        self._is_filled = True
         if self._is_default:
             self._size_default()  # what the panels want has moved the docks since
         self._window.setAnimated(True)  # not before: an animation that runs undoes what is sized meanwhile

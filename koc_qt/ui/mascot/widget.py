@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from loguru import logger
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QHideEvent, QImage, QPainter, QPaintEvent, QPixmap, QShowEvent
+from PySide6.QtGui import QHideEvent, QImage, QPainter, QPaintEvent, QPixmap, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -25,6 +25,8 @@ from koc_qt.ui.mascot.sprite import Frame, Sprite
 from koc_qt.ui.theme import Theme, style_as
 
 _LARGEST_PX = 256  # device independent; more would only be blurred, and cost more than one percent of a core
+_NARROW_PX = 184  # below, the box says with its tooltip alone what it does
+_BOX_PX = 20
 _FALLBACK_PX = 48
 _PREMULTIPLIED = QImage.Format.Format_ARGB32_Premultiplied
 
@@ -59,6 +61,9 @@ class MascotWidget(QWidget):
         self.dance_button.setToolTip("Have the mascot dance, or stop")
         self.dance_button.clicked.connect(self._dance_or_stop)
         self.motion_box = QCheckBox("Motion", self)
+        self.motion_box.setAccessibleName("Motion")
+        self.motion_box.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.motion_box.setMinimumWidth(_BOX_PX)
         self.motion_box.setChecked(motion)
         self.motion_box.setToolTip("Turn off to have a still picture for each mood")
         self.motion_box.toggled.connect(self._toggle_motion)
@@ -76,6 +81,11 @@ class MascotWidget(QWidget):
             self._picture.setToolTip(sprite.problem)
             self.motion_box.setEnabled(False)
         self._wear(self._keeper.shown())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave out a word where there is no room for it."""
+        super().resizeEvent(event)
+        self.motion_box.setText("Motion" if self.width() >= _NARROW_PX else "")
 
     def observe(self, inputs: MoodInputs) -> None:
         """Take in how things stand; cheap, so call it whenever something may have changed."""
@@ -128,13 +138,13 @@ class MascotWidget(QWidget):
         else:
             self.hide_button.setText("Hide")
         row = QHBoxLayout()
-        row.setSpacing(8)
+        row.setSpacing(6)
         row.addStretch(1)
         for each in (self.dance_button, self.motion_box, self.hide_button):
             row.addWidget(each)
         row.addStretch(1)
         column = QVBoxLayout(self)
-        column.setContentsMargins(8, 4, 8, 8)
+        column.setContentsMargins(4, 4, 4, 6)
         column.setSpacing(4)
         column.addWidget(self._picture, 1)
         column.addWidget(self._caption)

@@ -31,19 +31,21 @@ from koc_qt.ui.panels.orders_closing import Closer, Closing
 from koc_qt.ui.panels.orders_columns import UNKNOWN_TIP, fill_columns, order_columns, position_columns
 from koc_qt.ui.panels.orders_footer import PnlFooter, totals
 from koc_qt.ui.tables import Column, RecordModel, RecordTable
+from koc_qt.ui.theme import style_as
 
 Record = Order | PositionSnapshot | Fill
 OPEN, POSITIONS, FILLS, ALL = "open", "positions", "fills", "all"
 REFRESH_MS = 100  # of counts, sums and buttons
 TYPING_MS = 120
 NARROW_PX = 900
+SEARCH_PX = (72, 160)  # its least and most width
 MOST_LINES = 8  # of a question
 CANCEL_TIMEOUT_S = 30.0
 _TABS = {OPEN: "Open orders", POSITIONS: "Positions", FILLS: "Fills", ALL: "All orders"}
 _EMPTY = {OPEN: "No open orders", POSITIONS: "No open positions", FILLS: "No fills yet", ALL: "No orders yet"}
 _NOT_CONNECTED = "Not connected to the engine"
 _COMMANDS = (
-    Command("orders.cancel_selected", "Cancel the &selected orders", "&Trade", "cancel"),
+    Command("orders.cancel_selected", "Cancel the selected &orders", "&Trade", "cancel"),
     Command("orders.cancel_all", "Cancel &all orders…", "&Trade", "trash", "Ctrl+Shift+X", "Cancel every open order"),
     Command("positions.close_selected", "Close the selected &positions…", "&Trade", "close"),
 )
@@ -82,6 +84,7 @@ class OrdersPanel(Panel):
         self._tips = {action: action.toolTip() for action in (self.cancel, self.cancel_all, self.close_positions)}
         self._tips[self.cancel] += " (Del)"
         self.search = QLineEdit()
+        style_as(self.search, face="small")  # as high as the tabs beside it
         self.search.setPlaceholderText("Strategy, symbol")
         self.search.setToolTip("Show only what has these words in its strategy, symbol or account")
         self.search.setAccessibleName("Filter orders, positions and fills")
@@ -137,7 +140,6 @@ class OrdersPanel(Panel):
         row.setSpacing(4)
         for widget in (self.show_flat, self.search, *self._buttons):
             row.addWidget(widget)
-        tabs.tabBar().setMinimumHeight(corner.sizeHint().height())
         tabs.setCornerWidget(corner, Qt.Corner.TopRightCorner)
         return tabs
 
@@ -211,7 +213,10 @@ class OrdersPanel(Panel):
             ALL: self.all.records.total,
         }  # fmt: skip
         for place, (name, count) in enumerate(counts.items()):  # in the order of the tabs
-            self.tabs.setTabText(place, f"{_TABS[name]} ({count:,})" if count else _TABS[name])
+            text = f"{_TABS[name]} ({count:,})" if count else _TABS[name]
+            if self.tabs.tabText(place) != text:
+                self.tabs.setTabText(place, text)
+                self._fit_search()
         unknown = sum(order.status is OrderStatus.UNKNOWN for order in replica.orders.values())
         place = list(_TABS).index(OPEN)
         self.tabs.setTabIcon(place, icon("warning", self.bench.theme, "warning") if unknown else QIcon())
@@ -251,6 +256,7 @@ class OrdersPanel(Panel):
         self.show_flat.setVisible(is_positions)
         for button, shown in zip(self._buttons, (not is_positions, not is_positions, is_positions), strict=True):
             button.setVisible(shown and self.tab != FILLS)
+        self._fit_search()
         self._apply_filter()
 
     # ---- what can be done -------------------------------------------------------------------------------------------
@@ -342,7 +348,7 @@ class OrdersPanel(Panel):
             self._question.activateWindow()
             return
         box = self._question = QMessageBox(self)
-        box.setIcon(QMessageBox.Icon.Question)
+        box.setIconPixmap(icon("help", self.bench.theme, "accent").pixmap(32, 32))
         box.setWindowTitle("K.O.C.")
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(title)
@@ -418,7 +424,13 @@ class OrdersPanel(Panel):
         style = Qt.ToolButtonStyle.ToolButtonIconOnly if is_narrow else Qt.ToolButtonStyle.ToolButtonTextBesideIcon
         for button in (self.show_flat, *self._buttons):
             button.setToolButtonStyle(style)
-        self.search.setFixedWidth(124 if is_narrow else 160)
+        self._fit_search()
+
+    def _fit_search(self) -> None:
+        """Give the filter what the tabs leave over."""
+        shown = [button for button in (self.show_flat, *self._buttons) if not button.isHidden()]
+        taken = self.tabs.tabBar().sizeHint().width() + sum(button.sizeHint().width() + 4 for button in shown)
+        self.search.setFixedWidth(max(SEARCH_PX[0], min(SEARCH_PX[1], self.width() - taken - 16)))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for room for some rows."""
