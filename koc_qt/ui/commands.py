@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QMessageBox
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.link.messages import ReleaseKillSwitch, Shutdown
 from koc_qt.ui.actions import Command
+from koc_qt.ui.icons import icon
+from koc_qt.ui.shortcuts import ShortcutsDialog
 from koc_qt.ui.theme import ThemeChoice
 from koc_qt.version import __version__
 
@@ -74,6 +76,8 @@ def register_commands(window: MainWindow) -> None:
 
     palette = Command("window.palette", "&Commands…", "&Help", "command", "Ctrl+K", "Find any command")
     add(palette, lambda: window.palette_.open_over(window))
+    keys = Command("help.shortcuts", "&Keyboard shortcuts", "&Help", "keyboard", "F1", "All keys in one place")
+    add(keys, lambda: ShortcutsDialog(window.actions_, window).open())
     add(Command("help.about", "&About K.O.C.", "&Help", "info"), lambda: _about(window))
 
 
@@ -122,7 +126,7 @@ def _ask_release(window: MainWindow) -> None:
 
 def _ask(window: MainWindow, title: str, text: str, yes: str, act: object) -> None:
     box = QMessageBox(window)
-    box.setIcon(QMessageBox.Icon.Question)
+    box.setIconPixmap(icon("help", window.bench.theme, "accent").pixmap(32, 32))
     box.setWindowTitle("K.O.C.")
     box.setText(title)
     box.setInformativeText(text)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QPoint, QSize, Qt
+from PySide6.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
+from PySide6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from koc_qt.ui.actions import Actions
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, style_as
 
-WIDTH, ROWS, ROW_PX = 520, 10, 30
+WIDTH, ROWS, ROW_PX = 520, 12, 28
+ICON_PX = 16
+_NAME, _KEYS = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
 
 
 def rank(query: str, text: str) -> int | None:
@@ -30,6 +42,27 @@ def rank(query: str, text: str) -> int | None:
         return 2
     letters = iter(text)
     return 3 if all(letter in letters for letter in query.replace(" ", "")) else None
+
+
+class KeysDelegate(QStyledItemDelegate):
+    """Paints a command, and its keys at the right."""
+
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Paint a row."""
+        super().paint(painter, option, index)
+        painter.setPen(QColor(self._theme.colors.muted))
+        room = option.rect.adjusted(0, 0, -8, 0)
+        painter.drawText(room, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), index.data(_KEYS))
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:  # noqa: N802
+        """Make all rows equally high."""
+        return QSize(super().sizeHint(option, index).width(), ROW_PX)
 
 
 class CommandPalette(QFrame):
@@ -52,6 +85,10 @@ class CommandPalette(QFrame):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemClicked.connect(lambda _item: self._run())
         self.list.setUniformItemSizes(True)
+        self.list.setIconSize(QSize(ICON_PX, ICON_PX))
+        self.list.setItemDelegate(KeysDelegate(theme, self.list))
+        self._blank = QPixmap(ICON_PX, ICON_PX)  # before words without a picture, which begin where the others do
+        self._blank.fill(Qt.GlobalColor.transparent)
         self.empty = QLabel("No command fits")
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         style_as(self.empty, tone="muted")
@@ -84,10 +121,9 @@ class CommandPalette(QFrame):
             if place is not None and action.isEnabled() and action.isVisible() and name != "window.palette":
                 found.append((place, text, name, action.shortcut().toString(), command.icon))
         for _, text, name, shortcut, picture in sorted(found):
-            item = QListWidgetItem(f"{text}    {shortcut}" if shortcut else text)
-            if picture:
-                item.setIcon(icon(picture, self._theme))
-            item.setData(Qt.ItemDataRole.UserRole, name)
+            item = QListWidgetItem(icon(picture, self._theme) if picture else QIcon(self._blank), text)
+            item.setData(_NAME, name)
+            item.setData(_KEYS, shortcut)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
         self.list.setVisible(bool(found))
@@ -97,7 +133,7 @@ class CommandPalette(QFrame):
         item = self.list.currentItem()
         self.hide()
         if item is not None:
-            self._actions.run(item.data(Qt.ItemDataRole.UserRole))
+            self._actions.run(item.data(_NAME))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Let the arrows move through the list while the person types."""

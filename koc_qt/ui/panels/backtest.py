@@ -191,7 +191,7 @@ class BacktestPanel(Panel):
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(self.run)
         bench.actions.add(
-            Command(COMMAND, "Run the &back-test", "&Trade", "backtest", tip="Run what the back-test panel holds"),
+            Command(COMMAND, "&Run the back-test", "&Trade", "backtest", tip="Run what the back-test panel holds"),
             self._run_from_afar,
         )
         self.setup.run_wanted.connect(self.run)

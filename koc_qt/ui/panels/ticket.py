@@ -45,6 +45,7 @@ from koc_qt.ui.theme import style_as
 QUOTE_MS = 80  # between two paints of the prices
 PAUSE_MS = 500  # of typing, before a problem is said
 _KEYS = {Side.BUY: "F9", Side.SELL: "Shift+F9"}
+_MENU_TEXTS = {Side.BUY: "&Buy…", Side.SELL: "Se&ll…"}  # S starts the strategies, in the same menu
 _UNASKED_MODES = (TradingMode.SIMULATED, TradingMode.PAPER, TradingMode.TESTNET)  # no account with real money
 
 
@@ -120,7 +121,7 @@ class TicketPanel(Panel):
     def _add_commands(self) -> None:
         for side, keys in _KEYS.items():
             tip = f"Go to the order ticket with {side.value} chosen; nothing is sent by it"
-            command = Command(f"ticket.{side}", f"&{side.capitalize()}…", "&Trade", "ticket", keys, tip)
+            command = Command(f"ticket.{side}", _MENU_TEXTS[side], "&Trade", "ticket", keys, tip)
             self.bench.actions.add(command, partial(self._open, side))
 
     # ---- what is remembered ------------------------------------------------------------------------------------------
