@@ -125,6 +125,19 @@ def test_a_closed_chart_leaves_its_market(panel: ChartPanel, fake: FakeBench, qt
     qtbot.waitUntil(lambda: bool(fake.sent(Unsubscribe)))
 
 
+def test_a_time_that_was_asked_for_before_the_bars_came_is_shown(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.bars = bars(900)
+    fake.window.resize(700, 500)
+    panel = ChartPanel(fake.bench, fake.window)
+    panel.resize(600, 400)
+    fake.window.show()
+    panel.show_market(BTC, "1m")
+    fake.requests.time_wanted.emit(BTC, FIRST_NS + 450 * MINUTE_NS)
+    qtbot.waitUntil(lambda: panel.chart.bar_count == 900)
+    first, last = panel.chart.visible_range
+    assert first < 450 < last < 890
+
+
 def test_the_ticket_is_offered(panel: ChartPanel, fake: FakeBench) -> None:
     wanted: list[tuple[InstrumentId, Side | None, Decimal | None]] = []
     fake.requests.ticket_wanted.connect(lambda *what: wanted.append(what))

@@ -33,7 +33,7 @@ OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000
 HISTORY_TIMEOUT_S = 60.0
 MINUTE_NS = 60 * SECOND_NS
-PICKER_PX = 96  # at least; beside two charts there is little room on a small screen
+PICKER_PX = (96, 190)  # at least and at most: there is little room in two charts on a small screen
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
 DEFAULT_TIMEFRAME = "1m"
 
@@ -52,11 +52,13 @@ class ChartPanel(Panel):
         self._holding = Holding()
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
+        self._wanted_ns: int | None = None  # where to go once there are bars
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.chart = CandleChart(self)
         self.chart.set_palette(self._colors())
         self.picker = SymbolPicker(self.desk, self)
-        self.picker.setMinimumWidth(PICKER_PX)
+        self.picker.setMinimumWidth(PICKER_PX[0])
+        self.picker.setMaximumWidth(PICKER_PX[1])
         self.frames = QComboBox()
         self.frames.setEditable(True)
         self.frames.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -69,9 +71,9 @@ class ChartPanel(Panel):
         bar = QHBoxLayout()
         bar.setContentsMargins(6, 4, 6, 4)
         bar.setSpacing(6)
-        bar.addWidget(self.picker, 1)
+        bar.addWidget(self.picker, 100)
         bar.addWidget(self.frames)
-        bar.addStretch(2)
+        bar.addStretch(1)
         bar.addWidget(buy)
         bar.addWidget(sell)
         column = QVBoxLayout(self)
@@ -188,6 +190,9 @@ class ChartPanel(Panel):
         self._show_decimals()
         self._show_fills()
         self._show_orders()
+        if self._wanted_ns is not None:
+            self.chart.go_to(self._wanted_ns)
+            self._wanted_ns = None
 
     def _fetch_failed(self, error: KocError) -> None:
         self._is_loading = False
@@ -281,7 +286,14 @@ class ChartPanel(Panel):
 
     def _go_to(self, instrument: InstrumentId, time_ns: int) -> None:
         if instrument == self.instrument:
+            self.go_to(time_ns)
+
+    def go_to(self, time_ns: int) -> None:
+        """Show the bar of a time, as soon as there are bars."""
+        if self.chart.bar_count and not self._is_loading:
             self.chart.go_to(time_ns)
+        else:
+            self._wanted_ns = time_ns
 
     # ---- what is wrong ----------------------------------------------------------------------------------------------
 
