@@ -17,6 +17,8 @@ from koc_qt.ui.theme import Theme
 
 MOST_FILES = 10
 LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
+# While a drag hovers, the mouse is the other program's; where it is ours again, that program has died: X11 says no more
+_OVER = frozenset((QEvent.Type.DragLeave, QEvent.Type.MouseMove, QEvent.Type.MouseButtonPress))
 _WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py)"
 
 
@@ -114,7 +116,7 @@ class DropZone(QObject):
             return self._hover(watched, event)
         if kind == QEvent.Type.DragMove and isinstance(event, QDragMoveEvent):
             return self._hover(watched, event)
-        if kind == QEvent.Type.DragLeave and self._veil.isVisible():
+        if kind in _OVER and self._veil.isVisible():
             self._veil.hide()
         elif kind == QEvent.Type.Drop and isinstance(event, QDropEvent):
             return self._drop(watched, event)

@@ -50,6 +50,11 @@ class DragSource:
         """All that it has said."""
         return self._output.read_text().split()
 
+    def kill(self) -> None:
+        """Let it die as programs do, in the middle of a drag."""
+        self._process.kill()
+        self._process.wait(SOURCE_TIMEOUT_S * PATIENCE)
+
     def until(self, *ends: str) -> None:
         """Wait until these are the last words that it has said."""
 
@@ -83,9 +88,10 @@ def drag_source(profile: Profile, display: str, *paths: Path) -> Iterator[DragSo
             source = DragSource(process, output)
             source.until("ready")
             yield source
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(SOURCE_TIMEOUT_S * PATIENCE) == 0, output.read_text()
+            if process.poll() is None:
+                assert process.stdin is not None
+                process.stdin.close()
+                assert process.wait(SOURCE_TIMEOUT_S * PATIENCE) == 0, output.read_text()
         finally:
             process.kill()
 
@@ -97,6 +103,14 @@ def middle(shown: WindowProcess, widget: str) -> Point:
     shown.until(f"{widget}.isEnabled() and ({lies_there} is {widget} or {widget}.isAncestorOf({lies_there}))")
     x, y = shown.ask(f"{centre_of_it}.toTuple()")
     return x, y
+
+
+def chart_beside_the_source(shown: WindowProcess) -> Point:
+    """Bring the window to where it covers nothing that is dragged, and give the middle of its first chart."""
+    shown.until(CHARTS)
+    shown.until("window.setGeometry(150, 0, 1400, 960) or window.geometry().left() == 150")
+    shown.until("not window.workspace._fill_timer.isActive()")
+    return middle(shown, "charts[0].chart")
 
 
 def drag(mouse: Mouse, source: DragSource, what: Point, to: Point) -> None:
@@ -119,10 +133,7 @@ def test_a_file_dragged_onto_a_chart_is_set_up_started_and_marks_its_fills(home:
         drag_source(home, display, SAMPLES / "sma_cross.py", folder) as source,
     ):
         mouse = Mouse(display)
-        shown.until(CHARTS)
-        shown.until("window.setGeometry(150, 0, 1400, 960) or window.geometry().left() == 150")
-        shown.until("not window.workspace._fill_timer.isActive()")
-        chart = middle(shown, "charts[0].chart")
+        chart = chart_beside_the_source(shown)
 
         drag(mouse, source, FOLDER, chart)
         shown.until("window.drops.shown.startswith('strategies is a folder')")
@@ -153,4 +164,26 @@ def test_a_file_dragged_onto_a_chart_is_set_up_started_and_marks_its_fills(home:
 
         mouse.click(middle(shown, "window.header.stop_all"))
         shown.until(f"{STATES} == ['stopped']")
+        assert shown.close() == 0
+
+
+def test_nothing_stays_over_the_window_when_the_program_that_drags_dies(home: Profile) -> None:
+    with screen() as display, window(home, QT_QPA_PLATFORM="xcb", DISPLAY=display) as shown:
+        mouse = Mouse(display)
+        chart = chart_beside_the_source(shown)
+        with drag_source(home, display, SAMPLES / "sma_cross.py") as source:
+            drag(mouse, source, SMA_CROSS, chart)
+            shown.until(f"window.drops.shown == {INVITATION!r}")
+            source.kill()
+        mouse.release()
+        mouse.glide((chart[0] + 20, chart[1]), 4)
+        shown.until("window.drops.shown == ''")
+        with drag_source(home, display, SAMPLES / "sma_cross.py") as source:
+            drag(mouse, source, SMA_CROSS, chart)
+            shown.until(f"window.drops.shown == {INVITATION!r}")
+            source.until("copy")
+            mouse.release()
+            source.until("taken")
+        shown.until("dialog() is not None")
+        assert shown.ask("window.drops.shown") == ""
         assert shown.close() == 0
