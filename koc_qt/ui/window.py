@@ -59,6 +59,10 @@ class EngineKeeper(Protocol):
         """Start the engine because the person wants it; does nothing where one runs."""
         ...
 
+    def may_run(self) -> bool:
+        """Whether an engine of this profile runs or starts, although it may not answer."""
+        ...
+
     def on_change(self, call: Callable[[], None]) -> None:
         """Have this called when `condition` may say something else."""
         ...
@@ -305,7 +309,7 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Ask what becomes of the engine, unless there is none, or the answer is known."""
         ending = QGuiApplication.instance() is not None and _session_ends()
-        if not self._may_close and not ending and self.bench.desk.is_connected:
+        if not self._may_close and not ending and self._concerns_an_engine():
             event.ignore()
             self._ask()
             return
@@ -313,6 +317,9 @@ class MainWindow(QMainWindow):
         self.monitor.stop()
         event.accept()
         self.closed.emit()
+
+    def _concerns_an_engine(self) -> bool:
+        return self.bench.desk.is_connected or (self._keeper is not None and self._keeper.may_run())
 
     def close_now(self) -> None:
         """Close without a question; the engine goes on."""
@@ -331,7 +338,7 @@ class MainWindow(QMainWindow):
         self._closing.remembered.connect(self._remember_choice)
         self._closing.finished.connect(self._forget_dialog)
         self._closing.open()
-        if self.memory.on_close == "stop":
+        if self.memory.on_close == "stop" and not self.bench.desk.is_remote:  # others may trade with that one
             self._closing.begin_stop()
 
     def _remember_choice(self, choice: str) -> None:

@@ -59,6 +59,8 @@ class EngineKeeper(QObject):
         self._lost_s = time.monotonic()
         self._pid: int | None = None
         self._announced: int | None = None  # process id
+        self._announced_s = 0.0
+        self._is_there = False  # it runs, whether it answers or not
         desk.linked.connect(self._wake.set)
 
     # ---- for the link's client --------------------------------------------------------------------------------------
@@ -124,6 +126,12 @@ class EngineKeeper(QObject):
             f"The engine does not answer: {desk.link_reason}. What you see is as it was; trying again.", Level.WARNING
         )
 
+    def may_run(self) -> bool:
+        """Whether an engine of this profile runs or starts, although it may not answer."""
+        if self._address is not None:
+            return False
+        return self._engine() is not None or (self._process is not None and self._process.poll() is None)
+
     # ---- the work ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -152,8 +160,9 @@ class EngineKeeper(QObject):
     def _look(self) -> None:
         """Start an engine where none runs and none is starting."""
         found = engine_that_runs(self._paths)
+        self._is_there = found is not None
         if found is not None and found.pid != self._announced:
-            self._announced = found.pid
+            self._announced, self._announced_s = found.pid, time.monotonic()
             self.announced.emit()
         if self._process is not None:
             code = self._process.poll()
@@ -195,7 +204,9 @@ class EngineKeeper(QObject):
         self.changed.emit()
 
     def _starting(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        if self._process is None or self._process.poll() is not None:
+            return False
+        return not self._is_there or time.monotonic() - self._announced_s < QUIET_S  # then it hangs
 
     def _slow(self) -> bool:
         return time.monotonic() - self._started_s > QUIET_S * 2

@@ -182,6 +182,20 @@ def test_one_that_hangs_is_not_doubled(keeper: EngineKeeper, world: World, qtbot
     assert len(world.started) == 1
 
 
+def test_one_that_was_started_here_and_hangs_is_not_said_to_have_ended(
+    keeper: EngineKeeper, world: World, qtbot: QtBot
+) -> None:
+    qtbot.waitUntil(lambda: len(world.started) == 1)
+    assert keeper.may_run()
+    connect(keeper, world)
+    lose(keeper, world, runs=True)
+    qtbot.waitUntil(lambda: "does not answer" in text(keeper))
+    assert keeper.may_run()
+    world.runs, world.started[0].code = False, -9
+    qtbot.waitUntil(lambda: len(world.started) == 2)
+    assert "being started again" in text(keeper)
+
+
 def test_one_of_another_version_can_be_replaced(
     keeper: EngineKeeper, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

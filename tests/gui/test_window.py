@@ -15,10 +15,13 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication, QDialog
 from pytestqt.qtbot import QtBot
 
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.link.messages import EngineStopped, Shutdown
 from koc_qt.ui.bench import Panel
+from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
-from koc_qt.ui.window import MainWindow
+from koc_qt.ui.window import Condition, MainWindow
 from tests.fakes.desk import FakeBench
 
 Open = Callable[..., MainWindow]
@@ -30,7 +33,7 @@ def open_window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Pat
     windows: list[MainWindow] = []
     folders = {name: tmp_path / name.lower() for name in ("Configuration", "Data", "Strategies", "Logs")}
 
-    def make(memory: Memory | None = None) -> MainWindow:
+    def make(memory: Memory | None = None, keeper: Keeper | None = None) -> MainWindow:
         file = MemoryFile(tmp_path / "window.json")
         if memory is not None:
             file.write(memory)
@@ -42,6 +45,8 @@ def open_window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Pat
             chart_maker,
         )
         windows.append(window)
+        if keeper is not None:
+            window.use_keeper(keeper)
         window.show()
         with qtbot.waitSignal(window.workspace.filled, timeout=30_000):
             window.start()
@@ -52,6 +57,25 @@ def open_window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Pat
         window.close_now()
         settle()
         shiboken6.delete(window)
+
+
+class Keeper:
+    """Keeps no engine, and says what it is told to."""
+
+    def __init__(self) -> None:
+        self.runs = True
+
+    def condition(self) -> Condition | None:
+        return None
+
+    def start_engine(self) -> None:
+        self.runs = True
+
+    def may_run(self) -> bool:
+        return self.runs
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Never call it: nothing changes by itself."""
 
 
 def settle() -> None:
@@ -78,7 +102,9 @@ JSON = st.recursive(
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-    | st.sampled_from(["sim:BTC/USDT", "1m", ":", " :x", "x:", "1" * 400, "9e999999", "99999999999d", "0s", "-1m", "\0"]),
+    | st.sampled_from(
+        ["sim:BTC/USDT", "1m", ":", " :x", "x:", "1" * 400, "9e999999", "99999999999d", "0s", "-1m", "\0"]
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=8,
 )
@@ -129,3 +155,107 @@ def test_every_command_runs_in_any_order(open_window: Open, fake: FakeBench, qtb
                 dialog.reject()
             settle()
     assert not [text for text in fake.texts if "error in the window" in text]
+
+
+def test_a_chart_that_comes_later_moves_nothing_and_offers_nothing_again(open_window: Open, qtbot: QtBot) -> None:
+    window = open_window()
+    filled: list[None] = []
+    window.workspace.filled.connect(lambda: filled.append(None))
+    chosen: list[InstrumentId] = []
+    dock = window.workspace.add_chart(InstrumentId("sim", "SOL/USDT"), "5m")
+    assert dock is not None
+    window.bench.requests.instrument_chosen.connect(chosen.append)
+    qtbot.waitUntil(lambda: dock.panel is not None)
+    qtbot.waitUntil(lambda: not window.workspace._fill_timer.isActive())
+    settle()
+    assert not filled
+    assert set(chosen) == {InstrumentId("sim", "SOL/USDT")}
+
+
+# ---- closing --------------------------------------------------------------------------------------------------------
+
+
+def question(window: MainWindow) -> CloseDialog:
+    """Give the question that is open."""
+    assert window._closing is not None
+    return window._closing
+
+
+def end_in_order(fake: FakeBench) -> None:
+    """Have the engine stop as one that was told to."""
+    fake.client._publish(EngineStopped("a client asked for it"))
+    fake.client.lose()
+
+
+def test_an_engine_that_was_told_to_stop_closes_the_window_when_it_has(
+    open_window: Open, fake: FakeBench, qtbot: QtBot
+) -> None:
+    window = open_window()
+    window.close()
+    question(window).stop.click()
+    qtbot.waitUntil(lambda: fake.sent(Shutdown) != [])
+    assert window.isVisible()
+    end_in_order(fake)
+    qtbot.waitUntil(lambda: not window.isVisible())
+
+
+def test_an_engine_that_crashes_while_it_stops_is_stopped_when_it_is_back(
+    open_window: Open, fake: FakeBench, qtbot: QtBot
+) -> None:
+    window = open_window()
+    window.close()
+    question(window).stop.click()
+    qtbot.waitUntil(lambda: fake.sent(Shutdown) != [])
+    fake.client.lose()  # without a last word
+    settle()
+    assert window.isVisible()
+    fake.client.connect()
+    qtbot.waitUntil(lambda: len(fake.sent(Shutdown)) == 2)
+    end_in_order(fake)
+    qtbot.waitUntil(lambda: not window.isVisible())
+
+
+def test_a_stop_that_is_cancelled_leaves_nothing_behind(open_window: Open, fake: FakeBench, qtbot: QtBot) -> None:
+    window = open_window()
+    window.close()
+    question(window).stop.click()
+    qtbot.waitUntil(lambda: fake.sent(Shutdown) != [])
+    question(window).cancel.click()
+    settle()
+    end_in_order(fake)
+    settle()
+    assert window.isVisible()
+    assert window._closing is None
+    assert not [text for text in fake.texts if "error in the window" in text]
+
+
+def test_an_engine_that_does_not_answer_is_not_left_running_without_a_word(
+    open_window: Open, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("koc_qt.ui.closing.STOP_TIMEOUT_S", 0.05)
+    window = open_window(Memory(on_close="stop"), Keeper())
+    fake.client.lose()
+    window.close()
+    assert "as soon as it does" in question(window).what.text()
+    qtbot.waitUntil(lambda: "may go on trading" in question(window).what.text())
+    assert window.isVisible()
+    question(window).keep.click()
+    assert not window.isVisible()
+
+
+def test_where_no_engine_runs_nothing_is_asked(open_window: Open, fake: FakeBench) -> None:
+    keeper = Keeper()
+    window = open_window(Memory(on_close="stop"), keeper)
+    fake.client.lose()
+    keeper.runs = False
+    window.close()
+    assert not window.isVisible()
+
+
+def test_a_remembered_stop_is_not_done_to_an_engine_on_another_machine(open_window: Open, fake: FakeBench) -> None:
+    window = open_window(Memory(on_close="stop"))
+    fake.desk.is_remote = True
+    window.close()
+    settle()
+    assert question(window).stop.isEnabled()
+    assert not fake.sent(Shutdown)
