@@ -10,8 +10,8 @@ import pytest
 import shiboken6
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QImage
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDockWidget, QLineEdit, QMainWindow, QWidget
-from pytestqt.qtbot import QtBot
 
 from koc_qt.ui.drops import LARGEST, MOST_FILES, DropZone, judge_files, read_drop
 from tests.fakes.desk import FakeBench
@@ -140,12 +140,12 @@ def test_what_is_refused_says_so_while_it_hovers_and_when_it_falls(stage: Stage,
     assert not stage.dropped
 
 
-def test_a_drag_whose_program_died_leaves_nothing_over_the_window(stage: Stage, tmp_path: Path, qtbot: QtBot) -> None:
+def test_a_drag_whose_program_died_leaves_nothing_over_the_window(stage: Stage, tmp_path: Path) -> None:
     stage.enter(stage.inside, of_files(strategy(tmp_path)))
     assert stage.zone.shown
-    qtbot.mousePress(stage.inside, Qt.MouseButton.LeftButton)
+    QTest.mousePress(stage.inside, Qt.MouseButton.LeftButton)
     assert stage.zone.shown == ""
-    qtbot.mouseRelease(stage.inside, Qt.MouseButton.LeftButton)
+    QTest.mouseRelease(stage.inside, Qt.MouseButton.LeftButton)
     assert not stage.dropped
 
 
