@@ -102,7 +102,7 @@ class CommandPalette(QFrame):
         self.query.clear()
         self._fill("")
         width = min(WIDTH, max(window.width() - 40, 200))
-        height = min(ROWS * ROW_PX + 64, max(window.height() - 80, 120))
+        height = min(ROWS * ROW_PX + 52, max(window.height() - 80, 120))
         self.setFixedSize(width, height)
         self.move(window.mapToGlobal(QPoint((window.width() - width) // 2, 60)))
         self.show()

@@ -29,7 +29,7 @@ QSplitter::handle:hover { background: $accent; }
 
 QDockWidget { color: $muted; titlebar-close-icon: url("$art/dock-close.svg");
   titlebar-normal-icon: url("$art/dock-float.svg"); }
-QDockWidget::title { background: $raised; border-bottom: 1px solid $line; padding: 5px 8px; text-align: left; }
+QDockWidget::title { background: $raised; border-bottom: 1px solid $line; padding: 4px 8px; text-align: left; }
 QDockWidget::close-button, QDockWidget::float-button { border: none; border-radius: 3px; padding: 1px; }
 QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: $hover; }
 
