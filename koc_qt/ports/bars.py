@@ -42,7 +42,7 @@ class BarStore(Protocol):
         ...
 
     def series(self, limit: int) -> Sequence[StoredSeries]:
-        """List what is kept, at most `limit` series, by venue, symbol and length of bars; damaged files count for nothing.
+        """List what is kept, at most `limit` series, by venue, symbol and length of bars; damaged files do not count.
 
         Raises StorageError.
         """

@@ -75,8 +75,9 @@ def test_a_dropped_strategy_trades_before_your_eyes_and_nothing_is_lost(home: Pr
         shown.until(f"sorted(fill.fill_id for fill in replica.fills.values()) == {sorted(fills)!r}")
         orders = sorted(order.client_order_id for order in journal.orders)
         assert shown.ask("sorted(replica.orders)") == orders
-        marks = "sorted((str(mark.price), str(mark.quantity)) for mark in charts[0].chart.markers)"
-        assert shown.ask(marks) == sorted([str(fill.price), str(fill.quantity)] for fill in journal.fills)
+        marks = "sorted([str(mark.price), str(mark.quantity)] for mark in charts[0].chart.markers)"
+        wanted = sorted([str(fill.price), str(fill.quantity)] for fill in journal.fills)
+        shown.until(f"{marks} == {wanted!r}")
 
 
 def test_it_says_when_the_engine_is_killed_and_starts_it_again(home: Profile) -> None:

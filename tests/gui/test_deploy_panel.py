@@ -60,7 +60,8 @@ def test_the_machine_is_looked_at_when_the_panel_is_seen(make: Maker, qtbot: QtB
     assert panel.refresh.text() == "Cancel"
     qtbot.waitUntil(lambda: panel.summary.text() == "1 fine, 1 to know, 1 failed")
     assert panel.refresh.text() == "Check again"
-    assert [words_of(row)[0] for row in rows(panel)] == ["Ports", "Keyring", "Program"]
+    # Qt shows what is added to a layout a moment later
+    qtbot.waitUntil(lambda: [words_of(row)[0] for row in rows(panel)] == ["Ports", "Keyring", "Program"])
     assert words_of(rows(panel)[0]) == ["Ports", "taken", "Choose others."]
     before = rows(panel)
     panel.bench.theme.set_choice(ThemeChoice.LIGHT)

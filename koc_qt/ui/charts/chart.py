@@ -39,17 +39,16 @@ class CandleChart(QWidget):
     """Candles of one symbol and timeframe. Give it bars with `set_bars`, then `update_bar` each live change.
 
     `older_wanted` asks once for bars before the first; it asks again after `prepend` (or `retry_older`), and no more
-    after `no_older`. `following_changed` says whether the newest bar is kept in sight. `zone` None is the system's.
+    after `no_older`. `following_changed` says whether the newest bar is kept in sight. `zone` None is the system's. The colours
+    are those of the dark theme until `set_palette`.
     """
 
     older_wanted = Signal()
     following_changed = Signal(bool)
 
-    def __init__(
-        self, parent: QWidget | None = None, *, colors: ChartColors | None = None, zone: tzinfo | None = None
-    ) -> None:
+    def __init__(self, parent: QWidget | None = None, *, zone: tzinfo | None = None) -> None:
         super().__init__(parent)
-        self._picture = Picture(colors or dark_colors(), self._freshen)
+        self._picture = Picture(dark_colors(), self._freshen)
         self._time = TimeScale()
         self._price = PriceScale()
         self._zone = zone
