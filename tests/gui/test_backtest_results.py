@@ -1,0 +1,307 @@
+"""Back-tests in their panel: runs and their progress, faults, results and how they are shown."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import msgspec
+import pytest
+from pytestqt.qtbot import QtBot
+
+from koc_qt.domain.backtests import BacktestSpec, RoundTrip
+from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.performance import STATISTICS
+from koc_qt.domain.state import JobState
+from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
+from koc_qt.link.messages import Command, FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.ui.panels.backtest import BacktestPanel
+from koc_qt.ui.panels.backtest_result import read_result
+from koc_qt.ui.panels.backtest_rows import CAPTIONS, GROUPS, TripRow, money_decimals, statistic_text, statistic_tip
+from koc_qt.ui.theme import ThemeChoice
+from tests.fakes.desk import FakeBench
+from tests.fakes.link import BTC, START_NS
+from tests.gui.backtest_stage import (
+    FILE,
+    field,
+    finish,
+    panel_fixture,  # noqa: F401
+    ready_fixture,  # noqa: F401
+    result,
+    start_fixture,  # noqa: F401
+)
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_shows_how_far_it_is_and_stops(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    key = start()
+    assert ready.pages.currentWidget() is ready.progress
+    assert ready.progress.stage.text() == "Getting the history"
+    fake.engine.backtest(
+        key, stage="run", progress=0.43, bars=18_500, position_ns=START_NS, equity=10_123.4, remaining_s=4.2
+    )
+    qtbot.waitUntil(lambda: ready.progress.bars.text() == "18,500")
+    shown = ready.progress
+    assert shown.stage.text() == "Running"
+    assert shown.bar.value() == 430
+    assert shown.equity.text() == "10,123.40  (+1.23 %)"
+    assert shown.remaining.text() == "4.2 s"
+    assert shown.until.toolTip() == "2023-11-14 22:13:20.000 UTC"
+    assert "43%" in ready.runs.currentText()
+    shown.stop.click()
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
+    assert fake.sent(StopBacktest) == [StopBacktest(key)]
+    assert ready.message.title.text() == "The run was stopped"
+
+
+def test_a_run_that_waits_says_so(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    key = start()
+    fake.engine.backtest(key, stage="", reason="waits for its turn: 2 back-tests run at once")
+    qtbot.waitUntil(lambda: ready.progress.stage.text().startswith("Waits for its turn"))
+    assert ready.progress.bar.value() == 0
+
+
+def test_several_runs_and_another_is_looked_at(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    first = start()
+    second = start()
+    assert [ready.runs.itemData(row) for row in range(2)] == [second, first]
+    finish(fake, first)
+    qtbot.waitUntil(lambda: " %" in ready.runs.itemText(1))
+    assert ready.pages.currentWidget() is ready.progress  # of the second, which goes on
+    assert not fake.sent(FetchBacktest)
+    ready.runs.setCurrentIndex(1)
+    ready.runs.activated.emit(1)
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    assert fake.sent(FetchBacktest) == [FetchBacktest(first)]
+    fake.engine.backtest(second, stage="run", progress=0.5)
+    qtbot.waitUntil(lambda: "50%" in ready.runs.itemText(0))
+    assert ready.pages.currentWidget() is ready.result
+    assert len(fake.sent(FetchBacktest)) == 1
+    ready.look_at(second)
+    assert ready.pages.currentWidget() is ready.progress
+
+
+def test_a_failure_is_said_in_place_and_nothing_typed_is_lost(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    field(ready, "fast").setText("9")
+    key = start()
+    fake.engine.backtest(key, state=JobState.FAILED, reason="sma_cross.py, line 41: division by zero")
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
+    assert "line 41: division by zero" in ready.message.text.text()
+    assert ready.pill.text() == "failed"
+    assert field(ready, "fast").text() == "9"
+
+
+def test_what_the_engine_refuses_is_said_above_the_button(
+    ready: BacktestPanel, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = fake.engine.execute
+
+    async def refuse(command: Command, client_id: str) -> object:
+        if isinstance(command, StartBacktest):
+            raise KocError("8 back-tests wait for their turn already")
+        return await execute(command, client_id)
+
+    monkeypatch.setattr(fake.engine, "execute", refuse)
+    ready.run()
+    qtbot.waitUntil(lambda: "wait for their turn already" in ready.setup.hint.text())
+    assert ready.setup.run.isEnabled()
+    assert not fake.texts
+
+
+def test_without_an_engine_nothing_runs(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fake.client.lose("it was killed")
+    assert not ready.setup.run.isEnabled()
+    assert ready.setup.run.toolTip() == "Not connected: it was killed"
+    ready.run()
+    ready.offer("/strategies/late.py")
+    fake.client.connect()
+    qtbot.waitUntil(lambda: ready.setup.described is not None)
+    assert ready.setup.run.isEnabled()
+    assert not fake.sent(StartBacktest)
+
+
+def test_a_panel_made_late_shows_the_newest_run(fake: FakeBench, qtbot: QtBot) -> None:
+    spec = BacktestSpec(FILE, (BTC,), "5m", START_NS - DAY_NS, START_NS)
+    fake.desk.send(StartBacktest(spec))
+    qtbot.waitUntil(lambda: bool(fake.desk.replica.backtests))
+    finish(fake, "backtest-1")
+    panel = BacktestPanel(fake.bench, fake.window, clock_ns=lambda: START_NS)
+    qtbot.waitUntil(lambda: panel.pages.currentWidget() is panel.result)
+
+
+def test_another_engine_has_other_runs(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    key = start()
+    finish(fake, key)
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    fake.client.lose()
+    assert ready.pages.currentWidget() is ready.result
+    fake.engine.backtests.clear()
+    fake.client.connect()
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
+    assert not ready.bar.isVisibleTo(ready)
+    assert start() == key  # the same id, and not the same run
+    assert ready.pages.currentWidget() is ready.progress
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_shown_whole(ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot) -> None:
+    key = start()
+    made = finish(fake, key)
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    shown = ready.result
+    assert shown.chart.value_text.startswith(f"{made.equity[-1]:,.2f}")
+    assert shown.values["trades"].text() == "2"
+    assert shown.values["final_equity"].text() == f"{made.equity[-1]:,.2f} USDT"
+    assert shown.values["buy_and_hold"].text() == "+10.00 %"
+    assert shown.values["buy_and_hold"].property("tone") == "profit"
+    assert [shown.tabs.tabText(tab) for tab in range(4)] == ["Equity", "Statistics", "Trades (3)", "Log (1)"]
+    assert shown.log.toPlainText() == "2023-11-14 22:13:20 INFO warmed up"
+    assert "Filled at the next bar's open · the venue's fees · no slippage" in shown.assumptions.text()
+    assert "Not modelled" in shown.assumptions.toolTip()
+    assert "Net&nbsp;profit" in shown.headline.text()
+    assert not shown.cut.isVisibleTo(ready)
+    texts = [shown.trades.index(0, place).data() for place in range(shown.trades.columnCount())]
+    assert texts[0] == "1"
+    assert texts[2] == "Short"
+    assert texts[4] == "100.00"
+    assert texts[6:] == ["101.00", "0.5", "+1.00", "+2.00 %", "0.25"]
+    assert shown.trades.index(2, 5).data() == "Open"
+    assert shown.trades.index(2, 6).data() == "—"
+    assert shown.table.isColumnHidden(1)  # one symbol alone
+
+
+def test_a_statistic_that_there_is_not_says_why(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    finish(fake, start(), count=0, log=[], statistics=dict.fromkeys(STATISTICS))
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    assert ready.result.values["win_rate"].text() == "—"
+    assert "No trade was closed" in ready.result.values["win_rate"].toolTip()
+    assert ready.result.tabs.tabText(2) == "Trades"
+    assert ready.result.headline.text() == ""
+
+
+def test_every_statistic_has_its_place() -> None:
+    placed = [name for names in GROUPS.values() for name in names]
+    assert sorted(placed) == sorted(STATISTICS) == sorted(CAPTIONS)
+    for name in STATISTICS:
+        assert statistic_text(name, 1.5, "USDT", 2)
+        assert statistic_text(name, None, "USDT", 2) == statistic_text(name, float("nan"), "USDT", 2) == "—"
+        assert len(statistic_tip(name, None)) > len(statistic_tip(name, 1.0))
+
+
+def test_a_double_click_shows_the_trade_on_a_chart(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    made = finish(fake, start())
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    asked: list[tuple[object, ...]] = []
+    fake.requests.chart_wanted.connect(lambda *what: asked.append(what))
+    fake.requests.time_wanted.connect(lambda *what: asked.append(what))
+    ready.result.table.doubleClicked.emit(ready.result.trades.index(1, 0))
+    assert asked == [(BTC, "5m"), (BTC, made.trades[1].entry_ns)]
+
+
+def test_where_trades_were_left_out_it_says_so(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    finish(fake, start(), 3, statistics=dict.fromkeys(STATISTICS) | {"trades": 12_000.0, "open_trades": 1.0})
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    assert ready.result.cut.text().startswith("These are the first 3 of 12,001 trades")
+    assert not ready.result.cut.isHidden()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Keep the garbage collector, whose time is that of all the objects of this test run, out of a measurement."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_ten_thousand_trades_do_not_stall_the_loop(panel: BacktestPanel) -> None:
+    spec = BacktestSpec(FILE, (BTC,), "5m", START_NS - DAY_NS, START_NS)
+    times = [START_NS + number * SECOND_NS for number in range(4_000)]
+    made = result(spec, 10_000, equity_ns=times, equity=[10_000.0 + number for number in range(4_000)])
+    answer = msgspec.to_builtins(made)
+    took: list[float] = []
+    began = time.thread_time()
+    read = read_result(answer)
+    took.append(time.thread_time() - began)
+    showing = panel.result.show_result(read)
+    is_done = False
+    while not is_done:
+        began = time.thread_time()
+        try:
+            showing.send(None)
+        except StopIteration:
+            is_done = True
+        took.append(time.thread_time() - began)
+    assert panel.result.trades.rowCount() == 10_000
+    assert len(took) == 4
+    assert max(took) < 0.05  # some 10 ms on a quiet machine; a frame has 16
+
+
+def test_a_result_that_does_not_come_is_asked_for_once_and_again_on_demand(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    first = start()
+    second = start()
+    ready.look_at(first)
+    fake.engine.backtest(first, state=JobState.DONE, progress=1.0)
+    qtbot.waitUntil(lambda: ready.message.title.text() == "The result did not come")
+    assert "no result" in ready.message.text.text()
+    fake.engine.backtest(second, stage="run", progress=0.5)
+    qtbot.waitUntil(lambda: "50%" in ready.runs.itemText(0))
+    assert len(fake.sent(FetchBacktest)) == 1
+    finish(fake, first)
+    ready.message.retry.click()
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+
+
+@pytest.mark.parametrize("value", [None, [], {"trades": 7}, {"trades": []}])
+def test_an_answer_that_is_no_result_is_refused(value: object) -> None:
+    with pytest.raises(LinkError, match="cannot be read"):
+        read_result(value)
+
+
+def test_a_curve_that_cannot_be_drawn_says_so(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    finish(fake, start(), equity_ns=[2, 1], equity=[1.0, 1.0])
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    assert ready.result.chart.value_text == ""
+    assert "cannot be drawn" in ready.result.chart._empty_text
+
+
+def test_the_theme_is_followed(ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot) -> None:
+    finish(fake, start())
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    dark = ready.result.headline.text()
+    fake.theme.set_choice(ThemeChoice.LIGHT)
+    assert ready.result.headline.text() != dark
+    assert fake.theme.colors.muted in ready.result.headline.text()
+
+
+def test_amounts_have_the_decimals_that_they_need() -> None:
+    assert [money_decimals(Decimal(text)) for text in ("10000", "100", "1", "0.0001")] == [2, 3, 5, 8]
+
+
+def test_a_trade_of_nothing_has_no_return() -> None:
+    assert TripRow(1, RoundTrip(BTC, 0.0, 1, 1.0, 2, 1.0, 0.0, 0.0)).share is None
