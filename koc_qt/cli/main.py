@@ -108,8 +108,8 @@ def _means_window(words: Sequence[str], window_parser: Parser) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command and give its exit code; no error reaches the person as a traceback."""
-    args = parse(arguments)
     try:
+        args = parse(arguments)
         with contextlib.closing(_quiet_log()):
             code: int = args.run(args)
         sys.stdout.flush()

@@ -11,14 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import shiboken6
-
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.connection import EngineAddress
 from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.servers import remember_server
 from koc_qt.paths import Paths, profile_paths
-from koc_qt.wiring.engine_process import Process, program, spawn_where_none_runs
+from koc_qt.wiring.engine_process import Process, let_go, program, spawn_where_none_runs
 from koc_qt.wiring.garbage import collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
 
@@ -36,21 +34,55 @@ SILENCE_S = 3.0
 
 def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
     """Show the window until it is closed; gives the exit code. `observe` is given the window once. Raises KocError."""
-    with collector_at_rest() as loaded:
+    with collector_at_rest() as loaded, _signals() as ending:
 
         def shown(window: MainWindow) -> None:
             window.workspace.filled.connect(loaded)
             observe(window)
 
-        _run(options, paths or profile_paths(), shown)
+        _run(options, paths or profile_paths(), shown, ending)
     return 0
 
 
-def _run(options: WindowOptions, paths: Paths, observe: Observer) -> None:
+class _Ending:
+    """Remembers that the process was told to end, until there is a window that can be closed."""
+
+    def __init__(self) -> None:
+        self._is_wanted = False
+        self._close: Callable[[], object] | None = None
+
+    def want(self, _number: int, _frame: object) -> None:
+        """Note it; handles signals."""
+        self._is_wanted = True
+        if self._close is not None:
+            self._close()
+
+    @contextlib.contextmanager
+    def closing(self, close: Callable[[], object]) -> Iterator[None]:
+        """Have this called from now on, at once where the signal has come already. It may be called twice."""
+        self._close = close
+        if self._is_wanted:
+            close()
+        try:
+            yield
+        finally:
+            self._close = None
+
+
+def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: _Ending) -> None:
     paths.ensure()
     # The engine loads on another core while this process loads Qt.
     spawned = spawn_where_none_runs(paths) if options.endpoint is None else None
+    try:
+        _show_with_qt(options, paths, spawned, observe, ending)
+    finally:
+        if spawned is not None:
+            let_go(spawned)
 
+
+def _show_with_qt(
+    options: WindowOptions, paths: Paths, spawned: Process | None, observe: Observer, ending: _Ending
+) -> None:
     from PySide6.QtWidgets import QApplication
 
     from koc_qt.ui.theme import Theme
@@ -67,10 +99,17 @@ def _run(options: WindowOptions, paths: Paths, observe: Observer) -> None:
     # Python's own threads: Qt's would call back into a loop that is gone
     with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
-        loop.run_until_complete(_show(options, paths, theme, spawned, observe))
+        loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending))
 
 
-async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Process | None, observe: Observer) -> None:
+async def _show(
+    options: WindowOptions,
+    paths: Paths,
+    theme: Theme,
+    spawned: Process | None,
+    observe: Observer,
+    ending: _Ending,
+) -> None:
     from koc_qt.link.client import LinkClient
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
@@ -116,9 +155,11 @@ async def _show(options: WindowOptions, paths: Paths, theme: Theme, spawned: Pro
     keeping = asyncio.create_task(keeper.run(), name="keeper")
     client.start()
     try:
-        with _signals(window.close_now):
+        loop = asyncio.get_running_loop()
+        with ending.closing(lambda: loop.call_soon_threadsafe(window.close_now)):
             await _painted()
-            window.start()
+            if not closed.is_set():
+                window.start()
             if options.files:
                 window.workspace.filled.connect(lambda: window.offer(list(options.files)))
             await closed.wait()
@@ -158,19 +199,18 @@ async def _painted() -> None:
 
 
 @contextlib.contextmanager
-def _signals(close: Callable[[], None]) -> Iterator[None]:
-    """Close the window, and the window alone, on Ctrl-C, SIGTERM and a terminal that is closed."""
-    loop = asyncio.get_running_loop()
+def _signals() -> Iterator[_Ending]:
+    """Close the window, and the window alone, on Ctrl-C, SIGTERM and a terminal that is closed.
 
-    def received(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(close)
-
+    From before Qt is loaded until it has ended: an exception out of nowhere makes it crash, or is lost in it.
+    """
+    ending = _Ending()
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, received) for number in numbers}
+    before = {number: signal.signal(number, ending.want) for number in numbers}
     try:
-        yield
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -178,4 +218,6 @@ def _signals(close: Callable[[], None]) -> Iterator[None]:
 
 def _delete(window: QMainWindow) -> None:
     """End the window's Qt objects here and now, in their own thread, and not at the collector's whim."""
+    import shiboken6
+
     shiboken6.delete(window)

@@ -16,13 +16,16 @@ from PySide6.QtWidgets import QApplication, QDialog
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Bar
 from koc_qt.link.messages import EngineStopped, Shutdown
 from koc_qt.ui.bench import Panel
 from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
+from koc_qt.ui.panels.chart import ChartPanel
 from koc_qt.ui.window import Condition, MainWindow
 from tests.fakes.desk import FakeBench
+from tests.fakes.link import BTC
 
 Open = Callable[..., MainWindow]
 
@@ -121,6 +124,22 @@ def test_whatever_a_layout_holds_no_panel_fails_at_it(open_window: Open, fake: F
     assert not [text for text in fake.texts if "error in the window" in text]
 
 
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("data", {"form": {"symbol": " :x"}}),
+        ("log", {"level": []}),
+        ("backtest", {"setup": {"span": {"quick": {}}, "symbols": [[], " :x", None], "parameters": {"a": [1]}}}),
+        ("ticket", {"instrument": [], "type": {}, "quantity": "1e9999999", "account": 7}),
+        ("orders", {"tab": [], "columns": {"open": {"widths": "x", "order": [9, None], "sort": [[], {}]}}}),
+        ("strategies", {"sizes": [10**30, -1], "forms": {"/x.py": {"values": 3}}, "columns": {"order": "abc"}}),
+    ],
+)
+def test_what_a_hand_wrote_into_the_layout_is_passed_over(open_window: Open, name: str, state: dict[str, Any]) -> None:
+    window = open_window(Memory(panels={name: state}))
+    assert window.workspace.panel(name) is not None
+
+
 def _distort(panel: Panel, kept: dict[str, Any], names: list[str]) -> None:
     values = st.dictionaries(st.sampled_from(names), JSON, max_size=6)
     nested = st.dictionaries(st.sampled_from(names), JSON | values, max_size=6)
@@ -185,6 +204,20 @@ def end_in_order(fake: FakeBench) -> None:
     """Have the engine stop as one that was told to."""
     fake.client._publish(EngineStopped("a client asked for it"))
     fake.client.lose()
+
+
+def test_a_chart_that_is_opened_for_a_time_goes_there(open_window: Open, fake: FakeBench, qtbot: QtBot) -> None:
+    first_ns = 1_699_999_980_000_000_000
+    fake.engine.bars = [Bar(BTC, "5m", first_ns + n * 300_000_000_000, 1.0, 2.0, 1.0, 1.5, 1.0) for n in range(900)]
+    window = open_window()
+    window.bench.requests.open_chart(BTC, "5m")
+    window.bench.requests.time_wanted.emit(BTC, first_ns + 450 * 300_000_000_000)
+    qtbot.waitUntil(lambda: len(list(window.workspace.chart_panels())) == 3)
+    panel = list(window.workspace.chart_panels())[-1]
+    assert isinstance(panel, ChartPanel)
+    qtbot.waitUntil(lambda: panel.chart.bar_count == 900)
+    first, last = panel.chart.visible_range
+    assert first < 450 < last < 890
 
 
 def test_an_engine_that_was_told_to_stop_closes_the_window_when_it_has(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from koc_qt.domain.errors import BadTimeframe
+from koc_qt.domain.errors import BadTimeframe, InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.link.messages import StartDownload
@@ -101,8 +102,9 @@ class DownloadForm(QWidget):
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over, as far as it makes sense."""
         symbol, timeframe, span = state.get("symbol"), state.get("timeframe"), state.get("span")
-        if isinstance(symbol, str) and ":" in symbol.strip(":"):
-            self.symbol.set_instrument(InstrumentId.parse(symbol))
+        if isinstance(symbol, str):
+            with suppress(InvalidOrder):
+                self.symbol.set_instrument(InstrumentId.parse(symbol))
         if isinstance(timeframe, str) and _is_timeframe(timeframe):
             self.timeframe.setEditText(timeframe)
         if isinstance(span, dict):
