@@ -33,7 +33,7 @@ from koc_qt.ui.theme import Theme
 from koc_qt.ui.workspace import PanelKind, Workspace
 
 DEFAULT_SIZE = QSize(1480, 900)
-SMALLEST = QSize(640, 420)
+SMALLEST = QSize(930, 500)  # what the default docks need
 MENUS = ("&File", "&Engine", "&Trade", "&Chart", "&View", "&Help")
 WRITE_AFTER_MS = 2_000
 KILL_TIMEOUT_S = 60.0
@@ -99,6 +99,7 @@ class MainWindow(QMainWindow):
         self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self))
         self.actions_ = self.bench.actions
         self._may_close = False
+        self._time_wanted: tuple[InstrumentId, int] | None = None
         self._keeper: EngineKeeper | None = None
         self._closing: CloseDialog | None = None
 
@@ -159,6 +160,8 @@ class MainWindow(QMainWindow):
         desk.linked.connect(self._show_condition)
         desk.framed.connect(self._on_frame)
         requests.chart_wanted.connect(self.open_chart)
+        requests.time_wanted.connect(self._note_time)
+        self.workspace.chart_made.connect(self._pass_time_on)
         requests.panel_wanted.connect(self.workspace.show_panel)
         requests.panel_unwanted.connect(lambda name: self.workspace.docks[name].close())
         self.drops.dropped.connect(self.offer)
@@ -269,6 +272,17 @@ class MainWindow(QMainWindow):
                 return
         if self.workspace.add_chart(instrument, timeframe or "1m") is None:
             self.bench.desk.notify("There are as many charts as there can be: close one first.", Level.WARNING)
+
+    def _note_time(self, instrument: InstrumentId, time_ns: int) -> None:
+        """Keep a time for the chart that was opened for it and is only being made; those that are there hear it."""
+        waiting = any(dock.panel is None for dock in self.workspace.charts.values())
+        self._time_wanted = (instrument, time_ns) if waiting else None
+
+    def _pass_time_on(self, panel: Panel) -> None:
+        wanted = self._time_wanted
+        if wanted is not None and panel.state().get("instrument") == str(wanted[0]):
+            self.bench.requests.time_wanted.emit(*wanted)
+            self._time_wanted = None
 
     def offer(self, paths: list[str]) -> None:
         """Show the form that starts a strategy, for each of these files."""

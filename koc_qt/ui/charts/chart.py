@@ -39,8 +39,8 @@ class CandleChart(QWidget):
     """Candles of one symbol and timeframe. Give it bars with `set_bars`, then `update_bar` each live change.
 
     `older_wanted` asks once for bars before the first; it asks again after `prepend` (or `retry_older`), and no more
-    after `no_older`. `following_changed` says whether the newest bar is kept in sight. `zone` None is the system's. The colours
-    are those of the dark theme until `set_palette`.
+    after `no_older`. `following_changed` says whether the newest bar is kept in sight. `zone` None is the system's.
+    The colours are those of the dark theme until `set_palette`.
     """
 
     older_wanted = Signal()
