@@ -96,6 +96,7 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(SMALLEST)
         theme.set_choice(self.memory.theme)
         self.monitor = FrameMonitor(self)
+        self.monitor.count_paints(self)
         self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self))
         self.actions_ = self.bench.actions
         self._may_close = False

@@ -145,8 +145,6 @@ async def measure(window: MainWindow, options: argparse.Namespace) -> None:
 
     replica.apply = counting  # type: ignore[method-assign]
     window.bench.desk.framed.connect(framed)
-    if not window.monitor.stats().paints_per_s:
-        window.monitor.count_paints(window)
     samples: list[tuple[float, int, int, float]] = []
     turns = Turns()
     types = count_types() if options.types else None
