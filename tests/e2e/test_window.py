@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -106,6 +107,43 @@ def test_a_window_that_is_killed_takes_nothing_with_it(home: Profile) -> None:
             again.until(CHARTS)
             assert engine_pid(again) == pid
             assert again.ask("window.workspace.docks['log'].isHidden()")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is loaded is read from /proc")
+@pytest.mark.parametrize("part", ["Shiboken", "libQt6Core", "libQt6Widgets", "multiarray"])
+def test_a_signal_while_the_window_starts_closes_it(home: Profile, part: str) -> None:
+    output = home.output_folder / "koc.txt"
+    with home.engine() as engine, output.open("w") as file:
+        engine.wait_for_status(lambda status: status["engine"]["state"] == "running", "the engine to run")
+        with subprocess.Popen(
+            [sys.executable, "-m", "koc_qt"],
+            env={**home.environment, "QT_QPA_PLATFORM": "offscreen"},
+            cwd=home.output_folder,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        ) as process:
+            maps = Path(f"/proc/{process.pid}/maps")
+            try:
+                wait_until(lambda: part in maps.read_text(), timeout_s=30, what=f"{part} to be loaded")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 0, output.read_text()
+            finally:
+                process.kill()
+        assert output.read_text() == ""
+        assert engine.process.poll() is None
+
+
+def test_an_engine_that_hangs_is_said_not_to_answer_and_is_found_again(home: Profile) -> None:
+    with window(home) as shown:
+        shown.until(CHARTS)
+        pid = engine_pid(shown)
+        os.kill(pid, signal.SIGSTOP)
+        shown.until("any('does not answer' in text for text in window.notices.texts)")
+        os.kill(pid, signal.SIGCONT)
+        shown.until(CONNECTED)
+        assert shown.ask("replica.engine.pid") == pid
+        shown.until("window.notices.texts == []")
 
 
 def test_closing_asks_and_stops_the_engine_when_told(home: Profile) -> None:
