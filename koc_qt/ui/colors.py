@@ -42,20 +42,6 @@ class Colors:
     paper: str
     testnet: str
     live: str
-    # Charts
-    chart_background: str
-    chart_grid: str
-    chart_text: str
-    chart_up: str
-    chart_down: str
-    chart_volume_up: str
-    chart_volume_down: str
-    chart_crosshair: str
-    chart_label: str  # behind the crosshair's values; carries `text`
-    chart_buy: str
-    chart_sell: str
-    chart_equity: str
-    chart_series: tuple[str, ...]  # lines drawn together, such as indicators
 
 
 DARK = Colors(
@@ -87,19 +73,6 @@ DARK = Colors(
     paper="#b59bff",
     testnet="#f0b445",
     live="#ff757b",
-    chart_background="#11151b",
-    chart_grid="#1e242d",
-    chart_text="#9aa6b5",
-    chart_up="#2fb67d",
-    chart_down="#ea5860",
-    chart_volume_up="#1d4d3d",
-    chart_volume_down="#58292f",
-    chart_crosshair="#8592a3",
-    chart_label="#37414e",
-    chart_buy="#4fdc9f",
-    chart_sell="#ff858a",
-    chart_equity="#66a6ff",
-    chart_series=("#66a6ff", "#f0b445", "#b59bff", "#3cc5cf", "#f58fc2", "#a8c94f"),
 )
 
 LIGHT = Colors(
@@ -131,19 +104,6 @@ LIGHT = Colors(
     paper="#6440c8",
     testnet="#855300",
     live="#bf2030",
-    chart_background="#ffffff",
-    chart_grid="#edf0f4",
-    chart_text="#556170",
-    chart_up="#12875a",
-    chart_down="#d23c47",
-    chart_volume_up="#b9dfce",
-    chart_volume_down="#f2c5c8",
-    chart_crosshair="#66727f",
-    chart_label="#dbe0e7",
-    chart_buy="#0a6f43",
-    chart_sell="#b81c2b",
-    chart_equity="#1a5ccb",
-    chart_series=("#1a5ccb", "#a86400", "#6f4bd0", "#0a7680", "#b8357f", "#5d7a0c"),
 )
 
 

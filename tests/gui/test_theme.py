@@ -22,20 +22,16 @@ from koc_qt.ui.theme import Theme, ThemeChoice, code_font, number_font, palette,
 
 BOTH = pytest.mark.parametrize("colors", [DARK, LIGHT], ids=["dark", "light"])
 SURFACES = ("window", "panel", "raised", "hover", "field", "stripe", "selection")
-CHART_SURFACES = ("chart_background",)
 TEXTS = {
     "text": SURFACES,
     "muted": ("window", "panel", "raised", "field", "stripe"),
     **dict.fromkeys(("profit", "loss", "warning", "danger", "info"), ("window", "panel", "raised", "field", "stripe")),
     **dict.fromkeys(("simulated", "paper", "testnet", "live", "accent"), ("window", "panel", "raised", "stripe")),
-    "chart_text": CHART_SURFACES,
 }
 SIGNS = {
     "icon": SURFACES,
     "accent": SURFACES,
     "danger": SURFACES,
-    **dict.fromkeys(("chart_up", "chart_down", "chart_buy", "chart_sell", "chart_crosshair"), CHART_SURFACES),
-    "chart_equity": CHART_SURFACES,
 }
 
 
@@ -86,7 +82,6 @@ def test_signs_and_lines_can_be_told_apart(colors: Colors) -> None:
     pairs = [(sign, surface) for sign, surfaces in SIGNS.items() for surface in surfaces]
     poor = {pair: contrast(getattr(colors, pair[0]), getattr(colors, pair[1])) for pair in pairs}
     assert {pair: round(value, 2) for pair, value in poor.items() if value < 3} == {}
-    assert min(contrast(color, colors.chart_background) for color in colors.chart_series) >= 3
 
 
 @BOTH
@@ -94,7 +89,6 @@ def test_text_on_fills_and_labels_can_be_read(colors: Colors) -> None:
     fills = (colors.accent_fill, colors.profit_fill, colors.loss_fill, colors.danger_fill)
     assert min(contrast(colors.on_fill, fill) for fill in fills) >= 4.5
     assert min(contrast(colors.on_fill, hovered(fill)) for fill in fills) >= 4.5
-    assert contrast(colors.text, colors.chart_label) >= 4.5
     assert contrast(colors.text, colors.line) >= 4.5  # a pressed button
 
 

@@ -21,8 +21,8 @@ from PySide6.QtWidgets import QWidget
 
 from koc_qt.ui.charts.colors import ChartColors, dark_colors, text_on
 from koc_qt.ui.charts.series import BarColumns, BarSeries, Floats
-from koc_qt.ui.charts.sparkline import polyline, thinned
 from koc_qt.ui.charts.texts import TextCache, axis_font
+from koc_qt.ui.charts.thinning import polyline, thinned
 from koc_qt.ui.charts.ticks import TimeTick, moment_text, price_text, price_ticks, time_ticks
 
 _PAD_PX = 6

@@ -36,8 +36,8 @@ from koc_qt.ui.panels.backtest_parameters import ParameterForm
 from koc_qt.ui.panels.backtest_span import SpanPicker
 from koc_qt.ui.panels.backtest_symbols import SymbolFields
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
-TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
 DESCRIBE_TIMEOUT_S = 30.0
 _CELL_PX = 96
 _PERCENT = Decimal(100)

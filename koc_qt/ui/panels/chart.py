@@ -26,8 +26,8 @@ from koc_qt.ui.icons import icon
 from koc_qt.ui.streams import Holding
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
-TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
 FIRST_BARS = 1_000
 OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000

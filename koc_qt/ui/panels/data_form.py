@@ -19,8 +19,7 @@ from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
 from koc_qt.ui.panels.backtest_span import SpanPicker
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import Theme, style_as
-
-TIMEFRAMES = ("1s", "1m", "5m", "15m", "1h", "4h", "1d")
+from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
 
 class DownloadForm(QWidget):

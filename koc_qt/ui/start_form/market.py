@@ -16,8 +16,8 @@ from koc_qt.ui.start_form.parts import Caption, Choice, Words
 from koc_qt.ui.start_form.rules import proposed_symbols, route_problem, twice
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
-TIMEFRAMES = ("1s", "5s", "15s", "1m", "5m", "15m", "1h", "4h", "1d")
 _ORDER = (TradingMode.SIMULATED, TradingMode.PAPER, TradingMode.TESTNET, TradingMode.LIVE)  # the harmless first
 
 

@@ -1,4 +1,4 @@
-"""The equity line and the sparkline."""
+"""The equity line, and how long lines are thinned."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PySide6.QtCore import QPoint, QRectF
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtCore import QPoint
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from koc_qt.ui.charts.colors import dark_colors
 from koc_qt.ui.charts.line_chart import LineChart
-from koc_qt.ui.charts.sparkline import paint_sparkline, thinned
+from koc_qt.ui.charts.thinning import thinned
 from tests.gui.charts.conftest import MINUTE_NS, START_NS
 
 
@@ -63,18 +63,3 @@ def test_thinning_keeps_ends_and_extremes(count: int, columns: int) -> None:
     assert (kept == values[positions.astype(int)]).all()
     assert {0, count - 1, int(values.argmin()), int(values.argmax())} <= set(positions.astype(int).tolist())
     assert (np.diff(positions) > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("values", "drawn"),
-    [([], False), ([1.0], False), ([1.0, float("nan")], False), ([2.0, 2.0], True), ([1.0, float("inf"), 2.0], True)],
-)
-def test_a_sparkline_draws_what_is_there(qapp: QApplication, values: list[float], drawn: bool) -> None:
-    image = QImage(60, 20, QImage.Format.Format_RGB32)
-    image.fill(QColor("black"))
-    painter = QPainter(image)
-    paint_sparkline(painter, QRectF(0, 0, 60, 20), values, QColor("#00ff00"))
-    assert not painter.testRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.end()
-    lit = [(x, y) for x in range(60) for y in range(20) if image.pixelColor(x, y).green() > 60]
-    assert bool(lit) == drawn
