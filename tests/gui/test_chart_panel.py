@@ -101,6 +101,18 @@ def test_fills_orders_and_positions_are_upon_the_bars(panel: ChartPanel, fake: F
     assert not any(line.price == Decimal("99.5") for line in chart.lines)
 
 
+def test_a_fill_that_comes_while_history_does_is_marked_once(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    order = fake.engine.place()
+    fake.engine.fill(order.client_order_id)  # in the replica; its frame is still to come
+    assert len(fake.desk.replica.fills) == 1
+    panel._show_fills()  # as when the history has come
+    assert len(panel.chart.markers) == 1
+    framed: list[object] = []
+    fake.desk.framed.connect(framed.append)
+    qtbot.waitUntil(lambda: bool(framed))
+    assert len(panel.chart.markers) == 1
+
+
 def test_a_symbol_that_ends_says_so(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
     assert panel.chart.fault == ""
     fake.engine.publish(StreamChanged(StreamStatus(BTC, START_NS, StreamState.ENDED, "delisted")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from koc_qt.domain.market import Side, StreamState
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.timeframes import SECOND_NS, duration_ns
 from koc_qt.link.messages import BarChanged, FetchBars
+from koc_qt.link.replica import FillKey
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.charts.chart import CandleChart
 from koc_qt.ui.charts.colors import ChartColors, dark_colors, light_colors
@@ -52,6 +53,7 @@ class ChartPanel(Panel):
         self._holding = Holding()
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
+        self._marked: set[FillKey] = set()
         self._wanted_ns: int | None = None  # where to go once there are bars
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.chart = CandleChart(self)
@@ -136,7 +138,7 @@ class ChartPanel(Panel):
         self.setWindowTitle(f"{instrument.symbol} · {timeframe}" + _venue_suffix(instrument))
         self.chart.set_empty_text(f"Waiting for bars of {instrument}…")
         self.chart.set_bars(BarColumns.of([], [], [], [], [], []))
-        self.chart.set_markers([])
+        self._show_fills()
         self._show_orders()
         self._show_trouble()
         self.bench.requests.instrument_chosen.emit(instrument)
@@ -239,8 +241,8 @@ class ChartPanel(Panel):
         if frame.snapshot:
             self._show_decimals()
             self._show_fills()
-        elif fills := [self._marker(fill) for fill in frame.fills if fill.instrument == self.instrument]:
-            self.chart.add_markers(fills)
+        else:
+            self._add_fills(fill for fill in frame.fills if fill.instrument == self.instrument)
         if frame.snapshot or frame.orders or frame.positions:
             self._show_orders()
 
@@ -266,8 +268,18 @@ class ChartPanel(Panel):
         return Marker(fill.time_ns, fill.side, fill.price, fill.quantity, fill.strategy_id)
 
     def _show_fills(self) -> None:
-        fills = self.desk.replica.fills.values()
-        self.chart.set_markers([self._marker(fill) for fill in fills if fill.instrument == self.instrument])
+        """Mark all fills that are known, those of the frame that is to come among them."""
+        self._marked.clear()
+        self.chart.set_markers([])
+        self._add_fills(fill for fill in self.desk.replica.fills.values() if fill.instrument == self.instrument)
+
+    def _add_fills(self, fills: Iterable[Fill]) -> None:
+        """Mark those that are not yet."""
+        new = {(fill.account_id, fill.fill_id): self._marker(fill) for fill in fills}
+        added = [marker for key, marker in new.items() if key not in self._marked]
+        self._marked.update(new)
+        if added:
+            self.chart.add_markers(added)
 
     def _show_orders(self) -> None:
         replica = self.desk.replica
