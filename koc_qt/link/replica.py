@@ -51,6 +51,7 @@ class Replica:
         self.strategies: dict[str, StrategySnapshot] = {}
         self.positions: dict[PositionKey, PositionSnapshot] = {}
         self.orders: dict[str, Order] = {}
+        self.open_orders: dict[str, Order] = {}  # those of `orders` that are open
         self.fills: dict[FillKey, Fill] = {}
         self.downloads: dict[str, DownloadSnapshot] = {}
         self.backtests: dict[str, BacktestSnapshot] = {}
@@ -105,6 +106,7 @@ class Replica:
         self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.orders = {}
+        self.open_orders = {}
         self.fills = {}
         for order in snapshot.orders:
             self._put_order(order)
@@ -113,6 +115,10 @@ class Replica:
 
     def _put_order(self, order: Order) -> None:
         self.orders[order.client_order_id] = order
+        if order.is_open:
+            self.open_orders[order.client_order_id] = order
+        else:
+            self.open_orders.pop(order.client_order_id, None)
         if len(self.orders) > self._limit:
             oldest_closed = next((key for key, known in self.orders.items() if not known.is_open), None)
             if oldest_closed is not None:

@@ -79,11 +79,15 @@ def test_the_oldest_make_way_but_no_open_order() -> None:
     for _ in range(5):
         engine.fill(engine.place().client_order_id)
     assert list(replica.orders) == [first.client_order_id, "K00005", "K00006"]
+    assert replica.open_orders == {first.client_order_id: first}
     assert [fill_id for _, fill_id in replica.fills] == ["T00003", "T00004", "T00005"]
     for _ in range(5):
         engine.place()
     assert all(order.is_open for order in replica.orders.values())
     assert len(replica.orders) == 6
+    assert list(replica.open_orders.items()) == list(replica.orders.items())
+    replica.apply(FakeEngine().snapshot())
+    assert not replica.open_orders
 
 
 ACTIONS = st.lists(
@@ -155,6 +159,7 @@ def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: lis
         ask()
         drain()
     assert replica.orders == engine.orders
+    assert replica.open_orders == {key: order for key, order in engine.orders.items() if order.is_open}
     assert list(replica.fills.values()) == list(engine.fills.values())
 
 
