@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -40,13 +41,14 @@ class Requests(QObject):
 
 @dataclass(frozen=True)
 class Bench:
-    """Handed to every panel's constructor."""
+    """Handed to every panel's constructor; `in_steps`: it leaves the panel's parts to be made when asked for."""
 
     desk: Desk
     streams: Streams
     theme: Theme
     actions: Actions
     requests: Requests
+    in_steps: bool = False
 
 
 class Panel(QWidget):
@@ -54,6 +56,10 @@ class Panel(QWidget):
 
     A panel gets its state back through `restore` before it is shown, in any version's form: what it cannot read, it
     ignores. It connects to `bench.desk.framed` and shows what is in the replica also when it is made late.
+
+    A panel whose widgets take more than some milliseconds to make does so in `parts`, and ends its constructor with
+    `self.make()`: in the window other things get their turn between two parts. Give each widget its parent when it is
+    made, outermost first: one that is put into another later is styled anew with all that it holds.
     """
 
     NAME: ClassVar[str]
@@ -65,6 +71,22 @@ class Panel(QWidget):
         self.setAutoFillBackground(True)  # all docks lie on one surface, also where a panel paints none of its own
         self.bench = bench
         self.desk = bench.desk
+        self._parts: Iterator[None] = iter(())
+
+    def parts(self) -> Iterator[None]:
+        """Make the widgets, and connect them at the end; a `yield` every few milliseconds."""
+        yield from ()
+
+    def make(self) -> None:
+        """Begin to make the parts; where the bench does not say that it is done in steps, make them all."""
+        self._parts = self.parts()
+        if not self.bench.in_steps:
+            for _ in self._parts:
+                pass
+
+    def make_part(self) -> bool:
+        """Make one more part; False once there are no more."""
+        return next(self._parts, self) is None
 
     def state(self) -> dict[str, Any]:
         """Give what shall be there again after a restart, of JSON's types."""

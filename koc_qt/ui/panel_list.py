@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtWidgets import QWidget
+
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.workspace import PanelKind
@@ -27,7 +29,7 @@ def panel_kinds(
     """List the panels that there is one of; `doctor` is the command whose report the deploy panel shows."""
 
     def kind(name: str, title: str, icon: str, maker: str, *arguments: Any) -> PanelKind:
-        return PanelKind(name, title, icon, lambda: _make(maker, bench, *arguments))
+        return PanelKind(name, title, icon, lambda parent: _make(maker, bench, *arguments, parent))
 
     return (
         kind("orders", "Orders & positions", "orders", "orders:OrdersPanel"),
@@ -51,6 +53,8 @@ def preload_charts() -> None:
 def preload() -> None:
     """Load what the other panels need, in the same way."""
     _load(*(f"koc_qt.ui.panels.{name}" for name in _MODULES))
+    with contextlib.suppress(ImportError):
+        import_module("koc_qt.ui.mascot.sprite").load_sprite()
 
 
 def _load(*modules: str) -> None:
@@ -59,9 +63,9 @@ def _load(*modules: str) -> None:
             import_module(module)
 
 
-def chart_maker(bench: Bench) -> Panel:
+def chart_maker(bench: Bench, parent: QWidget) -> Panel:
     """Make a chart."""
-    return _make("chart:ChartPanel", bench)
+    return _make("chart:ChartPanel", bench, parent)
 
 
 def _make(maker: str, *arguments: Any) -> Panel:

@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
@@ -79,7 +80,7 @@ class MainWindow(QMainWindow):
         theme: Theme,
         file: MemoryFile,
         kinds: Callable[[Bench, FrameMonitor], tuple[PanelKind, ...]],
-        make_chart: Callable[[Bench], Panel],
+        make_chart: Callable[[Bench, QWidget], Panel],
         *,
         preload_charts: Callable[[], None] = lambda: None,
         preload: Callable[[], None] = lambda: None,
@@ -97,7 +98,7 @@ class MainWindow(QMainWindow):
         theme.set_choice(self.memory.theme)
         self.monitor = FrameMonitor(self)
         self.monitor.count_paints(self)
-        self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self))
+        self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self), in_steps=True)
         self.actions_ = self.bench.actions
         self._may_close = False
         self._time_wanted: tuple[InstrumentId, int] | None = None
@@ -115,7 +116,7 @@ class MainWindow(QMainWindow):
         self.palette_ = CommandPalette(self.actions_, theme, self)
         self.drops = DropZone(self, theme)
 
-        self.workspace = Workspace(self, kinds(self.bench, self.monitor), lambda: make_chart(self.bench))
+        self.workspace = Workspace(self, kinds(self.bench, self.monitor), partial(make_chart, self.bench))
         self._restore_geometry()
         self.workspace.open(self.memory)
         self._fill_view_menu()

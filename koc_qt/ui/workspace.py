@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import shiboken6
 from loguru import logger
 from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent
-from PySide6.QtWidgets import QDockWidget, QLabel, QMainWindow
+from PySide6.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.bench import Panel
@@ -24,7 +26,9 @@ from koc_qt.ui.theme import style_as
 AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
-FILL_GAP_MS = 15  # between two panels: for paints, and for the link, whose answers take several turns of the loop
+FILL_MS = 6  # of making panels at a time
+FILL_GAP_MS = 4  # between two times: for paints, and for the link, whose answers take several turns of the loop
+Make = Callable[[QWidget], Panel]  # of its parent
 _FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
 
@@ -35,7 +39,16 @@ class PanelKind:
     name: str
     title: str
     icon: str
-    make: Callable[[], Panel]
+    make: Make
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """What is to be done for a dock that waits for its panel; `restore` comes once the panel is whole."""
+
+    dock: Dock
+    make: Make
+    restore: Callable[[Panel], None]
 
 
 class Dock(QDockWidget):
@@ -83,12 +96,13 @@ class Workspace(QObject):
     charts_changed = Signal()
     chart_made = Signal(object)  # the chart's Panel
 
-    def __init__(self, window: QMainWindow, kinds: tuple[PanelKind, ...], make_chart: Callable[[], Panel]) -> None:
+    def __init__(self, window: QMainWindow, kinds: tuple[PanelKind, ...], make_chart: Make) -> None:
         super().__init__(window)
         self._window = window
         self._kinds = {kind.name: kind for kind in kinds}
         self._make_chart = make_chart
-        self._waiting: list[tuple[Dock, Callable[[], Panel]]] = []
+        self._waiting: list[_Filling] = []
+        self._present: tuple[Dock, Generator[None, None, None]] | None = None  # the one that is being filled
         self._charts_alone = True  # until `start_filling`
         self._remembered = Memory()
         self._is_default = False  # nobody has moved anything yet
@@ -99,7 +113,7 @@ class Workspace(QObject):
         self._fill_timer = QTimer(self)
         self._fill_timer.setSingleShot(True)
         self._fill_timer.setInterval(FILL_GAP_MS)
-        self._fill_timer.timeout.connect(self._fill_one)
+        self._fill_timer.timeout.connect(self._fill_some)
         window.setDockNestingEnabled(True)
         window.setDockOptions(
             QMainWindow.DockOption.AllowNestedDocks
@@ -118,15 +132,15 @@ class Workspace(QObject):
             self._arrange_default()
         visible = [name for name, dock in self.docks.items() if not dock.isHidden()]
         for name in [*visible, *(name for name in self.docks if name not in visible)]:
-            self._waiting.append((self.docks[name], self._kinds[name].make))
+            self._waiting.append(_Filling(self.docks[name], self._kinds[name].make, partial(self._restore_panel, name)))
 
     def fill_charts(self) -> None:
         """Make the charts: their bars are on the way while what the other panels need is being loaded."""
-        self._waiting.sort(key=lambda each: each[0].objectName() not in self.charts)
+        self._waiting.sort(key=lambda each: each.dock.objectName() not in self.charts)
         self._fill_timer.start(0)
 
     def start_filling(self) -> None:
-        """Make the panels, charts first, one at a time."""
+        """Make the panels, charts first, one at a time, a few milliseconds at a time."""
         self._charts_alone = False
         self.fill_charts()
 
@@ -251,15 +265,13 @@ class Workspace(QObject):
         self._chart_states[name] = state
         dock.closed.connect(lambda: self._drop_chart(name))
 
-        def make() -> Panel:
-            panel = self._make_chart()
+        def restore(panel: Panel) -> None:
             panel.restore(dict(state))
             panel.windowTitleChanged.connect(dock.setWindowTitle)
             dock.setWindowTitle(panel.windowTitle() or "Chart")
             self.chart_made.emit(panel)
-            return panel
 
-        self._waiting.append((dock, make))
+        self._waiting.append(_Filling(dock, self._make_chart, restore))
         return dock
 
     def _drop_chart(self, name: str) -> None:
@@ -269,7 +281,10 @@ class Workspace(QObject):
         del self._chart_states[name]
         if dock.panel is not None:
             dock.panel.retire()
-        self._waiting = [each for each in self._waiting if each[0] is not dock]
+        self._waiting = [each for each in self._waiting if each.dock is not dock]
+        if self._present is not None and self._present[0] is dock:
+            self._present[1].close()
+            self._present = None
         self._window.removeDockWidget(dock)
         dock.deleteLater()
         self.charts_changed.emit()
@@ -294,27 +309,53 @@ class Workspace(QObject):
             dock.show()
             dock.raise_()
 
-    def _fill_one(self) -> None:
-        if not self._waiting:
+    def _fill_some(self) -> None:
+        """Go on with the panel that is being made, or the next, for a few milliseconds."""
+        if self._present is None and not self._waiting:
             QTimer.singleShot(0, self, self._finish)  # after Qt has laid out what the last panel wants
             return
-        if self._charts_alone and self._waiting[0][0].objectName() not in self.charts:
-            return
+        if self._present is None:
+            if self._charts_alone and self._waiting[0].dock.objectName() not in self.charts:
+                return
+            filling = self._waiting.pop(0)
+            self._present = filling.dock, self._fill(filling)
         self._fill_timer.start(FILL_GAP_MS)
-        dock, make = self._waiting.pop(0)
-        began_s = time.perf_counter()
+        until_s = time.perf_counter() + FILL_MS / 1e3
+        while self._present is not None and time.perf_counter() < until_s:
+            dock, steps = self._present
+            try:
+                next(steps)
+            except StopIteration:
+                self._present = None
+            except Exception as error:  # one panel that fails must not take the others with it
+                self._present = None
+                logger.exception("the panel {} cannot be shown", dock.objectName())
+                waiting = dock.widget()
+                if isinstance(waiting, QLabel):
+                    waiting.setWordWrap(True)
+                    waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
+                return
+
+    def _fill(self, filling: _Filling) -> Generator[None, None, None]:
+        """Make a panel in steps, each of a few milliseconds, and put it into its dock."""
+        panel = filling.make(filling.dock)
+        is_whole = False
         try:
-            panel = make()
-            self._restore_panel(dock, panel)
-        except Exception as error:  # one panel that fails must not take the others with it
-            logger.exception("the panel {} cannot be shown", dock.objectName())
-            waiting = dock.widget()
-            if isinstance(waiting, QLabel):
-                waiting.setWordWrap(True)
-                waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
-            return
-        dock.fill(panel)
-        logger.debug("the panel {} was made in {:.0f} ms", dock.objectName(), (time.perf_counter() - began_s) * 1e3)
+            while panel.make_part():
+                yield
+            is_whole = True
+            filling.restore(panel)
+            for widget in panel.findChildren(QWidget):  # styled now, and not all at once when the panel is shown first
+                yield
+                if shiboken6.isValid(widget):
+                    widget.ensurePolished()
+            yield
+        except BaseException:  # also when the chart is closed meanwhile
+            if is_whole:
+                panel.retire()
+            panel.deleteLater()
+            raise
+        filling.dock.fill(panel)
 
     def _finish(self) -> None:
         if self._is_filled:
@@ -325,14 +366,14 @@ class Workspace(QObject):
         self._window.setAnimated(True)  # not before: an animation that runs undoes what is sized meanwhile
         self.filled.emit()
 
-    def _restore_panel(self, dock: Dock, panel: Panel) -> None:
-        state = self._remembered.panels.get(dock.objectName())
-        if state is None or dock.objectName() in self.charts:
+    def _restore_panel(self, name: str, panel: Panel) -> None:
+        state = self._remembered.panels.get(name)
+        if state is None:
             return
         try:
             panel.restore(state)
         except Exception:  # what was remembered may be of another version, or anything
-            logger.exception("the remembered state of the panel {} is of no use", dock.objectName())
+            logger.exception("the remembered state of the panel {} is of no use", name)
 
     # ---- remembering -------------------------------------------------------------------------------------------------
 

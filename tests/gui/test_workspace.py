@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import shiboken6
-from PySide6.QtWidgets import QApplication, QMainWindow
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.memory import ChartMemory, Memory
-from koc_qt.ui.workspace import DEFAULT_CHARTS, MOST_CHARTS, PanelKind, Workspace
+from koc_qt.ui.workspace import DEFAULT_CHARTS, FILL_MS, MOST_CHARTS, PanelKind, Workspace
 from tests.fakes.desk import FakeBench
 
 BTC = InstrumentId("sim", "BTC/USDT")
@@ -25,8 +29,8 @@ class Plain(Panel):
 
     NAME, TITLE, ICON = "plain", "Plain", "chart"
 
-    def __init__(self, bench: Bench) -> None:
-        super().__init__(bench)
+    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+        super().__init__(bench, parent)
         self.kept: dict[str, Any] = {}
 
     def state(self) -> dict[str, Any]:
@@ -50,8 +54,8 @@ def open_workspace(fake: FakeBench, qapp: QApplication, qtbot: QtBot) -> Iterato
         window = QMainWindow()
         windows.append(window)
         window.resize(1400, 900)
-        kinds = tuple(PanelKind(name, name.capitalize(), "chart", lambda: Plain(fake.bench)) for name in names)
-        workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+        kinds = tuple(PanelKind(name, name.capitalize(), "chart", partial(Plain, fake.bench)) for name in names)
+        workspace = Workspace(window, kinds, partial(Plain, fake.bench))
         workspace.open(memory or Memory())
         window.show()
         with qtbot.waitSignal(workspace.filled):
@@ -131,14 +135,14 @@ def test_charts_come_and_go(open_workspace: Open, qtbot: QtBot) -> None:
 def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: QtBot) -> None:
     window = QMainWindow(fake.window)
 
-    def fail() -> Panel:
+    def fail(parent: QWidget) -> Panel:
         raise RuntimeError("no such thing")
 
     kinds = (
         PanelKind("broken", "Broken", "chart", fail),
-        PanelKind("log", "Log", "chart", lambda: Plain(fake.bench)),
+        PanelKind("log", "Log", "chart", partial(Plain, fake.bench)),
     )
-    workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+    workspace = Workspace(window, kinds, partial(Plain, fake.bench))
     workspace.open(Memory())
     with qtbot.waitSignal(workspace.filled):
         workspace.start_filling()
@@ -149,8 +153,8 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: Q
 
 def test_charts_are_made_before_what_the_others_need_is_loaded(fake: FakeBench, qtbot: QtBot) -> None:
     window = QMainWindow(fake.window)
-    kinds = tuple(PanelKind(name, name.capitalize(), "chart", lambda: Plain(fake.bench)) for name in NAMES)
-    workspace = Workspace(window, kinds, lambda: Plain(fake.bench))
+    kinds = tuple(PanelKind(name, name.capitalize(), "chart", partial(Plain, fake.bench)) for name in NAMES)
+    workspace = Workspace(window, kinds, partial(Plain, fake.bench))
     finished: list[None] = []
     workspace.filled.connect(lambda: finished.append(None))
     workspace.open(Memory())
@@ -161,3 +165,88 @@ def test_charts_are_made_before_what_the_others_need_is_loaded(fake: FakeBench, 
     with qtbot.waitSignal(workspace.filled):
         workspace.start_filling()
     assert all(workspace.panel(name) for name in NAMES)
+
+
+class Stepwise(Plain):
+    """Has three parts; the last is never made where `ends_at` says so."""
+
+    def __init__(self, bench: Bench, parent: QWidget | None = None, *, ends_at: int = 3) -> None:
+        super().__init__(bench, parent)
+        self.made: list[QLabel] = []
+        self.retired = 0
+        self._ends_at = ends_at
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        for number in range(3):
+            if number == self._ends_at:
+                raise RuntimeError("the glue is out")
+            self.made.append(QLabel(str(number), self))
+            yield
+
+    def restore(self, state: dict[str, Any]) -> None:
+        assert len(self.made) == 3, "a panel gets its state back when it is whole"
+        super().restore(state)
+
+    def retire(self) -> None:
+        self.retired += 1
+
+
+def test_a_panel_made_alone_is_whole_at_once(fake: FakeBench) -> None:
+    assert len(Stepwise(fake.bench, fake.window).made) == 3
+
+
+def test_a_panel_is_made_in_steps_and_shown_whole(fake: FakeBench, qtbot: QtBot) -> None:
+    window = QMainWindow(fake.window)
+    bench = replace(fake.bench, in_steps=True)
+    panels: list[Stepwise] = []
+
+    def make(parent: QWidget) -> Panel:
+        panels.append(Stepwise(bench, parent))
+        assert not panels[-1].made
+        return panels[-1]
+
+    workspace = Workspace(window, (PanelKind("data", "Data", "chart", make),), partial(Plain, fake.bench))
+    workspace.open(Memory(panels={"data": {"days": 3}}))
+    with qtbot.waitSignal(workspace.filled):
+        workspace.start_filling()
+    assert workspace.panel("data") is panels[0]
+    assert [label.text() for label in panels[0].made] == ["0", "1", "2"]
+    assert panels[0].state() == {"days": 3}
+
+
+@pytest.mark.expected_warnings("the panel data cannot be shown")
+def test_a_panel_that_fails_half_way_leaves_the_others(fake: FakeBench, qtbot: QtBot) -> None:
+    window = QMainWindow(fake.window)
+    bench = replace(fake.bench, in_steps=True)
+    kinds = (
+        PanelKind("data", "Data", "chart", partial(Stepwise, bench, ends_at=2)),
+        PanelKind("log", "Log", "chart", partial(Stepwise, bench)),
+    )
+    workspace = Workspace(window, kinds, partial(Plain, fake.bench))
+    workspace.open(Memory())
+    with qtbot.waitSignal(workspace.filled):
+        workspace.start_filling()
+    assert "the glue is out" in workspace.docks["data"].widget().text()  # type: ignore[attr-defined]
+    assert workspace.panel("log") is not None
+
+
+def test_a_chart_that_is_closed_while_it_is_made_lets_go(fake: FakeBench, qtbot: QtBot) -> None:
+    window = QMainWindow(fake.window)
+    bench = replace(fake.bench, in_steps=True)
+    panels: list[Stepwise] = []
+
+    class Closing(Stepwise):
+        def restore(self, state: dict[str, Any]) -> None:
+            super().restore(state)
+            panels.append(self)
+            if len(panels) == 1:
+                QTimer.singleShot(0, workspace, next(iter(workspace.charts.values())).close)
+                time.sleep(FILL_MS / 1e3)  # so that the loop turns before the panel is in its dock
+
+    workspace = Workspace(window, (), partial(Closing, bench))
+    workspace.open(Memory())
+    with qtbot.waitSignal(workspace.filled):
+        workspace.start_filling()
+    assert [panel.retired for panel in panels] == [1, 0]
+    assert len(workspace.charts) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -67,8 +68,12 @@ class Sprite:
         return self._sheet.copy(cell % columns * side, cell // columns * side, side, side)
 
 
+@cache
 def load_sprite(folder: Path | None = None) -> Sprite:
-    """Load the sheet from a folder, or the program's own; where it is missing or bad, give a sprite that says so."""
+    """Load the sheet from a folder, or the program's own; where it is missing or bad, give a sprite that says so.
+
+    May be called from any thread, and takes some 20 ms the first time.
+    """
     try:
         return _loaded(folder or resource("mascot"))
     except KocError as error:
