@@ -195,6 +195,6 @@ def test_the_report_is_copied_for_whoever_helps(make: Maker, qtbot: QtBot) -> No
 
 
 def test_a_status_nobody_knows_is_shown_as_it_is(fake: FakeBench) -> None:
-    row = CheckRow(Check("odd", "maybe", "who knows"), fake.theme)
+    row = CheckRow(Check("odd", "maybe", "who knows"), fake.theme, fake.window)
     row.setParent(fake.window)
     assert words_of(row) == ["Odd", "who knows"]

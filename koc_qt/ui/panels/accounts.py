@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from PySide6.QtCore import QSize, Qt, QTimer
@@ -67,21 +68,25 @@ class AccountsPanel(Panel):
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent)
         self.cards: dict[str, AccountCard] = {}
-        self.offline = _words("warning")
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the frame, then the cards."""
+        self.offline = _words("warning", self)
         self.offline.setContentsMargins(8, 6, 8, 2)
-        self.empty = _words("muted")
+        self.empty = _words("muted", self)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.empty.setContentsMargins(16, 16, 16, 16)
-        inside = QWidget()
-        self._column = QVBoxLayout(inside)
-        self._column.setContentsMargins(8, 8, 8, 8)
-        self._column.setSpacing(8)
-        self._column.addStretch(1)
-        self.area = QScrollArea()
+        self.area = QScrollArea(self)
         self.area.setWidgetResizable(True)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setWidget(inside)
+        self._inside = QWidget()
+        self.area.setWidget(self._inside)
+        self._column = QVBoxLayout(self._inside)
+        self._column.setContentsMargins(8, 8, 8, 8)
+        self._column.setSpacing(8)
+        self._column.addStretch(1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -92,6 +97,7 @@ class AccountsPanel(Panel):
         self._refreshing.setSingleShot(True)
         self._refreshing.setInterval(REFRESH_MS)
         self._refreshing.timeout.connect(self._show_cards)
+        yield
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._show_connection)
         self._take_all()
@@ -121,7 +127,7 @@ class AccountsPanel(Panel):
             self.cards.pop(account_id).deleteLater()
         for place, account_id in enumerate(accounts):
             if account_id not in self.cards:
-                card = self.cards[account_id] = AccountCard(self.bench.theme)
+                card = self.cards[account_id] = AccountCard(self.bench.theme, self._inside)
                 self._column.insertWidget(place, card)
         for card in self.cards.values():
             card.line.setVisible(card is not list(self.cards.values())[-1])
@@ -158,29 +164,29 @@ class AccountCard(QFrame):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._account_id = ""
-        self.name = QLabel()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 4)
+        column.setSpacing(4)
+        top = QHBoxLayout()
+        top.setSpacing(8)
+        column.addLayout(top)
+        self.name = QLabel(self)
         self.name.setTextFormat(Qt.TextFormat.PlainText)
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         style_as(self.name, face="title")
-        self.mode = QLabel()
-        self.state = _words("muted")
-        self.trouble = _words("warning")
-        self.worth = QLabel()
+        self.mode = QLabel(self)
+        self.state = _words("muted", self)
+        self.trouble = _words("warning", self)
+        self.worth = QLabel(self)
         self.worth.setFont(number_font())
         style_as(self.worth, face="value")
         self.model: RecordModel[Holding] = RecordModel(_COLUMNS, theme, self)
         self.table: RecordTable[Holding] = RecordTable(self.model, theme, self, empty="Nothing in it")
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.line = QFrame()
+        self.line = QFrame(self)
         self.line.setFrameShape(QFrame.Shape.HLine)
-        top = QHBoxLayout()
-        top.setSpacing(8)
         top.addWidget(self.name, 1)
         top.addWidget(self.mode)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 4)
-        column.setSpacing(4)
-        column.addLayout(top)
         for widget in (self.state, self.trouble, self.worth, self.table, self.line):
             column.addWidget(widget)
 
@@ -267,8 +273,8 @@ def _figure(held: Holding, value: Decimal) -> str:
     return amount(value, held.balance.currency)
 
 
-def _words(tone: str) -> QLabel:
-    label = QLabel()
+def _words(tone: str, parent: QWidget) -> QLabel:
+    label = QLabel(parent)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     style_as(label, tone=tone)

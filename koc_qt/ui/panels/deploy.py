@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QSize, QSysInfo, Qt, QTimer, QUrl, qVersion
@@ -61,31 +61,39 @@ class DeployPanel(Panel):
         self._was_seen = False
         self.checks: list[Check] = []
         self.doctor = DoctorRun(doctor_command, self, timeout_s=timeout_s)
-        content = QWidget()
+        self._folders = folders
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the sections."""
+        area = QScrollArea(self)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        content = self._content = QWidget()
+        area.setWidget(content)
         column = QVBoxLayout(content)
         column.setContentsMargins(12, 10, 12, 12)
         column.setSpacing(6)
         self._add_machine(column)
         column.addSpacing(8)
-        self._add_remote(column)
+        yield
+        yield from self._add_remote(column)
         column.addSpacing(8)
-        self._add_about(column, folders)
+        yield
+        self._add_about(column)
         column.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        yield
         self._beat = QTimer(self)
         self._beat.setInterval(_BEAT_MS)
         self._beat.timeout.connect(self._show_engine)
         self.doctor.reported.connect(self._show_checks)
         self.doctor.failed.connect(self._show_failure)
         self.doctor.ended.connect(self._show_running)
-        bench.theme.changed.connect(lambda: self._fill(self.checks))
+        self.bench.theme.changed.connect(lambda: self._fill(self.checks))
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._show_engine)
         self._show_engine()
@@ -93,17 +101,17 @@ class DeployPanel(Panel):
     # ---- this machine -----------------------------------------------------------------------------------------------
 
     def _add_machine(self, column: QVBoxLayout) -> None:
-        self.refresh = QPushButton("Check")
+        self.refresh = QPushButton("Check", self._content)
         self.refresh.setToolTip("Look at this machine again")
         self.refresh.clicked.connect(self._refresh_or_cancel)
-        self.copy_report = tool_button("copy", "Copy this report", self.bench.theme)
+        self.copy_report = tool_button("copy", "Copy this report", self.bench.theme, self._content)
         self.copy_report.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.report()))
         head = QHBoxLayout()
-        head.addWidget(caption("This machine"), 1)
+        head.addWidget(caption("This machine", self._content), 1)
         head.addWidget(self.copy_report)
         head.addWidget(self.refresh)
         column.addLayout(head)
-        self.summary = sentence("What K.O.C. needs is looked at in a process of its own.", "muted")
+        self.summary = sentence("What K.O.C. needs is looked at in a process of its own.", self._content, "muted")
         column.addWidget(self.summary)
         self._rows = QVBoxLayout()
         self._rows.setSpacing(4)
@@ -163,7 +171,7 @@ class DeployPanel(Panel):
                 widget.deleteLater()
         order = {"fail": 0, "warn": 1}
         for check in sorted(checks, key=lambda check: order.get(check.status, 2)):
-            self._rows.addWidget(CheckRow(check, self.bench.theme))
+            self._rows.addWidget(CheckRow(check, self.bench.theme, self._content))
 
     def _say(self, words: str, tone: str) -> None:
         self.summary.setText(words)
@@ -171,23 +179,26 @@ class DeployPanel(Panel):
 
     # ---- another machine ---------------------------------------------------------------------------------------------
 
-    def _add_remote(self, column: QVBoxLayout) -> None:
-        column.addWidget(caption("Engine on another machine"))
-        column.addWidget(sentence("The window here, the engine there. Only public keys travel.", "muted"))
+    def _add_remote(self, column: QVBoxLayout) -> Iterator[None]:
+        column.addWidget(caption("Engine on another machine", self._content))
+        column.addWidget(
+            sentence("The window here, the engine there. Only public keys travel.", self._content, "muted")
+        )
         for number, (words, lines) in enumerate(STEPS, 1):
-            column.addWidget(sentence(f"{number}.  {words}"))
+            column.addWidget(sentence(f"{number}.  {words}", self._content))
             for line in lines:
-                column.addWidget(CodeLine(line, self.bench.theme))
+                column.addWidget(CodeLine(line, self.bench.theme, self._content))
+            yield
 
     # ---- what runs here ----------------------------------------------------------------------------------------------
 
-    def _add_about(self, column: QVBoxLayout, folders: Mapping[str, Path]) -> None:
-        column.addWidget(caption("About"))
+    def _add_about(self, column: QVBoxLayout) -> None:
+        column.addWidget(caption("About", self._content))
         grid = QGridLayout()
         grid.setHorizontalSpacing(12)
         grid.setVerticalSpacing(4)
         grid.setColumnStretch(1, 1)
-        self.engine = sentence("")
+        self.engine = sentence("", self._content)
         self.engine.setFont(number_font())
         self._facts = {
             "Version": __version__,
@@ -195,21 +206,25 @@ class DeployPanel(Panel):
             "Qt": qVersion(),
             "System": f"{QSysInfo.prettyProductName()}, {QSysInfo.currentCpuArchitecture()}",
         }
-        rows: list[tuple[str, QWidget]] = [(name, sentence(value)) for name, value in self._facts.items()]
+        rows: list[tuple[str, QWidget]] = [
+            (name, sentence(value, self._content)) for name, value in self._facts.items()
+        ]
         rows.append(("Engine", self.engine))
-        rows += [(name, self._folder_link(path)) for name, path in folders.items()]
+        rows += [(name, self._folder_link(path)) for name, path in self._folders.items()]
         for number, (name, widget) in enumerate(rows):
-            label = QLabel(name)
+            label = QLabel(name, self._content)
             style_as(label, tone="muted")
             is_link = isinstance(widget, QPushButton)
             grid.addWidget(label, number, 0, Qt.AlignmentFlag.AlignVCenter if is_link else Qt.AlignmentFlag.AlignTop)
             grid.addWidget(widget, number, 1)
         column.addLayout(grid)
         column.addSpacing(4)
-        column.addWidget(sentence("Installers for other machines are built from a later version on.", "muted"))
+        column.addWidget(
+            sentence("Installers for other machines are built from a later version on.", self._content, "muted")
+        )
 
     def _folder_link(self, path: Path) -> QPushButton:
-        button = _ElidedLink(str(path))
+        button = _ElidedLink(str(path), self._content)
         button.setIcon(icon("folder", self.bench.theme))
         button.setToolTip(f"Open {path}")
         button.clicked.connect(lambda: self.open_folder(path))
@@ -255,8 +270,8 @@ class DeployPanel(Panel):
 class _ElidedLink(QPushButton):
     """A flat button that shortens its text in the middle rather than widen the panel."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
+    def __init__(self, text: str, parent: QWidget) -> None:
+        super().__init__(parent)
         self._whole = text
         self.setAccessibleName(text)
         self.setCursor(Qt.CursorShape.PointingHandCursor)

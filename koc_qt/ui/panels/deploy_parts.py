@@ -17,16 +17,16 @@ _LOOKS = {
 }
 
 
-def caption(text: str) -> QLabel:
+def caption(text: str, parent: QWidget) -> QLabel:
     """Make a section's caption."""
-    label = QLabel(text)
+    label = QLabel(text, parent)
     style_as(label, face="title")
     return label
 
 
-def sentence(text: str, tone: str | None = None) -> QLabel:
+def sentence(text: str, parent: QWidget, tone: str | None = None) -> QLabel:
     """Make text that wraps."""
-    label = QLabel(text)
+    label = QLabel(text, parent)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     label.setMinimumWidth(40)
@@ -35,9 +35,9 @@ def sentence(text: str, tone: str | None = None) -> QLabel:
     return label
 
 
-def tool_button(name: str, tip: str, theme: Theme) -> QToolButton:
+def tool_button(name: str, tip: str, theme: Theme, parent: QWidget) -> QToolButton:
     """Make a button with an icon alone."""
-    button = QToolButton()
+    button = QToolButton(parent)
     button.setIcon(icon(name, theme))
     button.setIconSize(QSize(16, 16))
     button.setToolTip(tip)
@@ -48,12 +48,12 @@ def tool_button(name: str, tip: str, theme: Theme) -> QToolButton:
 class CodeLine(QFrame):
     """Something to type elsewhere, with a button that copies it."""
 
-    def __init__(self, text: str, theme: Theme) -> None:
-        super().__init__()
+    def __init__(self, text: str, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
         self.text = text
         self.setAutoFillBackground(True)
         self.setBackgroundRole(QPalette.ColorRole.AlternateBase)
-        label = QLabel(text)
+        label = QLabel(text, self)
         label.setTextFormat(Qt.TextFormat.PlainText)
         label.setFont(code_font())
         label.setWordWrap(True)
@@ -61,7 +61,7 @@ class CodeLine(QFrame):
         label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.button = tool_button("copy", "Copy", theme)
+        self.button = tool_button("copy", "Copy", theme, self)
         self.button.clicked.connect(self.copy)
         row = QHBoxLayout(self)
         row.setContentsMargins(8, 3, 3, 3)
@@ -77,21 +77,21 @@ class CodeLine(QFrame):
 class CheckRow(QWidget):
     """What one look found."""
 
-    def __init__(self, check: Check, theme: Theme) -> None:
-        super().__init__()
+    def __init__(self, check: Check, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
         name, role, words = _LOOKS.get(check.status, ("help", "muted", check.status))
-        mark = QLabel()
+        mark = QLabel(self)
         mark.setPixmap(icon(name, theme, role).pixmap(QSize(16, 16), self.devicePixelRatioF()))
         mark.setToolTip(words)
         mark.setAccessibleName(words)
         mark.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
-        head = QLabel(check.name[:1].upper() + check.name[1:])
+        head = QLabel(check.name[:1].upper() + check.name[1:], self)
         column = QVBoxLayout()
         column.setSpacing(1)
         column.addWidget(head)
-        column.addWidget(sentence(check.text, "muted"))
+        column.addWidget(sentence(check.text, self, "muted"))
         if check.advice:
-            column.addWidget(sentence(check.advice, role if check.status != "ok" else "muted"))
+            column.addWidget(sentence(check.advice, self, role if check.status != "ok" else "muted"))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 2, 0, 2)
         row.setSpacing(8)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,6 @@ class LogPanel(Panel):
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent)
         self.model = LogModel(self)
-        self.view = LogView(self.model, bench.theme, self)
         self._waiting: deque[LogRecorded] = deque(self.desk.logs, maxlen=LOG_KEPT)
         self._wanted_source = ""
         self._unseen = 0
@@ -69,62 +68,75 @@ class LogPanel(Panel):
         self._flush_timer.setSingleShot(True)
         self._flush_timer.setInterval(FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
+        self.make()
 
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search")
-        self.search.setClearButtonEnabled(True)
-        self.search.setAccessibleName("Search the log")
-        self.search.addAction(icon("search", bench.theme, "muted"), QLineEdit.ActionPosition.LeadingPosition)
-        self.level = QComboBox()
-        self.level.setAccessibleName("Level")
-        for words, level in _LEVELS:
-            self.level.addItem(words, level)
-        self.level.setToolTip("Lines of this level or worse")
-        self.source = QComboBox()
-        self.source.setAccessibleName("Source")
-        self.source.addItem(_ALL_SOURCES, "")
-        self.source.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.source.setMinimumContentsLength(9)
-        self.count = QLabel()
-        self.count.setFont(number_font())
-        style_as(self.count, tone="muted", face="small")
-        self.follow = self._button("down", "Follow the newest line (End)")
-        self.follow.setCheckable(True)
-        self.follow.setChecked(True)
-        self.follow.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        copy = self._button("copy", "Copy the chosen lines, or all that are shown")
-        save = self._button("save", "Save the lines that are shown…")
+    # ---- making -----------------------------------------------------------------------------------------------------
 
+    def parts(self) -> Iterator[None]:
+        """Make the line of filters, the lines and the detail."""
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
         bar = QHBoxLayout()
         bar.setContentsMargins(8, 6, 8, 6)
         bar.setSpacing(6)
-        self.search.setMinimumWidth(100)
-        bar.addWidget(self.search, 1)
-        bar.addWidget(self.level)
-        bar.addWidget(self.source)
-        bar.addWidget(self.count)
-        bar.addWidget(self.follow)
-        bar.addWidget(copy)
-        bar.addWidget(save)
-        self.trouble = QLabel()
+        column.addLayout(bar)
+        self._make_filters(bar)
+        yield
+        self.follow = self._button("down", "Follow the newest line (End)", self)
+        self.follow.setCheckable(True)
+        self.follow.setChecked(True)
+        self.follow.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        copy = self._button("copy", "Copy the chosen lines, or all that are shown", self)
+        save = self._button("save", "Save the lines that are shown…", self)
+        for button in (self.follow, copy, save):
+            bar.addWidget(button)
+        self.trouble = QLabel(self)
         self.trouble.setWordWrap(True)
         self.trouble.setContentsMargins(8, 0, 8, 6)
         style_as(self.trouble, tone="warning")
         self.trouble.hide()
-        self.detail = self._make_detail()
-        self.splitter = QSplitter(Qt.Orientation.Vertical)
+        column.addWidget(self.trouble)
+        self.splitter = QSplitter(Qt.Orientation.Vertical, self)
         self.splitter.setChildrenCollapsible(False)
-        self.splitter.addWidget(self.view)
-        self.splitter.addWidget(self.detail)
+        column.addWidget(self.splitter, 1)
+        yield
+        self.view = LogView(self.model, self.bench.theme, self.splitter)
+        yield
+        self.detail = self._make_detail(self.splitter)
         self.splitter.setStretchFactor(0, 1)
         self.detail.hide()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(bar)
-        column.addWidget(self.trouble)
-        column.addWidget(self.splitter, 1)
+        self._connect(copy, save)
+        yield
+        self.flush()
+        if self.desk.is_connected:
+            self._read()
 
+    def _make_filters(self, bar: QHBoxLayout) -> None:
+        self.search = QLineEdit(self)
+        self.search.setPlaceholderText("Search")
+        self.search.setClearButtonEnabled(True)
+        self.search.setAccessibleName("Search the log")
+        self.search.addAction(icon("search", self.bench.theme, "muted"), QLineEdit.ActionPosition.LeadingPosition)
+        self.level = QComboBox(self)
+        self.level.setAccessibleName("Level")
+        for words, level in _LEVELS:
+            self.level.addItem(words, level)
+        self.level.setToolTip("Lines of this level or worse")
+        self.source = QComboBox(self)
+        self.source.setAccessibleName("Source")
+        self.source.addItem(_ALL_SOURCES, "")
+        self.source.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.source.setMinimumContentsLength(9)
+        self.count = QLabel(self)
+        self.count.setFont(number_font())
+        style_as(self.count, tone="muted", face="small")
+        self.search.setMinimumWidth(100)
+        bar.addWidget(self.search, 1)
+        for widget in (self.level, self.source, self.count):
+            bar.addWidget(widget)
+
+    def _connect(self, copy: QToolButton, save: QToolButton) -> None:
         self.search.textChanged.connect(self._filter)
         self.level.currentIndexChanged.connect(self._filter)
         self.source.currentIndexChanged.connect(self._filter)
@@ -140,9 +152,6 @@ class LogPanel(Panel):
         self._shortcut(QKeySequence(Qt.Key.Key_Escape), self, self._leave)
         self._shortcut(QKeySequence.StandardKey.Find, self, self.search.setFocus)
         self.desk.framed.connect(self._on_frame)
-        self.flush()
-        if self.desk.is_connected:
-            self._read()
 
     # ---- what comes in ----------------------------------------------------------------------------------------------
 
@@ -258,15 +267,15 @@ class LogPanel(Panel):
                 self.splitter.setSizes([max(self.splitter.height() - DETAIL_PX, DETAIL_PX), DETAIL_PX])
                 self.view.scrollTo(index)
 
-    def _make_detail(self) -> QFrame:
-        detail = QFrame()
-        self.detail_head = QLabel()
+    def _make_detail(self, parent: QWidget) -> QFrame:
+        detail = QFrame(parent)
+        self.detail_head = QLabel(detail)
         self.detail_head.setFont(number_font())
         self.detail_head.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         style_as(self.detail_head, tone="muted", face="small")
-        close = self._button("close", "Close (Esc)")
+        close = self._button("close", "Close (Esc)", detail)
         close.clicked.connect(self._leave)
-        self.detail_text = QPlainTextEdit()
+        self.detail_text = QPlainTextEdit(detail)
         self.detail_text.setReadOnly(True)
         self.detail_text.setFont(code_font())
         self.detail_text.setMinimumHeight(34)
@@ -365,8 +374,8 @@ class LogPanel(Panel):
         """Ask for room for some lines."""
         return QSize(700, 220)
 
-    def _button(self, name: str, tip: str) -> QToolButton:
-        button = QToolButton()
+    def _button(self, name: str, tip: str, parent: QWidget) -> QToolButton:
+        button = QToolButton(parent)
         button.setIcon(icon(name, self.bench.theme))
         button.setIconSize(QSize(16, 16))
         button.setToolTip(tip)

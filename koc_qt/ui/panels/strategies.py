@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,34 +66,66 @@ class StrategiesPanel(Panel):
         folders = [(samples, True)] if samples is not None else []
         self.library = Library(self.desk, (*folders, (own_folder, False)), self)
         self._own_folder = own_folder
-        theme = bench.theme
+        self.make()
+
+    # ---- making -----------------------------------------------------------------------------------------------------
+
+    def parts(self) -> Iterator[None]:
+        """Make the two halves, and what can be done in them."""
+        theme = self.bench.theme
+        self.splitter = QSplitter(Qt.Orientation.Vertical, self)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(5)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self.splitter)
+        upper, lower = QWidget(self.splitter), QWidget(self.splitter)
+        self.splitter.setStretchFactor(0, 2)
+        self.splitter.setStretchFactor(1, 3)
         self.files = RecordModel(FILE_COLUMNS, theme, self)
-        self.file_table = RecordTable(self.files, theme, self, empty="No strategy files here yet")
+        self.file_table = RecordTable(self.files, theme, upper, empty="No strategy files here yet")
         self.file_table.horizontalHeader().hide()
         self.file_table.setAccessibleName("Strategy files")
-        self.model = RecordModel(STRATEGY_COLUMNS, theme, self, sort_by="strategy")
-        self.table = RecordTable(self.model, theme, self, empty=_EMPTY)
-        self.table.setAccessibleName("Strategies that the engine knows")
-        self._make_commands()
         self._make_file_actions()
+        yield
+        self.browse_button = QPushButton("Browse…", upper)
+        self.browse_button.setIcon(icon("folder", theme))
+        self.browse_button.setToolTip("Choose a strategy file (Ctrl+O)")
+        self.browse_button.clicked.connect(self.browse)
+        file_tools = [self._tool(each, upper) for each in (self._backtest_file, self._start_file)]
+        self._lay_out(upper, self.browse_button, file_tools, self.file_table)
+        yield
+        self.model = RecordModel(STRATEGY_COLUMNS, theme, self, sort_by="strategy")
+        self.table = RecordTable(self.model, theme, lower, empty=_EMPTY)
+        self.table.setAccessibleName("Strategies that the engine knows")
         self.again = self._action("play", "&Start again", self.start_chosen)
         self.stop = self._action("stop", "S&top", self.stop_chosen)
         self.edit = self._action("edit", "&Edit…", self._edit)
         self.chart = self._action("chart", "Show &chart", self._show_chart)
-        self._lay_out()
+        yield
+        caption = QLabel("Known to the engine", lower)
+        style_as(caption, tone="muted")
+        tools = [self._tool(each, lower) for each in (self.again, self.stop, self.edit, self.chart)]
+        column = self._lay_out(lower, caption, tools, self.table)
+        self._detail, self.words = self._make_detail(lower)
+        column.addWidget(self._detail)
+        yield
+        self._make_commands()
+        self._connect()
+        yield
+        self.library.read()
+        self._show_all()
+        self._judge_files()
+
+    def _connect(self) -> None:
         self.library.changed.connect(self._show_files)
         self.file_table.opened.connect(lambda file: self.offer(file.path))
         self.file_table.picked.connect(self._judge_files)
         self.table.opened.connect(self._opened)
         self.table.picked.connect(self._judge)
-        bench.requests.strategy_offered.connect(self.offer)
+        self.bench.requests.strategy_offered.connect(self.offer)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._judge)
-        self.library.read()
-        self._show_all()
-        self._judge_files()
-
-    # ---- making -----------------------------------------------------------------------------------------------------
 
     def _make_commands(self) -> None:
         add = self.bench.actions.add
@@ -131,34 +163,10 @@ class StrategiesPanel(Panel):
         self.table.addAction(action)
         return action
 
-    def _lay_out(self) -> None:
-        self.browse_button = QPushButton("Browse…")
-        self.browse_button.setIcon(icon("folder", self.bench.theme))
-        self.browse_button.setToolTip("Choose a strategy file (Ctrl+O)")
-        self.browse_button.clicked.connect(self.browse)
-        file_tools = [self._tool(each) for each in (self._backtest_file, self._start_file)]
-        upper = self._half(self.browse_button, file_tools, self.file_table)
-        tools = [self._tool(each) for each in (self.again, self.stop, self.edit, self.chart)]
-        caption = QLabel("Known to the engine")
-        style_as(caption, tone="muted")
-        lower = self._half(caption, tools, self.table)
-        self._detail, self.words = self._make_detail()
-        column = lower.layout()
-        assert column is not None  # noqa: S101 - _half gave it one
-        column.addWidget(self._detail)
-        self.splitter = QSplitter(Qt.Orientation.Vertical)
-        self.splitter.setChildrenCollapsible(False)
-        self.splitter.setHandleWidth(5)
-        for half in (upper, lower):
-            self.splitter.addWidget(half)
-        self.splitter.setStretchFactor(0, 2)
-        self.splitter.setStretchFactor(1, 3)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.splitter)
-
-    def _half(self, first: QWidget, tools: Sequence[QWidget], table: QWidget) -> QWidget:
-        half = QWidget()
+    def _lay_out(self, half: QWidget, first: QWidget, tools: Sequence[QWidget], table: QWidget) -> QVBoxLayout:
+        column = QVBoxLayout(half)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
         row = QHBoxLayout()
         row.setContentsMargins(8, 4, 6, 4)
         row.setSpacing(2)
@@ -166,15 +174,12 @@ class StrategiesPanel(Panel):
         row.addStretch(1)
         for tool in tools:
             row.addWidget(tool)
-        column = QVBoxLayout(half)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
         column.addLayout(row)
         column.addWidget(table, 1)
-        return half
+        return column
 
-    def _tool(self, action: QAction) -> QToolButton:
-        button = QToolButton()
+    def _tool(self, action: QAction, parent: QWidget) -> QToolButton:
+        button = QToolButton(parent)
         button.setDefaultAction(action)
         button.setIconSize(QSize(16, 16))
         button.setAutoRaise(True)
@@ -184,11 +189,11 @@ class StrategiesPanel(Panel):
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         return button
 
-    def _make_detail(self) -> tuple[QFrame, QLabel]:
-        frame = QFrame()
-        line = QFrame()
+    def _make_detail(self, parent: QWidget) -> tuple[QFrame, QLabel]:
+        frame = QFrame(parent)
+        line = QFrame(frame)
         line.setFrameShape(QFrame.Shape.HLine)
-        words = QLabel()
+        words = QLabel(frame)
         words.setTextFormat(Qt.TextFormat.PlainText)
         words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         words.setWordWrap(True)
