@@ -51,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="which simulated market (default: 1)")
     parser.add_argument("--duration", type=float, metavar="S", help="stop in order after S seconds")
     parser.add_argument("--no-live", action="store_true", help="print plain lines instead of a live display")
+    parser.add_argument("--held", action="store_true", help=argparse.SUPPRESS)  # see wiring/engine_process.py
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
     from koc_qt.logger import setup_logger
     from koc_qt.paths import profile_paths
     from koc_qt.wiring.engine import main
+    from koc_qt.wiring.engine_process import wait_for_go
 
+    if args.held and not wait_for_go():
+        print("The window that started this engine did not come up, so the engine did not start.")
+        return 0
     paths = profile_paths()
     paths.ensure()
     config, options = settings(args, load_config(paths))

@@ -1,4 +1,8 @@
-"""Starts an engine of its own life: a window that ends, or is killed, takes no engine with it. Loads no Qt."""
+"""Starts an engine of its own life: a window that ends, or is killed, takes no engine with it. Loads no Qt.
+
+One that is started before the window is there waits for a word on its input: whatever ends this process until then, Qt
+that finds no screen and aborts it among others, ends the engine too, before it has touched anything.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from koc_qt.link.rendezvous import EngineInfo, NoEngineError, running_engine
 from koc_qt.paths import Paths
 from koc_qt.scrub import scrub
 
+HELD = "--held"  # the option of ``koc engine``
 _LAST_WORDS = 4_096  # bytes that are read of what it said
+_WORD = b"go"
 Process = subprocess.Popen[bytes]
 
 
@@ -28,8 +34,11 @@ def engine_output(paths: Paths) -> Path:
     return paths.logs / "engine-output.txt"
 
 
-def spawn_engine(paths: Paths) -> Process:
-    """Start ``koc engine`` on this profile, detached from this process. Raises KocError."""
+def spawn_engine(paths: Paths, *, held: bool = False) -> Process:
+    """Start ``koc engine`` on this profile, detached from this process. Raises KocError.
+
+    A held one loads what it needs, and does nothing until `say_go`.
+    """
     output = engine_output(paths)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("QT_", "QML"))}
     flags = 0
@@ -39,8 +48,8 @@ def spawn_engine(paths: Paths) -> Process:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             return subprocess.Popen(
-                [*program(), "engine", "--no-live"],
-                stdin=subprocess.DEVNULL,
+                [*program(), "engine", "--no-live", *([HELD] if held else [])],
+                stdin=subprocess.PIPE if held else subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 cwd=paths.data,
@@ -71,14 +80,35 @@ def engine_that_runs(paths: Paths) -> EngineInfo | None:
 
 
 def spawn_where_none_runs(paths: Paths) -> Process | None:
-    """Start an engine as early as a window can, while it has not even loaded Qt; what goes wrong is said later."""
+    """Start a held engine as early as a window can, while it has not even loaded Qt; what goes wrong is said later."""
     try:
-        return spawn_engine(paths) if engine_that_runs(paths) is None else None
+        return spawn_engine(paths, held=True) if engine_that_runs(paths) is None else None
     except (KocError, LinkError):
         return None
 
 
+def say_go(process: Process) -> None:
+    """Let a held engine begin. One that has ended meanwhile is for the keeper to notice."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.write(_WORD)
+            process.stdin.flush()
+        _close_input(process)
+
+
+def wait_for_go() -> bool:
+    """Wait until whoever started this process says go; False where it ends before. For the held engine itself."""
+    return os.read(sys.stdin.fileno(), len(_WORD)) == _WORD
+
+
 def let_go(process: Process) -> None:
-    """Leave an engine to itself: it is meant to go on, and nobody here will wait for its end."""
+    """Leave an engine to itself, and nobody here will wait for its end: it goes on, unless it is still held."""
+    _close_input(process)
     if process.poll() is None:
         process.returncode = 0
+
+
+def _close_input(process: Process) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):  # what was not written can be written to nobody
+            process.stdin.close()

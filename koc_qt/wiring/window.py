@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,12 +17,12 @@ from koc_qt.link.connection import EngineAddress
 from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.servers import remember_server
 from koc_qt.paths import Paths, profile_paths
-from koc_qt.wiring.engine_process import Process, let_go, program, spawn_where_none_runs
+from koc_qt.wiring.engine_process import Process, let_go, program, say_go, spawn_where_none_runs
 from koc_qt.wiring.garbage import collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QMainWindow
+    from PySide6.QtWidgets import QApplication, QMainWindow
 
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.theme import Theme
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Observer = Callable[["MainWindow"], None]
 MEMORY_NAME = "window.json"
 SILENCE_S = 3.0
+_NOT_DONE = 1  # exit code, see cli/main.py
 
 
 def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
@@ -71,7 +73,7 @@ class _Ending:
 
 def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: _Ending) -> None:
     paths.ensure()
-    # The engine loads on another core while this process loads Qt.
+    # The engine loads on another core while this process loads Qt, and begins once there is a window.
     spawned = spawn_where_none_runs(paths) if options.endpoint is None else None
     try:
         _show_with_qt(options, paths, spawned, observe, ending)
@@ -88,7 +90,7 @@ def _show_with_qt(
     from koc_qt.ui.theme import Theme
     from koc_qt.wiring.qt_loop import qt_loop
 
-    app = QApplication.instance() or QApplication([*sys.argv[:1]])
+    app = QApplication.instance() or _application()
     assert isinstance(app, QApplication)  # noqa: S101 - made here, or by a test that shows windows
     app.setApplicationName("koc")
     app.setApplicationDisplayName("K.O.C.")
@@ -100,6 +102,32 @@ def _show_with_qt(
     with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
         loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending))
+
+
+def _application() -> QApplication:
+    """Make the application. Where Qt finds no screen, which it has an abort for, end this process with a sentence."""
+    from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
+    from PySide6.QtWidgets import QApplication
+
+    said: list[str] = []
+
+    def hear(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+        said.append(text.strip())
+        if kind is QtMsgType.QtFatalMsg:  # Qt aborts when this returns
+            why = said[0].splitlines()[0].removesuffix(' in ""')
+            sys.stderr.write(
+                f"koc: the window cannot be shown, Qt says: {why}. No engine was started for it; 'koc doctor' says "
+                "what this machine lacks.\n"
+            )
+            sys.stderr.flush()
+            os._exit(_NOT_DONE)
+
+    before = qInstallMessageHandler(hear)
+    try:
+        return QApplication([*sys.argv[:1]])
+    finally:
+        qInstallMessageHandler(before)
+        sys.stderr.writelines(f"{text}\n" for text in said)
 
 
 async def _show(
@@ -159,6 +187,8 @@ async def _show(
         with ending.closing(lambda: loop.call_soon_threadsafe(window.close_now)):
             await _painted()
             if not closed.is_set():
+                if spawned is not None:
+                    say_go(spawned)
                 window.start()
             if options.files:
                 window.workspace.filled.connect(lambda: window.offer(list(options.files)))

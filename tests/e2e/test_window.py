@@ -134,6 +134,45 @@ def test_a_signal_while_the_window_starts_closes_it(home: Profile, part: str) ->
         assert engine.process.poll() is None
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Qt's xcb plugin is one for X11")
+@pytest.mark.parametrize(("platform", "why"), [("nonsense", 'plugin "nonsense"'), ("xcb", "connect to display")])
+def test_where_qt_finds_no_screen_a_sentence_says_so_and_no_engine_stays(
+    home: Profile, platform: str, why: str
+) -> None:
+    home.environment |= {"QT_QPA_PLATFORM": platform, "DISPLAY": ""}
+    result = home.koc()
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("koc: the window cannot be shown, Qt says: ")
+    assert why in result.stderr
+    assert result.stderr.count("\n") == 1
+    until_it_gave_up(home)
+
+
+def test_an_engine_ends_whose_window_is_killed_before_it_is_up(home: Profile) -> None:
+    program = (
+        "from koc_qt.paths import profile_paths; from koc_qt.wiring.engine_process import spawn_where_none_runs; "
+        "paths = profile_paths(); paths.ensure(); print(spawn_where_none_runs(paths).pid, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=home.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        assert process_runs(pid)
+        starter.kill()
+    wait_until(lambda: not process_runs(pid), timeout_s=20, what="the engine's end")
+    until_it_gave_up(home)
+
+
+def until_it_gave_up(home: Profile) -> None:
+    """Wait until the engine that was started has ended, without a trace in the profile."""
+    output = home.paths.logs / "engine-output.txt"
+    wait_until(lambda: "the engine did not start" in output.read_text(), timeout_s=20, what="the engine's word")
+    assert not home.paths.journal.exists()
+    assert not (home.paths.run / "engine.json").exists()
+
+
 def test_an_engine_that_hangs_is_said_not_to_answer_and_is_found_again(home: Profile) -> None:
     with window(home) as shown:
         shown.until(CHARTS)
