@@ -11,6 +11,7 @@ KocError                 said to a person as it is: what happened, to what, and 
 ├── BadBars              bars that fail validation; names the row
 ├── StorageError         journal or bar store cannot write or read (disk full, permission, corruption)
 ├── LinkError            engine and client cannot talk (absent, other version, lost, refused)
+│   └── NotSent          a command was certainly not sent
 └── VenueError           a venue did not do what was asked
     ├── VenueRejected    the venue answered no: it is certain that nothing happened
     ├── VenueUnavailable the request was certainly never sent (no connection, breaker open)
@@ -65,6 +66,10 @@ class StorageError(KocError):
 
 class LinkError(KocError):
     """Engine and client cannot talk to each other."""
+
+
+class NotSent(LinkError):
+    """A command was certainly not sent: nothing has come of it."""
 
 
 class VenueError(KocError):

@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 from loguru import logger
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, LinkError, NotSent
 from koc_qt.link.auth import Context
 from koc_qt.link.codec import MAX_COMMAND, PING, UnreadableError, decode_fact, encode_command
 from koc_qt.link.connection import Connection, EngineAddress, RefusedError
@@ -34,6 +34,7 @@ from koc_qt.link.messages import (
     Welcome,
 )
 from koc_qt.link.rendezvous import running_engine
+from koc_qt.link.wording import errand
 from koc_qt.version import __version__
 
 _PING_S = 0.5
@@ -168,25 +169,27 @@ class LinkClient:
     async def request(self, command: Command, *, timeout_s: float = 10.0) -> Any:
         """Have a command carried out, and give the answer's value, of msgpack primitives.
 
-        Raises KocError with the engine's own sentence when it says no, and LinkError when there is no connection, or no
-        answer in time: then it is not known whether it was done.
+        Raises KocError with the engine's own sentence when it says no, NotSent when there is no connection, and another
+        LinkError when there is no answer in time: then it is not known whether it was done.
         """
-        what = type(command).__name__
+        what = errand(command)
         if self._connection is None or self.state is not LinkState.CONNECTED:
-            raise LinkError(f"{what} was not sent, there is no connection to the engine: {self.reason}")
+            raise NotSent(f"The engine was not asked to {what}: there is no connection to it ({self.reason})")
         self._number += 1
         body = encode_command(self._number, command)
         if len(body) > MAX_COMMAND - _OVERHEAD:
-            raise LinkError(f"{what} was not sent: it is longer ({len(body)} bytes) than the engine takes")
+            raise NotSent(f"The engine was not asked to {what}: that is longer ({len(body)} bytes) than it takes")
         if not self._connection.send(body):
-            raise LinkError(f"{what} was not sent: the engine takes no commands at the moment, or is gone; try again")
+            raise NotSent(f"The engine was not asked to {what}: it takes no commands now, or is gone; try again")
         number, answer = self._number, self._loop.create_future()
         self._pending[number] = answer
         try:
             async with asyncio.timeout(timeout_s):
                 reply: Reply = await answer
         except TimeoutError as error:
-            raise LinkError(f"no answer to {what} within {timeout_s:g} s; it may still be carried out") from error
+            raise LinkError(
+                f"The engine was asked to {what} and has not answered within {timeout_s:g} s; it may still do it"
+            ) from error
         finally:
             self._pending.pop(number, None)
         if reply.error:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from loguru import logger
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, NotSent
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Trade
 from koc_qt.domain.orders import Fill
@@ -39,6 +39,7 @@ from koc_qt.link.messages import (
     VenueChanged,
 )
 from koc_qt.link.replica import PositionKey, Replica, position_key
+from koc_qt.link.wording import errand
 
 FRAME_MS = 16
 LOG_KEPT = 5_000
@@ -211,7 +212,7 @@ class Desk(QObject):
     async def request(self, command: Command, *, timeout_s: float = 10.0) -> Any:
         """Have the engine carry out a command, and give its answer. Raises KocError with a sentence for a person."""
         if self._client is None:
-            raise LinkError(f"{type(command).__name__} was not sent: there is no engine yet")
+            raise NotSent(f"The engine was not asked to {errand(command)}: there is none yet")
         return await self._client.request(command, timeout_s=timeout_s)
 
     def send(self, command: Command, done: str = "", *, timeout_s: float = 10.0) -> asyncio.Task[Any]:

@@ -12,10 +12,11 @@ import msgspec
 import shiboken6
 from PySide6.QtWidgets import QApplication, QWidget
 
-from koc_qt.domain.errors import LinkError
+from koc_qt.domain.errors import NotSent
 from koc_qt.link.client import LinkState
 from koc_qt.link.codec import decode_command, decode_fact, encode_command, encode_fact, number_fact
 from koc_qt.link.messages import Command, Fact
+from koc_qt.link.wording import errand
 from koc_qt.ui.actions import Actions
 from koc_qt.ui.bench import Bench, Requests
 from koc_qt.ui.desk import Desk, Notice
@@ -49,7 +50,7 @@ class DirectClient:
         """Have the fake engine do it."""
         await asyncio.sleep(0)
         if not self._is_connected:
-            raise LinkError(f"{type(command).__name__} was not sent, there is no connection to the engine")
+            raise NotSent(f"The engine was not asked to {errand(command)}: there is no connection to it")
         _, decoded = decode_command(encode_command(1, command))
         async with asyncio.timeout(timeout_s):
             answer = await self.engine.execute(decoded, "window")

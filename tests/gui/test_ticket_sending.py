@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, LinkError, NotSent
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import OrderRequest, OrderStatus, OrderType, TimeInForce
 from koc_qt.domain.state import TradingMode
@@ -219,7 +219,7 @@ def test_a_refusal_is_said_in_place(ticket: Ticket, fake: FakeBench, monkeypatch
 @pytest.mark.parametrize(
     "reason",
     [
-        "no answer to SubmitOrder within 30 s; it may still be carried out",
+        "The engine was asked to place the order and has not answered within 30 s; it may still do it",
         "the connection to the engine was lost before the answer; it was not sent back",
     ],
 )
@@ -239,11 +239,11 @@ def test_an_unknown_end_is_called_unknown(
 def test_what_was_certainly_not_sent_is_said_so(
     ticket: Ticket, fake: FakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = "was not sent: the engine takes no commands at the moment, or is gone; try again"
-    requesting(fake, monkeypatch, LinkError(f"SubmitOrder {words}"))
+    words = "The engine was not asked to place the order: it takes no commands now, or is gone; try again"
+    requesting(fake, monkeypatch, NotSent(words))
     ticket.type_in(Field.QUANTITY, "0.5")
     ticket.click()
-    ticket.qtbot.waitUntil(lambda: ticket.answer == f"The order {words}")
+    ticket.qtbot.waitUntil(lambda: ticket.answer == words)
     assert not fake.notices
 
 

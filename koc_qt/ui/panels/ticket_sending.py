@@ -6,7 +6,7 @@ import shiboken6
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, LinkError, NotSent
 from koc_qt.domain.instruments import Instrument
 from koc_qt.link.messages import SubmitOrder
 from koc_qt.ui.desk import Desk, Frame, Level
@@ -17,7 +17,6 @@ from koc_qt.ui.theme import style_as
 SEND_TIMEOUT_S = 30.0  # the engine waits for a price and for the venue, ten seconds each
 REST_MS = 500  # after a click, at least: the second one of a double click sends nothing
 NOT_KNOWN = "It is not known whether the order was placed: look in Orders before sending again"
-_NOT_SENT = "SubmitOrder was not sent"  # as LinkClient words what certainly did not happen
 
 
 class Sending(QObject):
@@ -115,11 +114,10 @@ class Sending(QObject):
     async def _deliver(self, order: SubmitOrder) -> None:
         try:
             key = await self._desk.request(order, timeout_s=SEND_TIMEOUT_S)
+        except NotSent as error:
+            self._conclude(str(error), "danger")
         except LinkError as error:
-            if str(error).startswith(_NOT_SENT):
-                self._conclude(str(error).replace("SubmitOrder", "The order", 1), "danger")
-            else:
-                self._conclude(NOT_KNOWN, "danger", str(error))
+            self._conclude(NOT_KNOWN, "danger", str(error))
         except KocError as error:
             self._conclude(f"The order was refused: {error}", "danger")
         except Exception as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, LinkError, NotSent
 from koc_qt.domain.state import EngineState
 from koc_qt.link.client import LinkClient, LinkState, local_engine
 from koc_qt.link.codec import PING
@@ -33,7 +33,7 @@ async def test_reconnects_to_a_restarted_engine_with_a_fresh_snapshot(tmp_path: 
     await until(lambda: client.state is LinkState.LOST)
     assert [fact.reason for fact in seen.of(EngineStopped)] == ["the fake engine was stopped"]
     assert states[1] == (LinkState.LOST, "the engine has stopped: the fake engine was stopped")
-    with pytest.raises(LinkError, match="was not sent, there is no connection to the engine"):
+    with pytest.raises(NotSent, match="The engine was not asked to engage the kill switch: there is no connection"):
         await client.request(EngageKillSwitch("now"))
     await until(lambda: "no engine runs on this profile" in client.reason)
     engine = FakeEngine()
