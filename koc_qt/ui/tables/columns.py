@@ -32,9 +32,9 @@ class Column(Generic[R]):
     title_tip: str = ""
 
     def sort_key(self, record: R) -> tuple[bool, Any]:
-        """Give what a record is sorted by."""
+        """Give what a record is sorted by. A number that is none (NaN) has no place of its own: it is as None."""
         value = self.text(record).casefold() if self.key is None else self.key(record)
-        return (value is not None, value)
+        return (False, None) if value is None or value != value else (True, value)
 
 
 def tone_of_sign(value: Any) -> str | None:

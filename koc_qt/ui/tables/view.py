@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import (
+    QItemSelection,
+    QItemSelectionModel,
+    QItemSelectionRange,
+    QModelIndex,
+    QPersistentModelIndex,
+    QPoint,
+    QRect,
+    QRectF,
+    QSignalBlocker,
+    QSize,
+    Qt,
+    Signal,
+)
 from PySide6.QtGui import (
     QAction,
     QColor,
@@ -126,6 +141,9 @@ class RecordTable(QTableView, Generic[R]):
         header.setSectionsClickable(True)
         header.sortIndicatorChanged.connect(model.sort)
         self.selectionModel().selectionChanged.connect(lambda *_: self.picked.emit())
+        self._kept: tuple[set[Hashable], Hashable | None, int] = (set(), None, 0)
+        model.laying_out.connect(self._keep_selection)
+        model.laid_out.connect(self._select_again)
         self.doubleClicked.connect(self._open)
         self._copy = QAction("&Copy", self)
         self._copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
@@ -199,6 +217,31 @@ class RecordTable(QTableView, Generic[R]):
             header.setSortIndicator(numbers[by], direction)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _keep_selection(self) -> None:
+        """Note who is selected: Qt would do it cell by cell, and take rows that are new for selected where all were."""
+        selection, current = self.selectionModel(), self.currentIndex()
+        keys = {self.records.key_at(row) for top, bottom in _spans(selection) for row in range(top, bottom + 1)}
+        key = self.records.key_at(current.row()) if current.isValid() else None
+        self._kept = (keys, key, current.column())
+        selection.reset()  # without a signal
+
+    def _select_again(self) -> None:
+        """Select the same records in their new places; `picked` where some are gone."""
+        model, selection = self.records, self.selectionModel()
+        keys, key, column = self._kept
+        rows = sorted(row for each in keys if (row := model.row_of(each)) is not None)
+        chosen = QItemSelection()
+        last = len(model.columns) - 1
+        for first, end in _runs(rows):
+            chosen.append(QItemSelectionRange(model.index(first, 0), model.index(end, last)))
+        with QSignalBlocker(selection):  # for whoever listens nothing has changed; the view paints itself anew anyway
+            selection.select(chosen, QItemSelectionModel.SelectionFlag.Select)
+            row = model.row_of(key) if key is not None else None
+            if row is not None:
+                selection.setCurrentIndex(model.index(row, column), QItemSelectionModel.SelectionFlag.NoUpdate)
+        if len(rows) < len(keys):
+            self.picked.emit()
 
     def _size_columns(self) -> None:
         metrics = self.fontMetrics()
@@ -279,6 +322,19 @@ class RecordTable(QTableView, Generic[R]):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Fit into a narrow dock."""
         return QSize(120, 60)
+
+
+def _spans(selection: QItemSelectionModel) -> list[tuple[int, int]]:
+    """Give first and last rows of what is selected."""
+    ranges = selection.selection()
+    return [(each.top(), each.bottom()) for each in map(ranges.at, range(ranges.size()))]
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Give first and last of rows that follow each other; they are in order."""
+    for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0]):
+        found = [row for _, row in run]
+        yield found[0], found[-1]
 
 
 def _cell(value: Any) -> str:
