@@ -20,6 +20,7 @@ from koc_qt.engine.backtest_feed import BacktestFeed
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
+from koc_qt.link.messages import BacktestHead
 from koc_qt.ports.bars import Span
 from koc_qt.ports.workers import WorkerExit, WorkerHandle
 from koc_qt.sdk.channel import (
@@ -40,12 +41,21 @@ from koc_qt.sdk.channel import (
 
 PUBLISH_S = 0.1  # progress is told ten times a second at most
 IN_FLIGHT = 4  # messages of bars that the worker has not finished
+PAGE = 250  # trades or fills in one answer: some 2 ms to read
 SILENCE_SAID_S = 5.0  # a run that says nothing for so long is shown to be silent, again and again
 SILENCE_LIMIT_S = 60.0  # and ended after this
 _KEPT_AT_MOST = 12_000  # fills or trades that a worker may hand out; ours hands out 10,000
 _CURVE_AT_MOST = 10_000
 _LINES_AT_MOST = 1_000
 _ENDLESS = "no bar was finished: is there an endless loop in a callback?"
+
+
+class StoredResult(msgspec.Struct, frozen=True):
+    """What came of a run, as msgpack: it is kept for long and seldom asked for."""
+
+    head: bytes  # a BacktestHead
+    trades: tuple[bytes, ...]  # pages of RoundTrips
+    fills: tuple[bytes, ...]  # pages of Fills
 
 
 class BacktestRun:
@@ -68,7 +78,7 @@ class BacktestRun:
         self.spec = spec
         self.state = JobState.RUNNING
         self.reason = ""
-        self.result: bytes | None = None  # a BacktestResult as msgpack: it is kept for long and seldom asked for
+        self.result: StoredResult | None = None
         self._source = source
         self._instruments = instruments
         self._services = services
@@ -273,7 +283,7 @@ class BacktestRun:
         self._exit = ending
         self._news.set()
 
-    def _encode(self) -> bytes:
+    def _encode(self) -> StoredResult:
         done, running = self._done, self._running
         assert done is not None and running is not None  # noqa: S101, PT018 (for the type checker)
         result = BacktestResult(
@@ -283,14 +293,21 @@ class BacktestRun:
             bars=done.bars,
             equity_ns=done.equity_ns,
             equity=done.equity,
-            trades=self._trades,
-            fills=self._fills,
+            trades=[],
+            fills=[],
             statistics={name: done.statistics.get(name) for name in STATISTICS},
             log=[clip(line, LONGEST_REASON) for line in self._lines],
         )
-        encoded = msgspec.msgpack.encode(result)
-        logger.debug("{}: {} bars, {} bytes of results", self.backtest_id, done.bars, len(encoded))
-        return encoded
+        trades, fills = _pages(self._trades), _pages(self._fills)
+        head = msgspec.msgpack.encode(BacktestHead(result, len(trades), len(fills)))
+        size = len(head) + sum(map(len, trades + fills))
+        logger.debug("{}: {} bars, {} bytes of results", self.backtest_id, done.bars, size)
+        return StoredResult(head, trades, fills)
+
+
+def _pages(records: Sequence[RoundTrip] | Sequence[Fill]) -> tuple[bytes, ...]:
+    """Encode records, PAGE of them at a time."""
+    return tuple(msgspec.msgpack.encode(records[start : start + PAGE]) for start in range(0, len(records), PAGE))
 
 
 def _sentence(failure: Failed | LoadFailed) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from loguru import logger
@@ -14,7 +15,7 @@ from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
-from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun
+from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.messages import BacktestChanged
@@ -83,12 +84,16 @@ class Backtests:
         await asyncio.wait([task])
 
     def result(self, backtest_id: str) -> msgspec.Raw:
-        """Give the BacktestResult of a run that is done, as msgpack. Raises StrategyError where there is none."""
-        run = self._find(backtest_id)
-        if run.result is None or run.state is not JobState.DONE:
-            why = f": {run.reason}" if run.reason else ""
-            raise StrategyError(f"{backtest_id} has no result, it is {run.state}{why}")
-        return msgspec.Raw(run.result)
+        """Give the BacktestHead of a run that is done, as msgpack. Raises StrategyError where there is none."""
+        return msgspec.Raw(self._stored(backtest_id).head)
+
+    def page(self, backtest_id: str, records: Literal["trades", "fills"], page: int) -> msgspec.Raw:
+        """Give a page of trades or fills, as msgpack; the first is 0. Raises StrategyError where there is none."""
+        stored = self._stored(backtest_id)
+        pages = stored.trades if records == "trades" else stored.fills
+        if not 0 <= page < len(pages):
+            raise StrategyError(f"{backtest_id} has {len(pages)} pages of {records}, counted from 0: no page {page}")
+        return msgspec.Raw(pages[page])
 
     async def close(self) -> None:
         """Stop all runs; no more can be started."""
@@ -128,6 +133,13 @@ class Backtests:
             raise StrategyError("the engine is stopping: it starts no back-test any more")
         if len(self._tasks) >= AT_ONCE + WAITING_LIMIT:
             raise StrategyError(f"{WAITING_LIMIT} back-tests wait for their turn already: let one end, or stop one")
+
+    def _stored(self, backtest_id: str) -> StoredResult:
+        run = self._find(backtest_id)
+        if run.result is None or run.state is not JobState.DONE:
+            why = f": {run.reason}" if run.reason else ""
+            raise StrategyError(f"{backtest_id} has no result, it is {run.state}{why}")
+        return run.result
 
     def _find(self, backtest_id: str) -> BacktestRun:
         run = self._runs.get(backtest_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -13,7 +13,7 @@ from loguru import logger
 
 from koc_qt.domain.errors import InvalidOrder, LinkError
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.orders import OrderRequest
+from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.catalogue import Catalogue
@@ -32,6 +32,7 @@ from koc_qt.link.messages import (
     DescribeStrategy,
     EngageKillSwitch,
     FetchBacktest,
+    FetchBacktestPage,
     FetchBars,
     Hello,
     ListInstruments,
@@ -54,8 +55,8 @@ from koc_qt.link.messages import (
 )
 from koc_qt.ports.bars import BarSeries, Span
 
-SNAPSHOT_CLOSED_ORDERS = 1_000
-SNAPSHOT_FILLS = 2_000
+SNAPSHOT_RECORDS = 100  # closed orders, and as many fills: the newest, which a person wants to see first
+HISTORY_RECORDS = 10_000  # closed orders, and as many fills, that clients are told in all
 FETCH_LIMIT = 20_000  # bars a request
 KILL_GRACE_S = 1.0
 TIMEFRAMES_LIMIT = 20  # series of bars that a client may have built of one instrument
@@ -94,11 +95,11 @@ class Commands:
         self._gone: deque[str] = deque(maxlen=GONE_KEPT)
 
     def snapshot(self) -> Snapshot:
-        """All that a client is told first."""
+        """All that a client is told first: small enough to hold up nobody's loop."""
         store = self._services.store
-        fills = list(store.fills)[-SNAPSHOT_FILLS:]
         shown = {i for strategy in store.strategies.values() for i in strategy.spec.instruments}
-        shown |= set(store.quotes) | {fill.instrument for fill in fills}
+        # the positions are those of all fills, also of those in the history
+        shown |= set(store.quotes) | {instrument for _, _, instrument in store.positions}
         simulated = {v for v in store.venues if v.startswith("sim")}
         return Snapshot(
             engine=store.engine or self._telemetry.engine(),
@@ -107,12 +108,20 @@ class Commands:
             instruments=tuple(i for key, i in store.instruments.items() if key in shown or key.venue in simulated),
             strategies=tuple(store.strategies.values()),
             positions=tuple(self._services.ledger.snapshot(p) for p in store.positions.values()),
-            orders=tuple(store.recent_orders(SNAPSHOT_CLOSED_ORDERS)),
-            fills=tuple(fills),
+            orders=tuple(store.recent_orders(SNAPSHOT_RECORDS)),
+            fills=tuple(store.fills)[-SNAPSHOT_RECORDS:],
             downloads=self._downloads.all,
             backtests=self._backtests.all,
             streams=tuple(store.streams.values()),
         )
+
+    def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
+        """Give the closed orders and the fills that are too old for the snapshot, each oldest first."""
+        store = self._services.store
+        orders = tuple(store.recent_orders(HISTORY_RECORDS))
+        first_told = len(orders) - len(store.open_orders()) - SNAPSHOT_RECORDS
+        fills = tuple(store.fills)[-HISTORY_RECORDS:]
+        return orders[: max(first_told, 0)], fills[:-SNAPSHOT_RECORDS]
 
     async def execute(self, command: Command, client_id: str) -> Any:
         """Do what a client asks; gives the reply's value. Raises KocError with a sentence for a person."""
@@ -162,6 +171,8 @@ class Commands:
                 return await self._backtests.stop(backtest_id)
             case FetchBacktest(backtest_id):
                 return self._backtests.result(backtest_id)
+            case FetchBacktestPage(backtest_id, records, page):
+                return self._backtests.page(backtest_id, records, page)
             case Shutdown():
                 return self._shut_down("a client asked for it")
             case _:

@@ -18,7 +18,7 @@ from koc_qt.link.watch import Socket, SocketWatch
 
 _HIGH_WATER = 128
 _RECEIVE_BUFFER = 256 << 10  # bytes
-_PER_TURN = 500
+_TURN_S = 0.004  # of reading, before other work of the loop gets its turn
 _EVENTS = (
     zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
@@ -65,7 +65,7 @@ class Connection:
         except zmq.ZMQError:
             self._close_sockets()
             raise
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._watch = SocketWatch(loop, self._socket, self.drain)
         self._monitor_watch = SocketWatch(loop, self._monitor, self._drain_monitor)
 
@@ -93,18 +93,26 @@ class Connection:
         return True
 
     def drain(self) -> None:
-        """Hand over what has arrived."""
-        for _ in range(_PER_TURN):
-            if self._closed:
+        """Hand over what has arrived; as much as fits into a turn of the loop, the rest in the next ones."""
+        until_s = self._loop.time() + _TURN_S
+        while self._read():
+            if self._loop.time() >= until_s:
+                if not self._closed:
+                    self._watch.call_soon()
                 return
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                self._watch.recheck()
-                return
-            self._on_body(frames[0] if len(frames) == 1 else b"\xc1")  # a byte that msgpack never uses
         if not self._closed:
-            self._watch.call_soon()
+            self._watch.recheck()
+
+    def _read(self) -> bool:
+        """Hand over one body; False when none is there."""
+        if self._closed:
+            return False
+        try:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        self._on_body(frames[0] if len(frames) == 1 else b"\xc1")  # a byte that msgpack never uses
+        return True
 
     def close(self) -> None:
         """Let go of the sockets; safe to call twice, and from `on_body`."""
@@ -142,7 +150,8 @@ class Connection:
                 )
             )
         elif self._greeted:
-            self.drain()  # its last words
+            while self._read():  # its last words, and what came before them
+                pass
             self._end(LinkError("the connection to the engine was lost"))
         elif event == zmq.EVENT_CLOSED:
             self._end(NoEngineError(f"nothing listens at {at}: the engine is not running"))

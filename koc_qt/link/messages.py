@@ -1,17 +1,18 @@
 """What engine and clients say to each other. Commands are imperative, facts past tense; encoded as msgpack.
 
-A client says Hello and gets Welcome (or Refused), then a Snapshot, then facts as they happen, numbered without a gap:
-a client that finds a gap, or is told Resync, asks for a snapshot again. Orders, fills and states are never dropped for
-a connected client; of market data only the newest a stream is kept when the client reads slowly.
+A client says Hello and gets Welcome (or Refused), then a Snapshot, then facts as they happen, numbered without a gap,
+and among them the older history in pages: a client that finds a gap, or is told Resync, asks for a snapshot again.
+Orders, fills and states are never dropped for a connected client; of market data only the newest a stream is kept when
+the client reads slowly.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
+from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
@@ -25,7 +26,7 @@ from koc_qt.domain.state import (
     VenueSnapshot,
 )
 
-PROTOCOL = 2  # raised with every change that an older peer could not read
+PROTOCOL = 3  # raised with every change that an older peer could not read
 
 # ---- commands: client to engine; each is answered by one Reply with the same number ---------------------------------
 
@@ -173,9 +174,20 @@ class StopBacktest(msgspec.Struct, frozen=True, tag=True):
 
 
 class FetchBacktest(msgspec.Struct, frozen=True, tag=True):
-    """Answered with the BacktestResult of a run that is done."""
+    """Answered with the BacktestHead of a run that is done."""
 
     backtest_id: str
+
+
+class FetchBacktestPage(msgspec.Struct, frozen=True, tag=True):
+    """Answered with a page of a run's RoundTrips or Fills, oldest first; the first `page` is 0.
+
+    How many pages there are is in the BacktestHead.
+    """
+
+    backtest_id: str
+    records: Literal["trades", "fills"]
+    page: int
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
@@ -205,8 +217,20 @@ Command = (
     | StartBacktest
     | StopBacktest
     | FetchBacktest
+    | FetchBacktestPage
     | Shutdown
 )
+
+# ---- answers that have a shape of their own --------------------------------------------------------------------------
+
+
+class BacktestHead(msgspec.Struct, frozen=True):
+    """A result without its trades and fills, and how many pages of these there are."""
+
+    result: BacktestResult
+    trade_pages: int
+    fill_pages: int
+
 
 # ---- facts: engine to client ------------------------------------------------------------------------------------
 
@@ -226,10 +250,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag=True):
-    """All that the engine knows.
+    """The state of everything.
 
-    `orders` are the open ones and the newest closed ones, `fills` the newest, as limited by the engine; older ones are
-    read from the journal.
+    `orders` are the newest closed ones and all open ones, `fills` the newest. `older` counts the orders and fills that
+    follow as HistoryPages, as limited by the engine; those that are older still are read from the journal.
     """
 
     engine: EngineSnapshot
@@ -243,6 +267,19 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     downloads: tuple[DownloadSnapshot, ...] = ()
     backtests: tuple[BacktestSnapshot, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
+    older: int = 0
+
+
+class HistoryPage(msgspec.Struct, frozen=True, tag=True):
+    """Closed orders and fills, each oldest first, all older than those of the snapshot and of the pages before.
+
+    They are as they were at the time of the snapshot: what a client heard since is newer. `is_last` says that no other
+    page follows.
+    """
+
+    orders: tuple[Order, ...]
+    fills: tuple[Fill, ...]
+    is_last: bool
 
 
 class EngineChanged(msgspec.Struct, frozen=True, tag=True):
@@ -363,6 +400,7 @@ Fact = (
     Welcome
     | Refused
     | Snapshot
+    | HistoryPage
     | EngineChanged
     | VenueChanged
     | AccountChanged

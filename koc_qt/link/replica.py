@@ -1,6 +1,8 @@
-"""A client's copy of what the engine knows, built from its snapshot and facts."""
+"""A client's copy of what the engine knows, built from its snapshot, its history and facts."""
 
 from __future__ import annotations
+
+from itertools import islice
 
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -22,6 +24,7 @@ from koc_qt.link.messages import (
     EngineChanged,
     Fact,
     FillRecorded,
+    HistoryPage,
     OrderChanged,
     PositionChanged,
     QuoteChanged,
@@ -39,11 +42,14 @@ FillKey = tuple[str, str]  # account, fill id
 class Replica:
     """Dictionaries of the newest of everything, oldest first; read them, never write them.
 
-    At most `limit` fills and as many orders are kept: the oldest fills and the oldest closed orders make way.
+    At most `limit` fills and as many orders are kept: the oldest fills and the oldest closed orders make way. Older
+    orders and fills arrive in pages, the newest first, and take their place before those that are known;
+    `has_history` says that all of them have come.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
+        self.has_history = False
         self.engine: EngineSnapshot | None = None
         self.venues: dict[str, VenueSnapshot] = {}
         self.accounts: dict[str, AccountSnapshot] = {}
@@ -65,6 +71,8 @@ class Replica:
         match fact:
             case Snapshot():
                 self._replace(fact)
+            case HistoryPage():
+                self._prepend(fact)
             case EngineChanged(engine):
                 self.engine = engine
             case VenueChanged(venue):
@@ -96,6 +104,7 @@ class Replica:
 
     def _replace(self, snapshot: Snapshot) -> None:
         """Forget what was known: after a lost connection it may be wrong. Market data goes on by itself."""
+        self.has_history = snapshot.older == 0
         self.engine = snapshot.engine
         self.venues = {venue.venue: venue for venue in snapshot.venues}
         self.accounts = {account.account_id: account for account in snapshot.accounts}
@@ -113,21 +122,33 @@ class Replica:
         for fill in snapshot.fills:
             self._put_fill(fill)
 
+    def _prepend(self, page: HistoryPage) -> None:
+        """Put what is older before what is known. What is known stays: it was said later than the page's records."""
+        self.orders = {order.client_order_id: order for order in page.orders} | self.orders
+        self.fills = {(fill.account_id, fill.fill_id): fill for fill in page.fills} | self.fills
+        self._make_way()
+        self.has_history = page.is_last
+
     def _put_order(self, order: Order) -> None:
         self.orders[order.client_order_id] = order
         if order.is_open:
             self.open_orders[order.client_order_id] = order
         else:
             self.open_orders.pop(order.client_order_id, None)
-        if len(self.orders) > self._limit:
-            oldest_closed = next((key for key, known in self.orders.items() if not known.is_open), None)
-            if oldest_closed is not None:
-                del self.orders[oldest_closed]
+        self._make_way()
 
     def _put_fill(self, fill: Fill) -> None:
         self.fills[fill.account_id, fill.fill_id] = fill
-        if len(self.fills) > self._limit:
-            del self.fills[next(iter(self.fills))]
+        self._make_way()
+
+    def _make_way(self) -> None:
+        if (excess := len(self.orders) - self._limit) > 0:
+            closed = (key for key, order in self.orders.items() if not order.is_open)
+            for key in list(islice(closed, excess)):
+                del self.orders[key]
+        if (excess := len(self.fills) - self._limit) > 0:
+            for fill_key in list(islice(self.fills, excess)):
+                del self.fills[fill_key]
 
 
 def position_key(position: PositionSnapshot) -> PositionKey:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
 import zmq
 from loguru import logger
 
 from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.orders import Fill, Order
 from koc_qt.link.auth import Context, bind, secure_server
 from koc_qt.link.codec import MAX_COMMAND, MAX_FACT, PING, UnreadableError, decode_command, encode_fact, number_fact
+from koc_qt.link.history import History
 from koc_qt.link.keys import ProfileKeys
 from koc_qt.link.messages import (
     PROTOCOL,
@@ -40,6 +45,7 @@ _SEND_BUFFER = 256 << 10  # bytes, for the same reason
 _PER_TURN = 500  # messages read, or sent to one client, before other tasks get their turn
 _TICK_S = 0.5
 _RETRY_S = 0.02
+_PAGE_S = 0.02  # between two pages of history, whoever they are for
 _LINGER_MS = 500
 _OVERHEAD = 1_024  # bytes, more than what CURVE and the numbering add to a message
 
@@ -48,7 +54,14 @@ class LinkHandler(Protocol):
     """What the engine does for its clients. Every method is called on the engine's loop."""
 
     def snapshot(self) -> Snapshot:
-        """Give all that the engine knows; facts published later follow it."""
+        """Give the state of everything, and the newest of orders and fills; facts published later follow it."""
+        ...
+
+    def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
+        """Give the closed orders and the fills that clients are told after the snapshot, each oldest first.
+
+        Called with `snapshot`, without a turn of the loop between them; nobody may change the sequences later.
+        """
         ...
 
     async def execute(self, command: Command, client_id: str) -> Any:
@@ -99,6 +112,8 @@ class LinkServer:
         self._watch: SocketWatch
         self._tick_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
+        self._page_timer: asyncio.TimerHandle | None = None
+        self._readers: deque[Session] = deque()  # of history, in turn
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -141,7 +156,7 @@ class LinkServer:
             await asyncio.sleep(_RETRY_S / 2)
         for session in list(self._sessions.values()):
             self._drop(session)
-        for timer in (self._tick_timer, self._retry_timer):
+        for timer in (self._tick_timer, self._retry_timer, self._page_timer):
             if timer is not None:
                 timer.cancel()
         self._watch.close()
@@ -312,11 +327,30 @@ class LinkServer:
     def _offer_snapshot(self, session: Session) -> None:
         """Queue a snapshot. Raises LinkError where one waits already or the engine cannot make one."""
         try:
-            encoded = encode_fact(self._handler.snapshot())
+            history = History(*self._handler.history())
+            encoded = encode_fact(msgspec.structs.replace(self._handler.snapshot(), older=history.left))
         except Exception as error:
             logger.exception("the engine's snapshot cannot be made")
             raise LinkError("the engine cannot describe its state, its log says why") from error
-        session.offer_snapshot(encoded)
+        session.offer_snapshot(encoded, history)
+        if session.has_history and session not in self._readers:
+            self._readers.append(session)
+            self._plan_page()
+
+    def _plan_page(self) -> None:
+        if self._page_timer is None and self._readers:
+            self._page_timer = self._loop.call_later(_PAGE_S, self._tell_page)
+
+    def _tell_page(self) -> None:
+        """Tell one client a page of history; others have their turn later, and the engine its own in between."""
+        self._page_timer = None
+        session = self._readers.popleft()
+        if self._sessions.get(session.identity) is session:
+            session.offer_page()
+            self._flush(session)
+            if session.has_history:
+                self._readers.append(session)
+        self._plan_page()
 
     # ---- commands ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Facts, replies and snapshots wait in one bounded queue, in order; when a client reads so slowly that it is full, the
 facts in it are dropped, replies stay, and Resync tells the client to ask for a snapshot. Of market data the newest of
-each stream waits, and goes when the queue is empty.
+each stream waits, and goes when the queue is empty. History is encoded a page at a time, once the queue is empty.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from enum import Enum
 from koc_qt.domain.errors import LinkError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.link.codec import PING, encode_fact, number_fact
+from koc_qt.link.history import History
 from koc_qt.link.messages import BarChanged, BookChanged, Fact, QuoteChanged, Resync, Subscribe, TradePrinted
 
 MAX_SUBSCRIPTIONS = 1_000
@@ -63,6 +64,7 @@ class Session:
         self._sequence = 0
         self._out_of_sync = True  # until the first snapshot
         self._snapshot_waits = False
+        self._history = History()
 
     # ---- what goes in ------------------------------------------------------------------------------------------
 
@@ -100,14 +102,28 @@ class Session:
         self._sequence += 1
         self._queue.append((_Kind.FACT, number_fact(self._sequence, encoded)))
 
-    def offer_snapshot(self, encoded: bytes) -> None:
-        """Queue a snapshot; numbers start from 1 after it. Raises LinkError while another one waits."""
+    def offer_snapshot(self, encoded: bytes, history: History) -> None:
+        """Queue a snapshot; numbers start from 1 after it. Raises LinkError while another one waits.
+
+        The history is told later, by `offer_page`, in the place of what is left of an earlier one.
+        """
         if self._snapshot_waits:
             raise LinkError("a snapshot is already on its way")
         self._sequence = 0
         self._out_of_sync = False
         self._snapshot_waits = True
+        self._history = history
         self._queue.append((_Kind.SNAPSHOT, number_fact(0, encoded)))
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there is history to be told."""
+        return self._history.left > 0
+
+    def offer_page(self) -> None:
+        """Queue the next page of history, once nothing else waits there: it never keeps back what is new."""
+        if self.has_history and not self._queue:
+            self.offer(encode_fact(self._history.next_page()))
 
     def offer_reply(self, encoded: bytes) -> None:
         """Queue the Reply to a command; `commands` goes down when it has left."""
@@ -128,6 +144,7 @@ class Session:
         self._queue = deque(item for item in self._queue if item[0].survives)
         self._out_of_sync = True
         self._snapshot_waits = False
+        self._history = History()
         self.resyncs += 1
         self.offer_control(Resync(f"the client read too slowly: {lost} facts were dropped; ask for a snapshot"))
 

@@ -28,6 +28,7 @@ from koc_qt.link.messages import (
     EngineStopped,
     Fact,
     FillRecorded,
+    HistoryPage,
     LogRecorded,
     OrderChanged,
     PositionChanged,
@@ -69,9 +70,11 @@ class Frame:
     """What changed since the last frame; what it is now is in the replica.
 
     After `snapshot`, everything may have changed, and what follows in the other fields is only what came after it.
+    Older orders and fills come among the others, some each frame, for a while after a snapshot: `older` says so.
     """
 
     snapshot: bool = False
+    older: bool = False
     engine: bool = False
     venues: set[str] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
@@ -165,6 +168,11 @@ class Desk(QObject):
                 frame.positions.add(position_key(position))
             case OrderChanged(order):
                 frame.orders.add(order.client_order_id)
+            case HistoryPage(orders, fills):
+                frame.older = True
+                known, marked = self.replica.orders, self.replica.fills
+                frame.orders.update(key for order in orders if known.get(key := order.client_order_id) is order)
+                frame.fills += (fill for fill in fills if marked.get((fill.account_id, fill.fill_id)) is fill)
             case FillRecorded(fill):
                 frame.fills.append(fill)
             case QuoteChanged(quote):

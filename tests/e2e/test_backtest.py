@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
@@ -24,6 +23,7 @@ from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import load_pair
 from koc_qt.link.messages import BacktestChanged, Fact, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.link.replica import Replica
+from koc_qt.link.results import fetch_result
 from tests.conditions import until
 from tests.e2e.processes import SAMPLES, Profile, Status
 
@@ -68,7 +68,7 @@ class Window:
     async def result(self, key: str) -> BacktestResult:
         snapshot = await self.ended(key)
         assert snapshot.state is JobState.DONE, snapshot.reason
-        return msgspec.convert(await self.client.request(FetchBacktest(key)), BacktestResult)
+        return await fetch_result(self.client, key, with_fills=True)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from koc_qt.domain.errors import NotSent
 from koc_qt.link.client import LinkState
 from koc_qt.link.codec import decode_command, decode_fact, encode_command, encode_fact, number_fact
+from koc_qt.link.history import History
 from koc_qt.link.messages import Command, Fact
 from koc_qt.link.wording import errand
 from koc_qt.ui.actions import Actions
@@ -36,10 +37,13 @@ class DirectClient:
         engine.publish = self._publish
 
     def connect(self) -> None:
-        """Bring a snapshot, as each new connection does."""
+        """Bring a snapshot, as each new connection does, and the history after it."""
         self._is_connected = True
         self._desk.take_state(LinkState.CONNECTED, "connected")
-        self._publish(self.engine.snapshot())
+        history = History(*self.engine.history())
+        self._publish(msgspec.structs.replace(self.engine.snapshot(), older=history.left))
+        while history.left:
+            self._publish(history.next_page())
 
     def lose(self, reason: str = "the connection to the engine was lost") -> None:
         """Lose the engine."""

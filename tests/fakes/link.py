@@ -8,11 +8,12 @@ python -m tests.fakes.link FOLDER [--qasync]           a process to be stopped o
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -50,6 +51,7 @@ from koc_qt.link.keys import ProfileKeys, load_or_create_keys
 from koc_qt.link.messages import (
     PROTOCOL,
     BacktestChanged,
+    BacktestHead,
     CancelAllOrders,
     CancelOrder,
     Command,
@@ -59,6 +61,7 @@ from koc_qt.link.messages import (
     EngineChanged,
     Fact,
     FetchBacktest,
+    FetchBacktestPage,
     FetchBars,
     FillRecorded,
     ListInstruments,
@@ -92,6 +95,7 @@ from koc_qt.version import __version__
 START_NS = 1_700_000_000_000_000_000
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001"))
+RESULT_PAGE = 100  # trades or fills of a back-test in one answer
 LOOPBACK = "tcp://127.0.0.1:*"
 
 
@@ -166,7 +170,8 @@ class FakeEngine:
     """Implements LinkHandler on state in memory; orders work until they are filled or cancelled by a test.
 
     What clients ask for is answered from the fields, which a test sets: `bars` of any series, what a strategy file
-    declares (`described`; None refuses), `results` of back-tests by their id. Downloads and back-tests run until the
+    declares (`described`; None refuses), `results` of back-tests by their id. With `recent` the snapshot has so many
+    closed orders and fills, and clients are told the others as history. Downloads and back-tests run until the
     test says otherwise with `download` and `backtest`; `stored` has the strategy files that were handed over.
     """
 
@@ -189,9 +194,12 @@ class FakeEngine:
     backtests: dict[str, BacktestSnapshot] = field(default_factory=dict)
     results: dict[str, BacktestResult] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
+    recent: int | None = None
 
     def snapshot(self) -> Snapshot:
-        """Give everything."""
+        """Give the state of everything."""
+        orders, fills = self.history()
+        old = {order.client_order_id for order in orders}
         return Snapshot(
             engine=self.engine,
             venues=(VenueSnapshot("sim", VenueState.CONNECTED, "", 1, "closed", START_NS),),
@@ -220,12 +228,20 @@ class FakeEngine:
                     START_NS,
                 ),
             ),
-            orders=tuple(self.orders.values()),
-            fills=tuple(self.fills.values()),
+            orders=tuple(order for key, order in self.orders.items() if key not in old),
+            fills=tuple(self.fills.values())[len(fills) :],
             downloads=tuple(self.downloads.values()),
             backtests=tuple(self.backtests.values()),
             streams=tuple(self.streams.values()),
         )
+
+    def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
+        """Give the closed orders and fills that the snapshot leaves out."""
+        if self.recent is None:
+            return (), ()
+        closed = [order for order in self.orders.values() if not order.is_open]
+        fills = list(self.fills.values())
+        return closed[: max(len(closed) - self.recent, 0)], fills[: max(len(fills) - self.recent, 0)]
 
     async def execute(self, command: Command, client_id: str) -> Any:
         """Do what a client asks."""
@@ -300,12 +316,20 @@ class FakeEngine:
             case StopBacktest(key):
                 self.backtest(key, state=JobState.STOPPED)
             case FetchBacktest(key):
-                if key not in self.results:
-                    raise KocError(f"there is no result of a back-test {key!r}")
-                return msgspec.to_builtins(self.results[key])
+                result = self._result(key)
+                pages = (math.ceil(len(records) / RESULT_PAGE) for records in (result.trades, result.fills))
+                return msgspec.to_builtins(BacktestHead(msgspec.structs.replace(result, trades=[], fills=[]), *pages))
+            case FetchBacktestPage(key, name, page):
+                records = getattr(self._result(key), name)[page * RESULT_PAGE : (page + 1) * RESULT_PAGE]
+                return msgspec.to_builtins(records)
             case _:
                 raise RuntimeError(f"the fake engine has no {type(command).__name__}")
         return None
+
+    def _result(self, backtest_id: str) -> BacktestResult:
+        if backtest_id not in self.results:
+            raise KocError(f"there is no result of a back-test {backtest_id!r}")
+        return self.results[backtest_id]
 
     def _bars_of(self, command: FetchBars) -> list[Any]:
         wanted = [

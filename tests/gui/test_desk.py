@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
+import msgspec
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.link.client import LinkState
-from koc_qt.link.messages import BarChanged, CancelOrder, LogRecorded, Subscribe, Unsubscribe
+from koc_qt.link.history import History
+from koc_qt.link.messages import (
+    BarChanged,
+    CancelOrder,
+    FillRecorded,
+    LogRecorded,
+    OrderChanged,
+    Subscribe,
+    Unsubscribe,
+)
 from koc_qt.ui.desk import Desk, Frame, Level
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
@@ -129,3 +140,31 @@ def test_a_market_that_is_not_there_says_why(fake: FakeBench, qtbot: QtBot) -> N
     assert "NO/PE" in streams.troubles[other]
     watch.close()
     assert other not in streams.troubles
+
+
+def test_history_comes_as_changes_of_orders_and_fills(fake: FakeBench, qtbot: QtBot) -> None:
+    """Older records are told of once, and only where they were taken over."""
+    fake.engine.recent = 1
+    for _ in range(3):
+        fake.engine.fill(fake.engine.place().client_order_id)
+    frames = frames_of(fake.desk)
+    qtbot.waitUntil(lambda: bool(frames))
+    history = History(*fake.engine.history(), page=1)
+    fake.engine.publish(msgspec.structs.replace(fake.engine.snapshot(), older=history.left))
+    qtbot.waitUntil(lambda: len(frames) == 2)
+    assert frames[1].snapshot
+    assert list(fake.desk.replica.orders) == ["K00003"]
+    late = msgspec.structs.replace(fake.engine.orders["K00001"], average_price=Decimal(7))
+    fake.engine.publish(OrderChanged(late))
+    fake.engine.publish(FillRecorded(fake.engine.fills["T00001"]))
+    qtbot.waitUntil(lambda: len(frames) == 3)
+    assert not frames[2].older
+    while history.left:
+        fake.engine.publish(history.next_page())
+    qtbot.waitUntil(lambda: len(frames) == 4)
+    assert (frames[3].snapshot, frames[3].older) == (False, True)
+    assert frames[3].orders == {"K00002"}
+    assert [fill.fill_id for fill in frames[3].fills] == ["T00002"]
+    assert list(fake.desk.replica.orders) == ["K00001", "K00002", "K00003"]
+    assert fake.desk.replica.orders["K00001"] == late
+    assert fake.desk.replica.has_history

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -25,13 +24,14 @@ from PySide6.QtWidgets import (
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec, RoundTrip
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.state import JobState
-from koc_qt.link.messages import FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.link.messages import StartBacktest, StopBacktest
+from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.panels.backtest_fields import WheelGuard
-from koc_qt.ui.panels.backtest_result import ResultView, read_result
+from koc_qt.ui.panels.backtest_result import ResultView
 from koc_qt.ui.panels.backtest_runs import PILLS, ProgressView, run_text
 from koc_qt.ui.panels.backtest_setup import BacktestSetup
 from koc_qt.ui.theme import style_as
@@ -346,10 +346,7 @@ class BacktestPanel(Panel):
             self._fetching.start(self._fetch(wanted), self._not_fetched)
 
     async def _fetch(self, wanted: tuple[str, int]) -> None:
-        value = await self.desk.request(FetchBacktest(wanted[0]), timeout_s=RESULT_TIMEOUT_S)
-        await asyncio.sleep(0)
-        result = read_result(value)
-        await asyncio.sleep(0)
+        result = await fetch_result(self.desk, wanted[0], timeout_s=RESULT_TIMEOUT_S)
         self._loaded = None
         await self.result.show_result(result)
         self._loaded = wanted

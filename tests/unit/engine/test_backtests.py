@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
+from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec, RoundTrip
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder, KocError, StrategyError, VenueRejected, VenueUnavailable
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
@@ -19,7 +19,8 @@ from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import backtest_feed, backtest_run, backtests
-from koc_qt.link.messages import BacktestChanged, FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.link.messages import BacktestChanged, Command, StartBacktest, StopBacktest
+from koc_qt.link.results import fetch_result
 from koc_qt.ports.workers import WorkerExit
 from koc_qt.sdk.channel import (
     Failed,
@@ -31,6 +32,7 @@ from koc_qt.sdk.channel import (
     ReplayFills,
     ReplayLog,
     ReplayProgress,
+    ReplayTrades,
     Running,
     StartReplay,
 )
@@ -41,6 +43,17 @@ from tests.fakes.workers import DESCRIBED, FakeWorker
 from tests.unit.engine.desk import EngineDesk
 
 DESCRIBED_TWO = msgspec.structs.replace(DESCRIBED, instruments_wanted=2)
+
+
+class Asking:
+    """Asks the engine's commands as a client does, through the link's encoding."""
+
+    def __init__(self, engine: EngineDesk) -> None:
+        self._engine = engine
+
+    async def request(self, command: Command, *, timeout_s: float = 10.0) -> Any:
+        """Have a command carried out."""
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._engine.commands.execute(command, "window-1")))
 
 
 class Bench:
@@ -150,16 +163,30 @@ async def test_a_run_from_start_to_result(bench: Bench) -> None:
     assert await bench.reason(key, JobState.DONE) == ""
     assert worker.killed == "the back-test is over"
     await bench.tests.stop(key)  # which changes nothing any more
-    raw = await bench.engine.commands.execute(FetchBacktest(key), "window-1")
-    result = msgspec.msgpack.decode(raw, type=BacktestResult)
+    result = await fetch_result(Asking(bench.engine), key, with_fills=True)
     assert (result.name, result.timeframe, result.bars, result.log) == ("Test strategy", "1m", 20, ["a line"])
     assert (result.fills, result.trades, result.spec) == ([fill], [], spec)
+    assert (await fetch_result(Asking(bench.engine), key)).fills == []
+    with pytest.raises(StrategyError, match="bt-1 has 1 pages of fills, counted from 0: no page 1"):
+        bench.tests.page(key, "fills", 1)
     assert list(result.statistics) == list(STATISTICS)
     assert result.statistics["return"] == 0.0001
     assert [each.stage for each in bench.told][:2] == ["", ""]
     assert (bench.told[-1].state, bench.told[-1].progress) == (JobState.DONE, 1.0)
     with pytest.raises(StrategyError, match="no back-test 'bt-9'"):
         bench.tests.result("bt-9")
+
+
+async def test_a_long_result_comes_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtest_run, "PAGE", 2)
+    key, worker = await bench.running()
+    trips = [RoundTrip(BTC, 1.0, NOW_NS + number, 1.0, None, None, 0.0, 1.0) for number in range(5)]
+    await until(lambda: worker.got(ReplayEnd), what="all bars")
+    worker.say(ReplayTrades(tuple(trips)))
+    worker.say(done())
+    assert await bench.reason(key, JobState.DONE) == ""
+    assert (await fetch_result(Asking(bench.engine), key)).trades == trips
+    assert len(msgspec.msgpack.decode(bench.tests.page(key, "trades", 2))) == 1
 
 
 async def test_bars_flow_as_the_worker_keeps_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from koc_qt.link.messages import (
     DescribeStrategy,
     EngageKillSwitch,
     FetchBacktest,
+    FetchBacktestPage,
     FetchBars,
     Hello,
     ListInstruments,
@@ -370,11 +371,12 @@ async def test_a_snapshot_while_the_engine_starts(engine: EngineDesk) -> None:
     snapshot = engine.commands.snapshot()
     assert snapshot.engine.state is EngineState.STARTING
     assert (snapshot.orders, snapshot.fills, snapshot.positions, snapshot.strategies) == ((), (), (), ())
+    assert engine.commands.history() == ((), ())
 
 
 async def test_a_snapshot_has_what_there_is_within_limits(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SNAPSHOT_CLOSED_ORDERS", 2)
-    monkeypatch.setattr(module, "SNAPSHOT_FILLS", 3)
+    monkeypatch.setattr(module, "SNAPSHOT_RECORDS", 2)
+    monkeypatch.setattr(module, "HISTORY_RECORDS", 4)
     await running(engine)
     engine.venue.publish(quote())
     for _ in range(5):
@@ -385,7 +387,13 @@ async def test_a_snapshot_has_what_there_is_within_limits(engine: EngineDesk, mo
     snapshot = engine.commands.snapshot()
     assert [order.is_open for order in snapshot.orders] == [False, False, True]
     assert snapshot.orders[-1].client_order_id == resting
-    assert len(snapshot.fills) == 3
+    assert len(snapshot.fills) == 2
+    older_orders, older_fills = engine.commands.history()
+    assert not any(order.is_open for order in older_orders)
+    known = [order.client_order_id for order in (*older_orders, *snapshot.orders)]
+    assert known == [order.client_order_id for order in engine.store.recent_orders(4)]
+    assert [*older_fills, *snapshot.fills] == list(engine.store.fills)[-4:]
+    assert len(known) == len(set(known)) == 5
     assert {i.id for i in snapshot.instruments} == {BTC, ETH}
     assert [p.quantity for p in snapshot.positions if p.strategy_id == "manual"] == [Decimal("0.5")]
     assert [s.spec.strategy_id for s in snapshot.strategies] == ["sma"]
@@ -404,3 +412,5 @@ async def test_back_tests_by_command(engine: EngineDesk) -> None:
     assert await engine.commands.execute(StopBacktest(key), "window-1") is None
     with pytest.raises(StrategyError, match=f"{key} has no result, it is stopped"):
         await engine.commands.execute(FetchBacktest(key), "window-1")
+    with pytest.raises(StrategyError, match=f"{key} has no result, it is stopped"):
+        await engine.commands.execute(FetchBacktestPage(key, "trades", 0), "window-1")

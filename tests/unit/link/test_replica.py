@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Book, Side, StreamState, Trade
 from koc_qt.domain.state import DownloadSnapshot, JobState, StrategyState
 from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
+from koc_qt.link.history import History
 from koc_qt.link.messages import (
     AccountChanged,
     BacktestChanged,
@@ -90,15 +92,74 @@ def test_the_oldest_make_way_but_no_open_order() -> None:
     assert not replica.open_orders
 
 
+def told(engine: FakeEngine) -> tuple[bytes, History]:
+    """Give what the server tells first, and later."""
+    history = History(*engine.history(), page=2)
+    return encode_fact(msgspec.structs.replace(engine.snapshot(), older=history.left)), history
+
+
+def traded(engine: FakeEngine, count: int) -> None:
+    """Trade a few times."""
+    for _ in range(count):
+        engine.fill(engine.place().client_order_id)
+
+
+def test_history_takes_its_place_before_what_is_known() -> None:
+    engine, replica = FakeEngine(recent=2), Replica()
+    traded(engine, 3)
+    resting = engine.place()
+    traded(engine, 4)
+    encoded, history = told(engine)
+    replica.apply(decode_fact(number_fact(0, encoded)).fact)
+    orders, fills = list(engine.orders), [("paper", key) for key in engine.fills]
+    assert list(replica.orders) == [resting.client_order_id, *orders[-2:]]
+    assert list(replica.fills) == fills[-2:]
+    assert not replica.has_history
+    late = msgspec.structs.replace(engine.orders["K00002"], average_price=Decimal(7))  # of which the pages do not know
+    engine.publish = replica.apply
+    engine._put(late)
+    traded(engine, 1)
+    live = list(engine.orders)[-1]
+    pages = []
+    while history.left:
+        pages.append(history.next_page())
+        replica.apply(pages[-1])
+        assert replica.has_history == pages[-1].is_last
+    assert [(len(page.orders), len(page.fills)) for page in pages] == [(2, 2), (2, 2), (1, 1)]
+    assert replica.orders == engine.orders
+    told_last = [resting.client_order_id, *orders[-2:], live]
+    assert list(replica.orders) == [key for key in orders if key not in told_last] + told_last
+    assert replica.orders["K00002"] is late
+    assert list(replica.fills) == [("paper", key) for key in engine.fills]
+    for page in pages:
+        replica.apply(page)
+    assert list(replica.fills) == [("paper", key) for key in engine.fills]
+
+
+def test_history_for_which_there_is_no_room_is_left_out() -> None:
+    engine, replica = FakeEngine(recent=2), Replica(limit=4)
+    traded(engine, 9)
+    encoded, history = told(engine)
+    replica.apply(decode_fact(number_fact(0, encoded)).fact)
+    while history.left:
+        replica.apply(history.next_page())
+    assert list(replica.orders) == ["K00006", "K00007", "K00008", "K00009"]
+    assert [fill_id for _, fill_id in replica.fills] == ["T00006", "T00007", "T00008", "T00009"]
+    assert replica.has_history
+
+
 ACTIONS = st.lists(
-    st.sampled_from(["place", "fill", "cancel", "quote", "send", "lose", "snapshot"]), min_size=1, max_size=60
+    st.sampled_from(["place", "fill", "cancel", "quote", "send", "lose", "snapshot", "page"]), min_size=1, max_size=60
 )
 
 
-@given(ACTIONS, st.integers(1, 5))
-def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: list[str], limit: int) -> None:
+@given(ACTIONS, st.integers(1, 5), st.none() | st.integers(0, 3), st.integers(0, 9))
+def test_a_client_that_follows_the_rules_is_always_right_in_the_end(
+    actions: list[str], limit: int, recent: int | None, before: int
+) -> None:
     """Any mix of changes, slow reading, overflow and lost messages ends in the engine's own state."""
-    engine, replica, session = FakeEngine(), Replica(), Session(b"id", "client", limit, 0.0)
+    engine, replica, session = FakeEngine(recent=recent), Replica(), Session(b"id", "client", limit, 0.0)
+    traded(engine, before)
     expected = 0
 
     def publish(fact: Fact) -> None:
@@ -129,12 +190,13 @@ def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: lis
         replica.apply(fact)
 
     def drain() -> None:
-        while not session.is_idle:
+        while not session.is_idle or session.has_history:
+            session.offer_page()
             deliver()
 
     def ask() -> None:
         if not session._snapshot_waits:
-            session.offer_snapshot(encode_fact(engine.snapshot()))
+            session.offer_snapshot(*told(engine))
 
     engine.publish = publish
     ask()
@@ -152,6 +214,8 @@ def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: lis
             deliver(lost=True)
         elif action == "snapshot":
             ask()
+        elif action == "page":
+            session.offer_page()
     drain()
     engine.place()  # shows a gap, if there was one
     drain()
@@ -161,6 +225,7 @@ def test_a_client_that_follows_the_rules_is_always_right_in_the_end(actions: lis
     assert replica.orders == engine.orders
     assert replica.open_orders == {key: order for key, order in engine.orders.items() if order.is_open}
     assert list(replica.fills.values()) == list(engine.fills.values())
+    assert replica.has_history
 
 
 @given(st.binary(max_size=200))
