@@ -7,15 +7,18 @@ Errors are VenueRejected (it said no), VenueUnavailable (certainly not sent) and
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import Decimal
 from typing import Protocol
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent
 from koc_qt.domain.orders import Order, OrderEvent, OrderReport
-from koc_qt.domain.state import Balance
+from koc_qt.domain.state import Balance, VenueState
+from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
 
 MarketSink = Callable[[MarketEvent], None]
 OrderSink = Callable[[OrderEvent], None]
+StateSink = Callable[[VenueState, str], None]  # and the reason, a sentence; empty where all is well
 
 
 class MarketDataVenue(Protocol):
@@ -72,7 +75,11 @@ class MarketDataVenue(Protocol):
 
 
 class TradingVenue(Protocol):
-    """The execution side of one account. Order events reach the sink in the order in which the venue made them."""
+    """The execution side of one account. Order events reach the sink in the order in which the venue made them.
+
+    What the venue did while the connection to it was lost is not told by itself: whoever hears CONNECTED again asks
+    with `find_order` for each open order.
+    """
 
     @property
     def account_id(self) -> str:
@@ -88,8 +95,11 @@ class TradingVenue(Protocol):
         """The venue's own clock, UTC nanoseconds, as well as it is known; its events are stamped with it."""
         ...
 
-    async def connect(self, sink: OrderSink) -> None:
-        """Make ready to be used. Raises VenueUnavailable."""
+    async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
+        """Make ready to be used; `on_state` hears of connections that are lost and made again, never from inside.
+
+        Raises VenueUnavailable, and VenueRejected where the keys are not accepted.
+        """
         ...
 
     async def close(self) -> None:
@@ -110,12 +120,36 @@ class TradingVenue(Protocol):
         """
         ...
 
+    async def amend(self, order: Order, quantity: Decimal, price: Decimal | None) -> None:
+        """Ask for another total quantity and limit price; the outcome comes through the sink as OrderAmended or
+        AmendRejected.
+
+        Raises VenueError; VenueRejected where the venue cannot.
+        """
+        ...
+
     async def find_order(self, order: Order) -> OrderReport | None:
         """Look one order up by its client order id; None when the venue has never seen it. Raises VenueError."""
         ...
 
     async def balances(self) -> Sequence[Balance]:
         """What is in the account. Raises VenueError."""
+        ...
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """What the venue calls positions; empty where there are balances alone. Raises VenueError."""
+        ...
+
+    async def open_orders(self) -> Sequence[VenueOrder]:
+        """Every order that works on the account, also those that are not ours. Raises VenueError."""
+        ...
+
+    async def trades(self, since_ns: int) -> Sequence[VenueTrade]:
+        """The account's executions since then, oldest first, also those that are not ours. Raises VenueError."""
+        ...
+
+    async def check(self) -> ConnectionReport:
+        """Try the account's keys: permissions, clock, latency, fees. Needs no `connect`. Raises nothing but bugs."""
         ...
 
 
