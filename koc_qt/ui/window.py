@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from loguru import logger
 from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow, QMenu, QMenuBar, QVBoxLayout, QWidget
@@ -101,6 +102,7 @@ class MainWindow(QMainWindow):
         self.bench = Bench(desk, Streams(desk), theme, Actions(self), Requests(self), in_steps=True)
         self.actions_ = self.bench.actions
         self._may_close = False
+        self._kill_missed = False  # it was wanted while nobody heard
         self._time_wanted: tuple[InstrumentId, int] | None = None
         self._keeper: EngineKeeper | None = None
         self._closing: CloseDialog | None = None
@@ -211,18 +213,43 @@ class MainWindow(QMainWindow):
 
     def kill(self) -> None:
         """Engage the kill switch."""
-        if not self.bench.desk.is_connected:
-            self.bench.desk.notify(
+        connected = self.bench.desk.is_connected
+        self._kill_missed = not connected
+        self._show_missed_kill()
+        if connected:
+            self.bench.desk.send(EngageKillSwitch("engaged in the window"), timeout_s=KILL_TIMEOUT_S)
+        else:
+            logger.info("the kill switch was wanted, and there is no connection to the engine")
+
+    def _show_missed_kill(self) -> None:
+        """Say that a wish for the kill switch came to nothing, for as long as nobody has decided anew."""
+        if not self._kill_missed:
+            self.notices.clear_condition("kill")
+        elif self.bench.desk.is_connected:
+            self.notices.set_condition(
+                "kill",
+                "The engine answers again. The kill switch is still not engaged.",
+                Level.WARNING,
+                (("Engage it", self.kill), ("Leave it", self._forget_missed_kill)),
+            )
+        else:
+            self.notices.set_condition(
+                "kill",
                 "The kill switch was NOT engaged: there is no connection to the engine. On the engine's machine, "
                 "`koc kill` does it.",
                 Level.ERROR,
             )
-            return
-        self.bench.desk.send(EngageKillSwitch("engaged in the window"), timeout_s=KILL_TIMEOUT_S)
+
+    def _forget_missed_kill(self) -> None:
+        self._kill_missed = False
+        self._show_missed_kill()
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot or frame.engine:
             self._show_halt()
+            engine = self.bench.desk.replica.engine
+            self._kill_missed = self._kill_missed and not (engine is not None and engine.kill_switch)
+            self._show_missed_kill()
 
     def _show_halt(self) -> None:
         engine = self.bench.desk.replica.engine
@@ -257,6 +284,7 @@ class MainWindow(QMainWindow):
         if desk.is_connected:
             self.notices.clear_condition("engine")
             return
+        self._show_missed_kill()
         condition = self._keeper.condition() if self._keeper is not None else None
         if condition is None:
             self.notices.clear_condition("engine")

@@ -12,12 +12,12 @@ import shiboken6
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PySide6.QtCore import QCoreApplication, QEvent
-from PySide6.QtWidgets import QApplication, QDialog
+from PySide6.QtWidgets import QApplication, QDialog, QToolButton
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
-from koc_qt.link.messages import EngineStopped, Shutdown
+from koc_qt.link.messages import EngageKillSwitch, EngineStopped, Shutdown
 from koc_qt.ui.bench import Panel
 from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.memory import Memory, MemoryFile
@@ -189,6 +189,64 @@ def test_a_chart_that_comes_later_moves_nothing_and_offers_nothing_again(open_wi
     settle()
     assert not filled
     assert set(chosen) == {InstrumentId("sim", "SOL/USDT")}
+
+
+# ---- the kill switch ------------------------------------------------------------------------------------------------
+
+
+def kill_texts(window: MainWindow) -> list[str]:
+    """Give what is said of the kill switch."""
+    return [text for text in window.notices.texts if "ill switch" in text]
+
+
+def remedy(window: MainWindow, words: str) -> QToolButton:
+    """Give a button of a notice."""
+    return next(each for each in window.notices.findChildren(QToolButton) if each.text() == words)
+
+
+def test_a_kill_switch_that_nobody_heard_is_offered_again_when_the_engine_is_back(
+    open_window: Open, fake: FakeBench, qtbot: QtBot
+) -> None:
+    window = open_window()
+    fake.client.lose()
+    for _ in range(2):
+        window.actions_.run("engine.kill")
+        assert len(kill_texts(window)) == 1
+        assert "NOT engaged: there is no connection" in kill_texts(window)[0]
+        assert not fake.sent(EngageKillSwitch)
+    fake.client.connect()
+    qtbot.waitUntil(lambda: kill_texts(window) == ["The engine answers again. The kill switch is still not engaged."])
+    fake.client.lose()
+    assert "NOT engaged: there is no connection" in kill_texts(window)[0]
+    fake.client.connect()
+    qtbot.waitUntil(lambda: "answers again" in kill_texts(window)[0])
+    remedy(window, "Engage it").click()
+    qtbot.waitUntil(lambda: len(fake.sent(EngageKillSwitch)) == 1)
+    qtbot.waitUntil(lambda: len(kill_texts(window)) == 1 and "The kill switch is engaged" in kill_texts(window)[0])
+
+
+def test_a_kill_switch_that_nobody_heard_can_be_left(open_window: Open, fake: FakeBench, qtbot: QtBot) -> None:
+    window = open_window()
+    fake.client.lose()
+    window.actions_.run("engine.kill")
+    fake.client.connect()
+    qtbot.waitUntil(lambda: "answers again" in kill_texts(window)[0])
+    remedy(window, "Leave it").click()
+    assert kill_texts(window) == []
+    fake.client.lose()
+    fake.client.connect()
+    settle()
+    assert kill_texts(window) == []
+    assert not fake.sent(EngageKillSwitch)
+
+
+def test_nothing_is_offered_where_another_hand_engaged_it(open_window: Open, fake: FakeBench, qtbot: QtBot) -> None:
+    window = open_window()
+    fake.client.lose()
+    window.actions_.run("engine.kill")
+    fake.engine.pulse(kill_switch=True, kill_reason="by hand")
+    fake.client.connect()
+    qtbot.waitUntil(lambda: [text[:26] for text in kill_texts(window)] == ["The kill switch is engaged"])
 
 
 # ---- closing --------------------------------------------------------------------------------------------------------
