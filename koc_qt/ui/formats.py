@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal, localcontext
+from decimal import ROUND_DOWN, Decimal, localcontext
 
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.timeframes import SECOND_NS
@@ -35,6 +35,12 @@ def quantity(value: Decimal | None) -> str:
         return DASH
     text = f"{value + 0:,f}"  # a zero has no sign
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def available(value: Decimal, step: Decimal, least: int = 0) -> str:
+    """Give what is there to spend with the decimals of its step, `least` where that has fewer, and never too much."""
+    with localcontext(EXACT):
+        return quantity(value.quantize(Decimal(1).scaleb(-max(least, decimals_of(step))), ROUND_DOWN))
 
 
 def money(value: Decimal | float | None, decimals: int = 2) -> str:

@@ -245,6 +245,14 @@ def test_a_share_of_what_is_held_is_sold(ticket: Ticket) -> None:
     assert ticket.problem(Field.QUANTITY) == ""
 
 
+def test_what_is_available_is_shown_without_noise_and_never_as_more(ticket: Ticket) -> None:
+    free = ticket.form.free
+    ticket.account(balances=(Balance("BTC", D("0.1234567899"), D(0)), Balance("USDT", D("99987.1299999999"), D(0))))
+    ticket.qtbot.waitUntil(lambda: free.text() == "99,987.12 USDT")
+    ticket.panel.choose_side(Side.SELL)
+    assert free.text() == "0.12345678 BTC"
+
+
 # ---- account and symbol ---------------------------------------------------------------------------------------------
 
 

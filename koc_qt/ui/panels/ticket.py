@@ -427,7 +427,8 @@ class TicketPanel(Panel):
         free = worth = fee = formats.DASH
         if rules is not None and account is not None:
             currency = rules.quote if self.side is Side.BUY else rules.base
-            free = f"{formats.quantity(free_balance(account, currency))} {currency}"
+            step, least = (rules.tick_size, 2) if self.side is Side.BUY else (rules.lot_size, 8)
+            free = f"{formats.available(free_balance(account, currency), step, least)} {currency}"
         if rules is not None and draft.notional is not None:
             worth = f"{money(draft.notional, rules)} {rules.quote}"
             fee = f"{money(draft.fee, rules, 2)} {rules.quote} · {draft.liquidity} {plain(draft.fee_rate * 100)} %"
