@@ -80,9 +80,11 @@ class Panel(QWidget):
     def make(self) -> None:
         """Begin to make the parts; where the bench does not say that it is done in steps, make them all."""
         self._parts = self.parts()
-        if not self.bench.in_steps:
-            for _ in self._parts:
-                pass
+        if self.bench.in_steps:
+            self.hide()  # also where its dock is shown meanwhile: putting it there when it is whole shows it
+            return
+        for _ in self._parts:
+            pass
 
     def make_part(self) -> bool:
         """Make one more part; False once there are no more."""

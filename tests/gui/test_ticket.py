@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QDockWidget
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -476,3 +477,28 @@ def test_accounts_are_listed_as_they_come(ticket: Ticket) -> None:
     assert isinstance(accounts["second"], AccountSnapshot)
     assert [ticket.form.account.itemText(row) for row in range(ticket.form.account.count())] == ["paper", "second"]
     assert ticket.form.account.value() == "paper"
+
+
+# ---- made in steps --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_reaches_a_ticket_that_is_half_made(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.window.show()
+    dock = QDockWidget(fake.window)
+    panel = TicketPanel(replace(fake.bench, in_steps=True), dock)
+    while panel.make_part():
+        assert "ticket.buy" not in fake.bench.actions
+        for change in (dock.show, dock.hide, fake.client.lose, fake.client.connect):
+            change()
+            QApplication.processEvents()
+        fake.requests.open_ticket(BTC, Side.SELL)
+        assert not panel.isVisible()
+    assert panel.form.account.value() == "paper"
+    assert not fake.sent(Subscribe)
+    dock.setWidget(panel)
+    dock.show()
+    fake.bench.actions.run("ticket.sell")
+    fake.requests.open_ticket(BTC, Side.SELL)
+    assert panel.isVisible()
+    assert panel.side is Side.SELL
+    qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -58,17 +59,27 @@ class TicketPanel(Panel):
 
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent)
-        self.form = TicketForm(bench.desk, self)
         self.market = TicketMarket(bench, self)
-        self.sending = Sending(bench.desk, self.form.answer, self)
         self._account_id = ""  # as wished for; the engine may not have it at the moment
         self._is_amount = False
         self._is_edited = False  # since the last order: the ticket does not follow charts then
         self._is_pressed = False  # Send was: empty fields are named only after that
         self._typing: Field | None = None
         self._share_problem = ""
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the form, then fill it; whoever may ask something of the ticket comes last."""
+        self.form = TicketForm(self.desk, self)
+        yield from self.form.parts()
+        yield
+        self.sending = Sending(self.desk, self.form.answer, self)
         self._quotes = self._timer(QUOTE_MS)
         self._pause = self._timer(PAUSE_MS)
+        self._show_accounts()
+        yield
+        self.refresh()
+        yield
         self._connect()
         self._add_commands()
         self._show_accounts()

@@ -41,8 +41,9 @@ class Message(QLabel):
 
     MOST = 300  # characters; the tooltip has the rest
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget, face: str | None = None) -> None:
         super().__init__(parent)
+        style_as(self, face=face)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
         self.setMinimumWidth(1)  # whatever the longest word is
@@ -60,18 +61,16 @@ class Message(QLabel):
 
 
 class Row(QWidget):
-    """A caption, or none, what belongs to it, and beneath them what is wrong with it."""
+    """A caption, or none, what belongs to it, and beneath them what is wrong with it. `fill` it with children of it.
 
-    def __init__(self, caption: str, *content: QWidget, stretch: int = 0) -> None:
-        """Take the widgets from left to right; the one of number `stretch` gets the room."""
-        super().__init__()
-        self.problem = Message()
-        style_as(self.problem, face="small")
-        self._marked = content[stretch]
-        line = QHBoxLayout()
-        line.setSpacing(GAP_PX)
-        for number, widget in enumerate(content):
-            line.addWidget(widget, int(number == stretch))
+    The first of them gets the room, and is marked where something is wrong.
+    """
+
+    def __init__(self, caption: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._line = QHBoxLayout()
+        self._line.setSpacing(GAP_PX)
+        self._marked: QWidget = self
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(GAP_PX)
@@ -79,11 +78,19 @@ class Row(QWidget):
         grid.setColumnStretch(1, 1)
         if caption:
             grid.setColumnMinimumWidth(0, CAPTION_PX)
-            label = QLabel(caption)
+            label = QLabel(caption, self)
             style_as(label, tone="muted")
             grid.addWidget(label, 0, 0)
-        grid.addLayout(line, 0, 1)
+        grid.addLayout(self._line, 0, 1)
+        self.problem = Message(self, "small")
         grid.addWidget(self.problem, 1, 1)
+
+    def fill(self, first: QWidget, *others: QWidget) -> None:
+        """Take the widgets from left to right."""
+        self._marked = first
+        self._line.addWidget(first, 1)
+        for widget in others:
+            self._line.addWidget(widget)
 
     def show_problem(self, text: str) -> None:
         """Mark it and say why, or lift that."""
@@ -95,8 +102,8 @@ class Row(QWidget):
 class Choice(QComboBox):
     """A list of values by name. The wheel scrolls what lies around it: it must not change an order in passing."""
 
-    def __init__(self, names: Mapping[Any, str], tips: Mapping[Any, str] | None = None) -> None:
-        super().__init__()
+    def __init__(self, names: Mapping[Any, str], parent: QWidget, tips: Mapping[Any, str] | None = None) -> None:
+        super().__init__(parent)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(4)
         self.setMinimumWidth(64)
@@ -123,10 +130,9 @@ class NumberField(QLineEdit):
 
     stepped = Signal(int)
 
-    def __init__(self, name: str, placeholder: str = "") -> None:
-        super().__init__()
+    def __init__(self, name: str, parent: QWidget) -> None:
+        super().__init__(parent)
         self.setAccessibleName(name)
-        self.setPlaceholderText(placeholder)
         self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.setFont(number_font())
         self.setMinimumWidth(60)
@@ -145,14 +151,14 @@ class PriceButton(QPushButton):
     taken = Signal(object)  # Decimal
     resized = Signal()
 
-    def __init__(self, caption: str) -> None:
-        super().__init__()
+    def __init__(self, caption: str, parent: QWidget) -> None:
+        super().__init__(parent)
         self._caption = caption
         self._price: Decimal | None = None
         style_as(self, role="flat")
-        label = QLabel(caption)
+        label = QLabel(caption, self)
         style_as(label, tone="muted", face="small")
-        self.value = QLabel()
+        self.value = QLabel(self)
         self.value.setFixedHeight(_VALUE_PX)
         column = QVBoxLayout(self)
         column.setContentsMargins(_PRICE_MARGIN_PX, 3, _PRICE_MARGIN_PX, 3)
@@ -203,34 +209,32 @@ class QuoteStrip(QWidget):
 
     taken = Signal(object)  # Decimal
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.bid = PriceButton("Bid")
-        self.ask = PriceButton("Ask")
-        caption = QLabel("Spread")
-        self.spread = QLabel(formats.DASH)
-        self.spread.setFont(number_font())
-        self.spread.setFixedHeight(_VALUE_PX)
-        self.trouble = Message()
-        style_as(self.trouble, face="small")
-        self.trouble.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.bid = PriceButton("Bid", self)
         middle = QVBoxLayout()
         middle.setContentsMargins(0, 3, 0, 3)
         middle.setSpacing(0)
-        for label in (caption, self.spread):
+        self.spread = QLabel(formats.DASH, self)
+        self.spread.setFont(number_font())
+        self.spread.setFixedHeight(_VALUE_PX)
+        for label in (QLabel("Spread", self), self.spread):
             style_as(label, tone="muted", face="small")
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
             middle.addWidget(label)
+        self.ask = PriceButton("Ask", self)
+        self.trouble = Message(self, "small")
+        self.trouble.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
         line = QHBoxLayout()
+        column.addLayout(line)
+        column.addWidget(self.trouble)
         line.setSpacing(2)
         line.addWidget(self.bid, 1)
         line.addLayout(middle)
         line.addWidget(self.ask, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(line)
-        column.addWidget(self.trouble)
         self.bid.taken.connect(self.taken)
         self.ask.taken.connect(self.taken)
         self.bid.resized.connect(self._fit)

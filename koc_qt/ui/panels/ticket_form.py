@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from PySide6.QtCore import QEvent, Qt
@@ -35,152 +35,160 @@ from koc_qt.ui.theme import number_font, style_as
 SHARES = (25, 50, 75, 100)
 SIDE_PX = 34
 MARGIN_PX = 10
+UNIT_PX = 62
 
 
 class TicketForm:
-    """Fills a widget: on top why nothing can be sent, fields that scroll, and always in sight the answer and Send."""
+    """Fills a widget: on top why nothing can be sent, fields that scroll, and always in sight the answer and Send.
+
+    Its widgets are made by `parts`, in the order in which they are seen.
+    """
 
     def __init__(self, desk: Desk, parent: QWidget) -> None:
-        self.account = Choice({})
-        self.account.setPlaceholderText("Choose an account")
-        self.account.setAccessibleName("Account")
-        self.mode = QLabel()
-        self.account_hint = Message()
-        style_as(self.account_hint, face="small")
-        self.picker = SymbolPicker(desk)
-        self.picker.setMinimumWidth(90)
-        self.quotes = QuoteStrip()
-        self.sides = {side: self._side_button(side) for side in Side}
-        self.type = Choice(TYPE_NAMES)
-        self.type.setAccessibleName("Order type")
-        self.time = Choice({each: each.value.upper() for each in TimeInForce}, TIME_NAMES)
-        self.time.setAccessibleName("Time in force")
-        self.numbers = {
-            Field.PRICE: NumberField("Price"),
-            Field.STOP: NumberField("Stop price"),
-            Field.QUANTITY: NumberField("Quantity"),
-        }
-        self.unit = QPushButton()
-        self.price_units = {where: QLabel() for where in (Field.PRICE, Field.STOP)}
-        self.shares = {percent: QPushButton(f"{percent} %") for percent in SHARES}
-        self.post_only = QCheckBox("Post-only")
-        self.post_only.setToolTip("Refused by the venue if it would trade at once: always the maker's fee")
-        self.reduce_only = QCheckBox("Reduce-only")
-        self.reduce_only.setToolTip("Never opens or grows a position: refused if it could")
-        self.free, self.worth, self.fee = (self._figure() for _ in range(3))
-        self.answer = Message()
-        self.send = QPushButton()
-        self.send.setFixedHeight(SIDE_PX)
-        self.send.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._trouble = QFrame()
-        self._trouble_text = Message()
-        self.rows = self._make_rows()
-        self._lay_out(parent)
-        self.choose_side(Side.BUY)
+        self._desk = desk
+        self._parent = parent
+        self.rows: dict[Field, Row] = {}
+        self.numbers: dict[Field, NumberField] = {}
+        self.price_units: dict[Field, QLabel] = {}
 
     # ---- making -----------------------------------------------------------------------------------------------------
 
-    def _side_button(self, side: Side) -> QPushButton:
-        button = QPushButton(side.value.capitalize())
-        button.setCheckable(True)
-        button.setFixedHeight(SIDE_PX)
-        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        return button
-
-    def _figure(self) -> QLabel:
-        figure = QLabel(formats.DASH)
-        figure.setFont(number_font())
-        figure.setAlignment(Qt.AlignmentFlag.AlignRight)
-        figure.setMinimumWidth(1)
-        figure.setTextFormat(Qt.TextFormat.PlainText)
-        return figure
-
-    def _make_rows(self) -> dict[Field, Row]:
-        self._type_row = Row("Type", self.type, self.time)
-        for unit in (*self.price_units.values(), self.unit):
-            unit.setFixedWidth(62)
-        for label in self.price_units.values():
-            style_as(label, tone="muted")
-            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.unit.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        flags = QWidget()
-        line = QHBoxLayout(flags)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(12)
-        line.addWidget(self.post_only)
-        line.addWidget(self.reduce_only)
-        line.addStretch(1)
-        return {
-            Field.ACCOUNT: Row("Account", self.account, self.mode),
-            Field.SYMBOL: Row("Symbol", self.picker),
-            Field.PRICE: Row("Price", self.numbers[Field.PRICE], self.price_units[Field.PRICE]),
-            Field.STOP: Row("Stop at", self.numbers[Field.STOP], self.price_units[Field.STOP]),
-            Field.QUANTITY: Row("Quantity", self.numbers[Field.QUANTITY], self.unit),
-            Field.FLAGS: Row("", flags),
-        }
-
-    def _lay_out(self, parent: QWidget) -> None:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(MARGIN_PX, 8, MARGIN_PX, 6)
-        column.setSpacing(GAP_PX)
-        column.addWidget(self.rows[Field.ACCOUNT])
-        column.addWidget(self.account_hint)
-        column.addWidget(self.rows[Field.SYMBOL])
-        column.addWidget(self.quotes)
-        column.addLayout(self._sides())
-        column.addWidget(self._type_row)
-        for where in (Field.PRICE, Field.STOP, Field.QUANTITY):
-            column.addWidget(self.rows[where])
-        column.addLayout(self._shares())
-        column.addWidget(self.rows[Field.FLAGS])
-        column.addLayout(self._estimates())
+    def parts(self) -> Iterator[None]:
+        """Make the widgets, a few milliseconds of work at a time."""
+        whole = QVBoxLayout(self._parent)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        self._make_trouble(whole)
+        content, column = self._make_content(whole)
+        yield
+        yield from self._make_market(content, column)
+        yield from self._make_order(content, column)
+        self._make_shares(content, column)
+        self._make_flags(content, column)
+        yield
+        column.addLayout(self._estimates(content))
         column.addStretch(1)
-        self._scroll = QScrollArea()
+        self._make_foot(whole)
+        self._order_tabs(self._parent)
+        self.choose_side(Side.BUY)
+
+    def _make_trouble(self, whole: QVBoxLayout) -> None:
+        self._trouble = QFrame(self._parent)
+        whole.addWidget(self._trouble)
+        strip = QVBoxLayout(self._trouble)
+        strip.setContentsMargins(MARGIN_PX, 5, MARGIN_PX, 5)
+        self._trouble_text = Message(self._trouble)
+        strip.addWidget(self._trouble_text)
+
+    def _make_content(self, whole: QVBoxLayout) -> tuple[QWidget, QVBoxLayout]:
+        """Make what scrolls, empty: all that is put into it has it for a parent from the beginning."""
+        self._scroll = QScrollArea(self._parent)
+        whole.addWidget(self._scroll, 1)
         self._scroll.setWidgetResizable(True)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        content = QWidget(self._scroll.viewport())
         self._scroll.setWidget(content)
-        strip = QVBoxLayout(self._trouble)
-        strip.setContentsMargins(MARGIN_PX, 5, MARGIN_PX, 5)
-        strip.addWidget(self._trouble_text)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(MARGIN_PX, 8, MARGIN_PX, MARGIN_PX)
-        foot.setSpacing(GAP_PX)
-        foot.addWidget(self.answer)
-        foot.addWidget(self.send)
-        whole = QVBoxLayout(parent)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self._trouble)
-        whole.addWidget(self._scroll, 1)
-        edge = QFrame()
-        edge.setFrameShape(QFrame.Shape.HLine)
-        whole.addWidget(edge)
-        whole.addLayout(foot)
-        self._order_tabs(parent)
+        column = QVBoxLayout(content)
+        column.setContentsMargins(MARGIN_PX, 8, MARGIN_PX, 6)
+        column.setSpacing(GAP_PX)
+        return content, column
 
-    def _sides(self) -> QHBoxLayout:
+    def _row(self, where: Field, caption: str, content: QWidget, column: QVBoxLayout) -> Row:
+        row = self.rows[where] = Row(caption, content)
+        column.addWidget(row)
+        return row
+
+    def _make_market(self, content: QWidget, column: QVBoxLayout) -> Iterator[None]:
+        row = self._row(Field.ACCOUNT, "Account", content, column)
+        self.account = Choice({}, row)
+        self.account.setPlaceholderText("Choose an account")
+        self.account.setAccessibleName("Account")
+        self.mode = QLabel(row)
+        row.fill(self.account, self.mode)
+        self.account_hint = Message(content, "small")
+        column.addWidget(self.account_hint)
+        yield
+        row = self._row(Field.SYMBOL, "Symbol", content, column)
+        self.picker = SymbolPicker(self._desk, row)
+        self.picker.setMinimumWidth(90)
+        row.fill(self.picker)
+        yield
+        self.quotes = QuoteStrip(content)
+        column.addWidget(self.quotes)
+        yield
+
+    def _make_order(self, content: QWidget, column: QVBoxLayout) -> Iterator[None]:
+        column.addLayout(self._sides(content))
+        row = Row("Type", content)
+        column.addWidget(row)
+        self.type = Choice(TYPE_NAMES, row)
+        self.type.setAccessibleName("Order type")
+        self.time = Choice({each: each.value.upper() for each in TimeInForce}, row, TIME_NAMES)
+        self.time.setAccessibleName("Time in force")
+        row.fill(self.type, self.time)
+        yield
+        for where, caption, name in (
+            (Field.PRICE, "Price", "Price"),
+            (Field.STOP, "Stop at", "Stop price"),
+        ):
+            row = self._row(where, caption, content, column)
+            number = self.numbers[where] = NumberField(name, row)
+            label = self.price_units[where] = QLabel(row)
+            style_as(label, tone="muted")
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            label.setFixedWidth(UNIT_PX)
+            row.fill(number, label)
+        yield
+        row = self._row(Field.QUANTITY, "Quantity", content, column)
+        number = self.numbers[Field.QUANTITY] = NumberField("Quantity", row)
+        self.unit = QPushButton(row)
+        self.unit.setFixedWidth(UNIT_PX)
+        self.unit.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        row.fill(number, self.unit)
+
+    def _sides(self, content: QWidget) -> QHBoxLayout:
         line = QHBoxLayout()
         line.setSpacing(GAP_PX)
-        self._group = QButtonGroup(self.send)
+        self.sides = {side: QPushButton(side.value.capitalize(), content) for side in Side}
+        self._group = QButtonGroup(content)
         for button in self.sides.values():
+            button.setCheckable(True)
+            button.setFixedHeight(SIDE_PX)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             self._group.addButton(button)
             line.addWidget(button, 1)
         return line
 
-    def _shares(self) -> QHBoxLayout:
+    def _make_shares(self, content: QWidget, column: QVBoxLayout) -> None:
         line = QHBoxLayout()
+        column.addLayout(line)
         line.setContentsMargins(CAPTION_PX + GAP_PX, 0, 0, 0)
         line.setSpacing(4)
+        self.shares = {percent: QPushButton(f"{percent} %", content) for percent in SHARES}
         for percent, button in self.shares.items():
             button.setStyleSheet("padding: 3px 0; font-size: 11px;")  # four in a narrow dock
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             button.setToolTip(f"{percent} % of what is free in the account")
             line.addWidget(button, 1)
-        return line
 
-    def _estimates(self) -> QGridLayout:
+    def _make_flags(self, content: QWidget, column: QVBoxLayout) -> None:
+        row = self._row(Field.FLAGS, "", content, column)
+        flags = QWidget(row)
+        row.fill(flags)
+        line = QHBoxLayout(flags)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.setSpacing(12)
+        self.post_only = QCheckBox("Post-only", flags)
+        self.post_only.setToolTip("Refused by the venue if it would trade at once: always the maker's fee")
+        self.reduce_only = QCheckBox("Reduce-only", flags)
+        self.reduce_only.setToolTip("Never opens or grows a position: refused if it could")
+        line.addWidget(self.post_only)
+        line.addWidget(self.reduce_only)
+        line.addStretch(1)
+
+    def _estimates(self, content: QWidget) -> QGridLayout:
+        self.free, self.worth, self.fee = (self._figure(content) for _ in range(3))
         grid = QGridLayout()
         grid.setContentsMargins(0, 2, 0, 0)
         grid.setHorizontalSpacing(GAP_PX)
@@ -189,11 +197,34 @@ class TicketForm:
         for row, (caption, figure) in enumerate(
             (("Available", self.free), ("Worth about", self.worth), ("Fee about", self.fee))
         ):
-            label = QLabel(caption)
+            label = QLabel(caption, content)
             style_as(label, tone="muted")
             grid.addWidget(label, row, 0)
             grid.addWidget(figure, row, 1)
         return grid
+
+    def _figure(self, content: QWidget) -> QLabel:
+        figure = QLabel(formats.DASH, content)
+        figure.setFont(number_font())
+        figure.setAlignment(Qt.AlignmentFlag.AlignRight)
+        figure.setMinimumWidth(1)
+        figure.setTextFormat(Qt.TextFormat.PlainText)
+        return figure
+
+    def _make_foot(self, whole: QVBoxLayout) -> None:
+        edge = QFrame(self._parent)
+        edge.setFrameShape(QFrame.Shape.HLine)
+        whole.addWidget(edge)
+        foot = QVBoxLayout()
+        whole.addLayout(foot)
+        foot.setContentsMargins(MARGIN_PX, 8, MARGIN_PX, MARGIN_PX)
+        foot.setSpacing(GAP_PX)
+        self.answer = Message(self._parent)
+        self.send = QPushButton(self._parent)
+        self.send.setFixedHeight(SIDE_PX)
+        self.send.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        foot.addWidget(self.answer)
+        foot.addWidget(self.send)
 
     def _order_tabs(self, parent: QWidget) -> None:
         stops: list[QWidget] = [self.account, self.picker, self.quotes.bid, self.quotes.ask, *self.sides.values()]
