@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QMessageBox, QToolButton
+from PySide6.QtWidgets import QApplication, QDockWidget, QMessageBox, QToolButton
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.errors import RiskRefused
@@ -587,3 +588,24 @@ def test_a_burst_is_shown_in_few_steps(panel: OrdersPanel, fake: FakeBench, qtbo
     qtbot.waitUntil(lambda: panel.open.records.rowCount() == 1_000)
     assert len(steps) < 10
     assert row(panel.open)["id"] == "K01000"
+
+
+def test_nothing_reaches_a_panel_that_is_half_made(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.place(limit())
+    fake.window.show()
+    dock = QDockWidget(fake.window)
+    panel = OrdersPanel(replace(fake.bench, in_steps=True), dock)
+    while panel.make_part():
+        assert "orders.cancel_all" not in fake.bench.actions
+        for change in (dock.show, dock.hide, fake.client.lose, fake.client.connect, fake.engine.place):
+            change()
+            QApplication.processEvents()
+        assert not panel.isVisible()
+    placed = panel.open.records.total
+    assert placed == len(fake.engine.orders) > 1
+    dock.setWidget(panel)
+    dock.show()
+    assert panel.isVisible()
+    assert panel.open.records.rowCount() == placed
+    fake.engine.place(limit())
+    qtbot.waitUntil(lambda: panel.tabs.tabText(0) == f"Open orders ({placed + 1})")

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QMessageBox,
+    QStackedWidget,
     QTabWidget,
     QToolButton,
     QVBoxLayout,
@@ -63,48 +64,34 @@ class OrdersPanel(Panel):
         self._closer = Closer(self.desk)
         self._question: QMessageBox | None = None
         self._applied: dict[str, tuple[str, bool]] = {}
-        self.open = self._table(order_columns(self._rules_of), "time")
-        self.positions = self._table(position_columns(self._rules_of), "symbol", descending=False)
-        self.fills = self._table(fill_columns(self._rules_of), "time")
-        self.all = self._table(order_columns(self._rules_of), "time")
-        self.tables: dict[str, RecordTable[Any]] = {
-            OPEN: self.open, POSITIONS: self.positions, FILLS: self.fills, ALL: self.all,
-        }  # fmt: skip
-        self.cancel, self.cancel_all, self.close_positions = (
-            bench.actions.add(command, run)
-            for command, run in zip(_COMMANDS, (self._cancel, self._ask_cancel_all, self._ask_close), strict=True)
-        )
-        for action, short in (
-            (self.cancel, "Cancel"),
-            (self.cancel_all, "Cancel all"),
-            (self.close_positions, "Close"),
-        ):
-            action.setIconText(short)
-            action.setIcon(icon(bench.actions.commands[action.objectName()].icon, bench.theme))
-        self._tips = {action: action.toolTip() for action in (self.cancel, self.cancel_all, self.close_positions)}
-        self._tips[self.cancel] += " (Del)"
-        self.search = QLineEdit()
-        style_as(self.search, face="small")  # as high as the tabs beside it
-        self.search.setPlaceholderText("Strategy, symbol")
-        self.search.setToolTip("Show only what has these words in its strategy, symbol or account")
-        self.search.setAccessibleName("Filter orders, positions and fills")
-        self.search.setClearButtonEnabled(True)
-        self.show_flat = QToolButton()
-        self.show_flat.setText("Flat")
-        self.show_flat.setIcon(icon("eye", bench.theme))
-        self.show_flat.setCheckable(True)
-        self.show_flat.setAccessibleName("Show flat positions")
-        self.show_flat.setToolTip("Show also positions that are back at zero, with what they earned")
-        self._buttons = [self._button(action) for action in (self.cancel, self.cancel_all, self.close_positions)]
-        self.tabs = self._make_tabs()
-        self.footer = PnlFooter(bench.theme, self)
+        self._buttons: list[QToolButton] = []
+        self.tables: dict[str, RecordTable[Any]] = {}
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make a table at a time; whoever may ask something of the panel comes last."""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
+        self.tabs = QTabWidget(self)
+        self.tabs.setUsesScrollButtons(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.footer = PnlFooter(self.bench.theme, self)
         column.addWidget(self.tabs, 1)
         column.addWidget(self.footer)
+        self._make_corner()
+        yield
+        self.open = self._table(OPEN, order_columns(self._rules_of), "time")
+        yield
+        self.positions = self._table(POSITIONS, position_columns(self._rules_of), "symbol", descending=False)
+        yield
+        self.fills = self._table(FILLS, fill_columns(self._rules_of), "time")
+        yield
+        self.all = self._table(ALL, order_columns(self._rules_of), "time")
         self._typing = self._timer(TYPING_MS, self._apply_filter)
         self._refreshing = self._timer(REFRESH_MS, self.refresh)
+        yield
+        self._add_commands()
         self._add_menus()
         self.search.textChanged.connect(lambda _text: self._typing.start())
         self.show_flat.toggled.connect(lambda _on: self._apply_filter())
@@ -119,35 +106,54 @@ class OrdersPanel(Panel):
     def _rules_of(self, instrument: InstrumentId) -> Instrument | None:
         return self.desk.replica.instruments.get(instrument)
 
-    def _table(self, columns: tuple[Column[Any], ...], sort_by: str, *, descending: bool = True) -> RecordTable[Any]:
-        model: RecordModel[Any] = RecordModel(columns, self.bench.theme, self, sort_by=sort_by, descending=descending)
-        model.pause(True)  # until its tab is shown
-        table: RecordTable[Any] = RecordTable(model, self.bench.theme, self)
-        table.picked.connect(self._show_actions)
-        table.opened.connect(self._show_on_chart)
-        return table
-
-    def _make_tabs(self) -> QTabWidget:
-        tabs = QTabWidget()
-        tabs.setUsesScrollButtons(True)
-        tabs.tabBar().setDrawBase(False)
-        for name, table in self.tables.items():
-            table.setAccessibleName(_TABS[name])
-            tabs.addTab(table, _TABS[name])
-        corner = QWidget()
+    def _make_corner(self) -> None:
+        """Make the filter, and the buttons of commands that are there later."""
+        corner = QWidget(self.tabs)
+        self.tabs.setCornerWidget(corner, Qt.Corner.TopRightCorner)
+        self.show_flat = QToolButton(corner)
+        self.show_flat.setText("Flat")
+        self.show_flat.setIcon(icon("eye", self.bench.theme))
+        self.show_flat.setCheckable(True)
+        self.show_flat.setAccessibleName("Show flat positions")
+        self.show_flat.setToolTip("Show also positions that are back at zero, with what they earned")
+        self.search = QLineEdit(corner)
+        style_as(self.search, face="small")  # as high as the tabs beside it
+        self.search.setPlaceholderText("Strategy, symbol")
+        self.search.setToolTip("Show only what has these words in its strategy, symbol or account")
+        self.search.setAccessibleName("Filter orders, positions and fills")
+        self.search.setClearButtonEnabled(True)
+        self._buttons = [QToolButton(corner) for _ in _COMMANDS]
         row = QHBoxLayout(corner)
         row.setContentsMargins(4, 1, 6, 1)
         row.setSpacing(4)
         for widget in (self.show_flat, self.search, *self._buttons):
             row.addWidget(widget)
-        tabs.setCornerWidget(corner, Qt.Corner.TopRightCorner)
-        return tabs
 
-    def _button(self, action: QAction) -> QToolButton:
-        button = QToolButton()
-        button.setDefaultAction(action)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        return button
+    def _table(
+        self, name: str, columns: tuple[Column[Any], ...], sort_by: str, *, descending: bool = True
+    ) -> RecordTable[Any]:
+        """Make the next tab. Its table is made where tabs are kept: one that is put there later is styled twice."""
+        model: RecordModel[Any] = RecordModel(columns, self.bench.theme, self, sort_by=sort_by, descending=descending)
+        model.pause(True)  # until its tab is shown
+        pages = self.tabs.findChild(QStackedWidget) or self.tabs
+        table: RecordTable[Any] = RecordTable(model, self.bench.theme, pages)
+        table.setAccessibleName(_TABS[name])
+        self.tabs.addTab(table, _TABS[name])
+        self.tables[name] = table
+        return table
+
+    def _add_commands(self) -> None:
+        actions, runs = self.bench.actions, (self._cancel, self._ask_cancel_all, self._ask_close)
+        self.cancel, self.cancel_all, self.close_positions = added = [
+            actions.add(command, run) for command, run in zip(_COMMANDS, runs, strict=True)
+        ]
+        for action, short, button in zip(added, ("Cancel", "Cancel all", "Close"), self._buttons, strict=True):
+            action.setIconText(short)
+            action.setIcon(icon(actions.commands[action.objectName()].icon, self.bench.theme))
+            button.setDefaultAction(action)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._tips = {action: action.toolTip() for action in added}
+        self._tips[self.cancel] += " (Del)"
 
     def _timer(self, interval_ms: int, run: Callable[[], None]) -> QTimer:
         timer = QTimer(self)
@@ -159,6 +165,8 @@ class OrdersPanel(Panel):
     def _add_menus(self) -> None:
         """Give each table what its context menu and keys do."""
         for name, table in self.tables.items():
+            table.picked.connect(self._show_actions)
+            table.opened.connect(self._show_on_chart)
             if name in (OPEN, ALL):
                 table.addAction(self.cancel)
                 key = QShortcut(QKeySequence(Qt.Key.Key_Delete), table)
