@@ -98,6 +98,14 @@ class Balance(msgspec.Struct, frozen=True):
     locked: Decimal = Decimal(0)
 
 
+class VenuePosition(msgspec.Struct, frozen=True):
+    """What the venue says the account holds of an instrument; `quantity` is signed."""
+
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal | None
+
+
 class AccountSnapshot(msgspec.Struct, frozen=True, tag="account"):
     """An account and what is in it."""
 

@@ -9,7 +9,17 @@ import msgspec
 
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Liquidity, OrderType, TimeInForce
-from koc_qt.domain.state import Balance
+from koc_qt.domain.state import Balance, VenuePosition
+
+__all__ = [
+    "ConnectionReport",
+    "CredentialField",
+    "DataStream",
+    "VenueAbilities",
+    "VenueOrder",
+    "VenuePosition",
+    "VenueTrade",
+]
 
 
 class CredentialField(msgspec.Struct, frozen=True):
@@ -110,11 +120,3 @@ class VenueTrade(msgspec.Struct, frozen=True):
     fee_currency: str
     liquidity: Liquidity
     time_ns: int
-
-
-class VenuePosition(msgspec.Struct, frozen=True):
-    """What the venue says the account holds of an instrument; `quantity` is signed."""
-
-    symbol: str
-    quantity: Decimal
-    average_price: Decimal | None

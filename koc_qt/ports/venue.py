@@ -91,6 +91,11 @@ class TradingVenue(Protocol):
         """The venue whose instruments it trades."""
         ...
 
+    @property
+    def held_s(self) -> float:
+        """Seconds for which nothing is asked because the venue wanted to be left alone; 0 when it has not."""
+        ...
+
     def time_ns(self) -> int:
         """The venue's own clock, UTC nanoseconds, as well as it is known; its events are stamped with it."""
         ...

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 
+from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Quote, Side
 from koc_qt.domain.orders import (
@@ -21,7 +22,8 @@ from koc_qt.domain.orders import (
     OrderType,
 )
 from koc_qt.domain.state import Balance
-from koc_qt.ports.venue import OrderSink
+from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
+from koc_qt.ports.venue import OrderSink, StateSink
 
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(
@@ -102,15 +104,21 @@ class FakeTradingVenue:
         self.hold: asyncio.Event | None = None
         self.closed = False
         self.money = [Balance("USDT", Decimal(100_000))]
+        self.holdings: list[VenuePosition] = []
+        self.listed: list[VenueOrder] = []
+        self.found = ConnectionReport(can_read=True, can_trade=True)
+        self.held_s = 0.0
+        self.on_state: StateSink | None = None
         self._sink: OrderSink | None = None
 
     def time_ns(self) -> int:
         """Give the time at which everything happens here."""
         return NOW_NS
 
-    async def connect(self, sink: OrderSink) -> None:
+    async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
         """Remember where events go."""
         self._sink = sink
+        self.on_state = on_state
 
     async def close(self) -> None:
         """Note that it was closed."""
@@ -151,6 +159,26 @@ class FakeTradingVenue:
     async def balances(self) -> Sequence[Balance]:
         """Give what is in the account."""
         return list(self.money)
+
+    async def amend(self, order: Order, quantity: Decimal, price: Decimal | None) -> None:
+        """Refuse to change an order."""
+        raise VenueRejected(f"order {order.client_order_id} cannot be changed here")
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """Give what the venue calls positions."""
+        return list(self.holdings)
+
+    async def open_orders(self) -> Sequence[VenueOrder]:
+        """Give every order that works on the account."""
+        return list(self.listed)
+
+    async def trades(self, since_ns: int) -> Sequence[VenueTrade]:
+        """Give nothing: fills are told by themselves here."""
+        return ()
+
+    async def check(self) -> ConnectionReport:
+        """Give what a test of the keys is to find."""
+        return self.found
 
     def say(self, event: object) -> None:
         """Send an event to the engine."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 
-from koc_qt.domain.errors import ConfigError, VenueUnavailable
+from koc_qt.domain.errors import ConfigError, VenueRejected, VenueUnavailable
 from koc_qt.domain.market import Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.matching import MatchingEngine
-from koc_qt.domain.orders import Fill, Order, OrderEvent, OrderReport
+from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport
 from koc_qt.domain.state import Balance
-from koc_qt.ports.venue import OrderSink
+from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
+from koc_qt.ports.venue import OrderSink, StateSink
 
 
 class PaperVenue:
@@ -49,6 +51,11 @@ class PaperVenue:
         """The account it trades for."""
         return self._engine.account_id
 
+    @property
+    def held_s(self) -> float:
+        """No limits here."""
+        return 0.0
+
     def time_ns(self) -> int:
         """The market's time."""
         return self._clock()
@@ -61,8 +68,11 @@ class PaperVenue:
         """
         self._outbox.extend(self._engine.restore(orders, fills))
 
-    async def connect(self, sink: OrderSink) -> None:
-        """Make ready to be used; events that wait, of a restored journal for instance, are handed over at once."""
+    async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
+        """Make ready to be used; events that wait, of a restored journal for instance, are handed over at once.
+
+        There is no connection to lose: `on_state` is never called.
+        """
         self._sink = sink
         self._engine.forget_market()
         self._deliver()
@@ -87,6 +97,10 @@ class PaperVenue:
         self._require_connection()
         self._post(self._engine.cancel(order.client_order_id, self._clock()))
 
+    async def amend(self, order: Order, quantity: Decimal, price: Decimal | None) -> None:
+        """Refuse: not offered yet."""
+        raise VenueRejected(f"orders of the paper account {self.account_id} cannot be changed: cancel and place anew")
+
     async def find_order(self, order: Order) -> OrderReport | None:
         """Look an order up in memory; SUBMITTED while it is on its way, None when it was never seen."""
         return self._engine.report(order.client_order_id)
@@ -94,6 +108,29 @@ class PaperVenue:
     async def balances(self) -> Sequence[Balance]:
         """What is in the account, by currency."""
         return self._engine.balances
+
+    async def positions(self) -> Sequence[VenuePosition]:
+        """Nothing: a paper account has balances alone."""
+        return ()
+
+    async def open_orders(self) -> Sequence[VenueOrder]:
+        """Give the orders that work; those on their way are not among them yet."""
+        return self._engine.listings
+
+    async def trades(self, since_ns: int) -> Sequence[VenueTrade]:
+        """Give the executions of all orders that can be looked up, oldest first."""
+        return self._engine.trades(since_ns)
+
+    async def check(self) -> ConnectionReport:
+        """Say what the account may do and has; nothing can be wrong with it."""
+        return ConnectionReport(
+            can_read=True,
+            can_trade=True,
+            can_withdraw=False,
+            maker_fee=self._engine.common_fee(Liquidity.MAKER),
+            taker_fee=self._engine.common_fee(Liquidity.TAKER),
+            balances=self._engine.balances,
+        )
 
     def on_market(self, event: MarketEvent) -> None:
         """Let the market's fact meet the account's orders; ignored while not connected."""

@@ -53,6 +53,13 @@ class Blotter:
         work = self._open.get(client_order_id)
         return self._ended.get(client_order_id) if work is None else work.report()
 
+    def executions(self, since_ns: int) -> list[tuple[str, Fill]]:
+        """Give the fills of all known orders since then, oldest first, each with the venue's id of its order."""
+        known = [(work.venue_order_id, work.fills) for work in self._open.values()]
+        known += [(report.venue_order_id, list(report.fills)) for report in self._ended.values()]
+        executions = [(order_id, fill) for order_id, fills in known for fill in fills if fill.time_ns >= since_ns]
+        return sorted(executions, key=lambda execution: execution[1].time_ns)
+
     # ---- the life of an order -------------------------------------------------------------------------------------
 
     def reject(self, order: Order, reason: str, time_ns: int) -> None:

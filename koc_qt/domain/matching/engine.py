@@ -20,8 +20,9 @@ from koc_qt.domain.matching.market import Market
 from koc_qt.domain.matching.matcher import Matcher
 from koc_qt.domain.matching.model import FillModel
 from koc_qt.domain.matching.working import WorkingOrder
-from koc_qt.domain.orders import Fill, Order, OrderEvent, OrderReport, OrderStatus
+from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport, OrderStatus
 from koc_qt.domain.state import Balance
+from koc_qt.domain.venues import VenueOrder, VenueTrade
 
 NO_EVENTS: Sequence[OrderEvent] = ()
 _NEVER_NS = 1 << 63
@@ -110,6 +111,35 @@ class MatchingEngine:
             if isinstance(sent, Order) and sent.client_order_id == client_order_id:
                 return OrderReport(client_order_id, "", OrderStatus.SUBMITTED, (), sent.updated_ns)
         return None
+
+    @property
+    def listings(self) -> tuple[VenueOrder, ...]:
+        """The orders that may still be filled, as a venue lists them, oldest first."""
+        return tuple(work.listing() for work in self._blotter.open_orders)
+
+    def trades(self, since_ns: int) -> tuple[VenueTrade, ...]:
+        """Give the executions since then of all orders that `report` knows, oldest first."""
+        return tuple(
+            VenueTrade(
+                fill_id=fill.fill_id,
+                venue_order_id=venue_order_id,
+                client_order_id=fill.client_order_id,
+                symbol=fill.instrument.symbol,
+                side=fill.side,
+                price=fill.price,
+                quantity=fill.quantity,
+                fee=fill.fee,
+                fee_currency=fill.fee_currency,
+                liquidity=fill.liquidity,
+                time_ns=fill.time_ns,
+            )
+            for venue_order_id, fill in self._blotter.executions(since_ns)
+        )
+
+    def common_fee(self, liquidity: Liquidity) -> Decimal | None:
+        """Give the fee as a fraction of the notional, None where it differs from one instrument to another."""
+        rates = {self._model.fee_rate(market.instrument, liquidity) for market in self._markets.values()}
+        return rates.pop() if len(rates) == 1 else None
 
     # ---- orders ---------------------------------------------------------------------------------------------------
 

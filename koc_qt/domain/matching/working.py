@@ -7,9 +7,11 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order, OrderReport, OrderStatus, TimeInForce
+from koc_qt.domain.venues import VenueOrder
 
 if TYPE_CHECKING:
     from koc_qt.domain.matching.market import Market
@@ -98,6 +100,22 @@ class WorkingOrder:
         """Say what became of it."""
         return OrderReport(
             self.client_order_id, self.venue_order_id, self.status, tuple(self.fills), self.updated_ns, self.reason
+        )
+
+    def listing(self) -> VenueOrder:
+        """Say how it stands in the venue's list of open orders."""
+        request = self.order.request
+        return VenueOrder(
+            venue_order_id=self.venue_order_id,
+            client_order_id=self.client_order_id,
+            symbol=request.instrument.symbol,
+            side=request.side,
+            type=request.type,
+            quantity=request.quantity,
+            filled_quantity=EXACT.subtract(request.quantity, self.remaining),
+            price=self.limit,
+            stop_price=self.stop,
+            time_ns=self.order.created_ns,
         )
 
 
