@@ -105,7 +105,7 @@ def test_a_fill_that_comes_while_history_does_is_marked_once(panel: ChartPanel, 
     order = fake.engine.place()
     fake.engine.fill(order.client_order_id)  # in the replica; its frame is still to come
     assert len(fake.desk.replica.fills) == 1
-    panel._show_fills()  # as when the history has come
+    panel._show_trading()  # as when another market was chosen meanwhile
     assert len(panel.chart.markers) == 1
     framed: list[object] = []
     fake.desk.framed.connect(framed.append)

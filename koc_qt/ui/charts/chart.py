@@ -147,7 +147,7 @@ class CandleChart(QWidget):
     def set_lines(self, lines: Sequence[PriceLine]) -> None:
         """Show these open orders and average prices alone."""
         self._scene.lines.set_lines(lines)
-        self._tag_prices()
+        self._changed()
 
     def set_countdown(self, text: str) -> None:
         """Say below the last price how long the bar goes on, such as 0:42; the owner of a clock calls this."""

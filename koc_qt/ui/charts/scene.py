@@ -40,10 +40,10 @@ class PlotScene:
         self.lines.texts.set_font(axis_font(font))
 
     def price_tags(self, countdown: str) -> list[PriceTag]:
-        """What the price axis points out: the last price with the time its bar has left, then the lines."""
+        """What the price axis points out: the last price with the time its bar has left, then the lines in sight."""
         tags = []
         bars, colors = self._picture.bars, self._picture.colors
         if len(bars):
             opened, _, _, close, _ = bars.bar(len(bars) - 1)
             tags.append(PriceTag(close, colors.up if close >= opened else colors.down, countdown))
-        return tags + [PriceTag(float(line.price), self.lines.color(line)) for line in self.lines.lines]
+        return tags + [PriceTag(float(line.price), self.lines.color(line)) for line in self.lines.named()]

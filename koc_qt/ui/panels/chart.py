@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPoint, Qt
@@ -24,6 +26,7 @@ from koc_qt.ui.charts.markers import Marker, PriceLine
 from koc_qt.ui.charts.series import BarColumns
 from koc_qt.ui.desk import BARS_A_FRAME, Frame
 from koc_qt.ui.icons import icon
+from koc_qt.ui.slices import Slices
 from koc_qt.ui.streams import Holding
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import style_as
@@ -33,6 +36,7 @@ FIRST_BARS = 1_000
 OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000
 HISTORY_TIMEOUT_S = 60.0
+AT_ONCE = 200  # orders and fills: some half a millisecond
 MINUTE_NS = 60 * SECOND_NS
 PICKER_PX = (96, 190)  # at least and at most: there is little room in two charts on a small screen
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
@@ -54,6 +58,10 @@ class ChartPanel(Panel):
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
         self._marked: set[FillKey] = set()
+        self._order_lines: dict[str, PriceLine] = {}
+        self._waiting_orders: dict[str, None] = {}
+        self._waiting_fills: deque[Fill] = deque()
+        self._slices = Slices(self)
         self._wanted_ns: int | None = None  # where to go once there are bars
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.chart = CandleChart(self)
@@ -127,6 +135,7 @@ class ChartPanel(Panel):
     def retire(self) -> None:
         """Stream no more, and take no answer that is still on its way."""
         self._load += 1
+        self._slices.cancel()
         self._holding.close()
 
     def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
@@ -138,8 +147,7 @@ class ChartPanel(Panel):
         self.setWindowTitle(f"{instrument.symbol} · {timeframe}" + _venue_suffix(instrument))
         self.chart.set_empty_text(f"Waiting for bars of {instrument}…")
         self.chart.set_bars(BarColumns.of([], [], [], [], [], []))
-        self._show_fills()
-        self._show_orders()
+        self._show_trading()
         self._show_trouble()
         self.bench.requests.instrument_chosen.emit(instrument)
         if self.bench.streams.is_flowing(instrument, timeframe):
@@ -190,8 +198,6 @@ class ChartPanel(Panel):
             self._show_bar(change)
         self._pending.clear()
         self._show_decimals()
-        self._show_fills()
-        self._show_orders()
         if self._wanted_ns is not None:
             self.chart.go_to(self._wanted_ns)
             self._wanted_ns = None
@@ -240,11 +246,13 @@ class ChartPanel(Panel):
             self._show_trouble()
         if frame.snapshot:
             self._show_decimals()
-            self._show_fills()
+            self._show_trading()
         else:
-            self._add_fills(fill for fill in frame.fills if fill.instrument == self.instrument)
-        if frame.snapshot or frame.orders or frame.positions:
-            self._show_orders()
+            self._waiting_orders.update(dict.fromkeys(frame.orders))
+            self._waiting_fills.extend(frame.fills)
+            self._show_waiting()
+            if frame.positions:
+                self._show_lines()
 
     def _show_countdown(self) -> None:
         """Say how long the bar goes on, by the venue's clock."""
@@ -267,31 +275,69 @@ class ChartPanel(Panel):
     def _marker(self, fill: Fill) -> Marker:
         return Marker(fill.time_ns, fill.side, fill.price, fill.quantity, fill.strategy_id)
 
-    def _show_fills(self) -> None:
-        """Mark all fills that are known, those of the frame that is to come among them."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether orders or fills that are known are still to be shown."""
+        return self._slices.is_busy
+
+    def _show_trading(self) -> None:
+        """Show all open orders and fills that are known, newest first, and none else."""
+        self._slices.cancel()
         self._marked.clear()
+        self._order_lines.clear()
         self.chart.set_markers([])
-        self._add_fills(fill for fill in self.desk.replica.fills.values() if fill.instrument == self.instrument)
+        self._show_lines()
+        replica = self.desk.replica
+        self._waiting_orders = dict.fromkeys(replica.open_orders)
+        self._waiting_fills = deque(reversed(replica.fills.values()))
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        """Show what waits: few at once, many in slices, between which more may come."""
+        waiting = len(self._waiting_orders) + len(self._waiting_fills)
+        if waiting and not self.is_busy:
+            self._slices.start(self._show_in_slices(), at_once=waiting <= AT_ONCE)
+
+    def _show_in_slices(self) -> Iterator[None]:
+        while self._waiting_orders or self._waiting_fills:
+            if self._waiting_orders:
+                for order_id in list(islice(self._waiting_orders, AT_ONCE)):
+                    del self._waiting_orders[order_id]
+                    self._show_order(order_id)
+                if not self._waiting_orders:
+                    self._show_lines()
+            else:
+                some = range(min(AT_ONCE, len(self._waiting_fills)))
+                self._add_fills(self._waiting_fills.popleft() for _ in some)
+            yield
 
     def _add_fills(self, fills: Iterable[Fill]) -> None:
-        """Mark those that are not yet."""
-        new = {(fill.account_id, fill.fill_id): self._marker(fill) for fill in fills}
+        """Mark those of this market that are not yet: a fill may be told twice, and of any time."""
+        new = {
+            (fill.account_id, fill.fill_id): self._marker(fill) for fill in fills if fill.instrument == self.instrument
+        }
         added = [marker for key, marker in new.items() if key not in self._marked]
         self._marked.update(new)
         if added:
             self.chart.add_markers(added)
 
-    def _show_orders(self) -> None:
-        replica = self.desk.replica
-        lines = [
-            PriceLine(price, _order_text(order), order.request.side)
-            for order in replica.orders.values()
-            if order.is_open and order.request.instrument == self.instrument
-            if (price := order.request.price or order.request.stop_price) is not None
-        ]
+    def _show_order(self, order_id: str) -> None:
+        """Note the line of an order, or that it has none."""
+        order = self.desk.replica.open_orders.get(order_id)
+        price = None
+        if order is not None and order.request.instrument == self.instrument:
+            price = order.request.price or order.request.stop_price
+        if order is None or price is None:
+            self._order_lines.pop(order_id, None)
+        else:
+            self._order_lines[order_id] = PriceLine(price, _order_text(order), order.request.side)
+
+    def _show_lines(self) -> None:
+        """Show open orders and the average prices of what is held."""
+        lines = list(self._order_lines.values())
         lines += [
             PriceLine(position.average_price, f"{position.strategy_id} {position.quantity:+}")
-            for position in replica.positions.values()
+            for position in self.desk.replica.positions.values()
             if position.instrument == self.instrument and position.quantity and position.average_price is not None
         ]
         self.chart.set_lines(lines)
