@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from PySide6.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QScreen
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
@@ -87,12 +87,13 @@ class Driver:
             data.setUrls(urls)
         if text:
             data.setText(text)
-        widget = target or self.window.childAt(self.window.rect().center()) or self.window
-        none = Qt.KeyboardModifier.NoModifier
-        enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none)
-        QApplication.sendEvent(widget, enter)
-        event = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none)
-        QApplication.sendEvent(widget, event)
+        widget = target or self.window
+        top, none = widget.window(), Qt.KeyboardModifier.NoModifier
+        handle, at = top.windowHandle(), widget.mapTo(top, widget.rect().center())
+        enter = QDragEnterEvent(at, Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none)
+        QApplication.sendEvent(handle, enter)
+        event = QDropEvent(QPointF(at), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none)
+        QApplication.sendEvent(handle, event)
         return event.isAccepted()
 
     def grab(self, file: str, what: QWidget | QScreen | None = None) -> bool:

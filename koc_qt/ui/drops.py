@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QChildEvent, QEvent, QMimeData, QObject, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QPainter, QPaintEvent, QPen, QWindow
 from PySide6.QtWidgets import QApplication, QDialog, QDockWidget, QMainWindow, QWidget
 
 from koc_qt.ui.formats import size
@@ -18,7 +18,8 @@ from koc_qt.ui.theme import Theme
 MOST_FILES = 10
 LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
 # While a drag hovers, the mouse is the other program's; where it is ours again, that program has died: X11 says no more
-_OVER = frozenset((QEvent.Type.DragLeave, QEvent.Type.MouseMove, QEvent.Type.MouseButtonPress))
+_OVER = frozenset((QEvent.Type.MouseMove, QEvent.Type.MouseButtonPress))
+_DRAGS = frozenset((QEvent.Type.DragEnter, QEvent.Type.DragMove))
 _WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py)"
 
 
@@ -87,9 +88,10 @@ def _refusal(path: Path) -> str:
 class DropZone(QObject):
     """Makes the whole of a window take files, whichever widget they are dropped on, floating docks as well.
 
-    It looks at the application's drag events before the widgets do: fields would take the name of a file as text. What
-    is dragged within the window, such as text, is left to the widgets. Qt offers drags to widgets alone that take some:
-    the window does from now on, and docks, which may float, must. `dropped` brings paths, `refused` a sentence.
+    While something hovers it looks at the application's events before the widgets do: fields would take the name of a
+    file as text. What is dragged within the window, such as text, is left to the widgets. Qt offers drags to widgets
+    alone that take some: the window does from now on, and docks, which may float, must. `dropped` brings paths,
+    `refused` a sentence.
     """
 
     dropped = Signal(list)
@@ -100,14 +102,24 @@ class DropZone(QObject):
         self._window = window
         self._veil = _Veil(theme, window)
         window.setAcceptDrops(True)
-        app = QApplication.instance()
-        if app is not None:
-            app.installEventFilter(self)
+        self._sentry = _Sentry(self._begin, self)
+        self._sentry.watch(window)
 
     @property
     def shown(self) -> str:
         """What the veil says now; empty while nothing hovers."""
         return self._veil.text if self._veil.isVisible() else ""
+
+    def _begin(self) -> None:
+        app = QApplication.instance()
+        if app is not None:
+            app.installEventFilter(self)  # once, however often
+
+    def _end(self) -> None:
+        self._veil.hide()
+        app = QApplication.instance()
+        if app is not None:
+            app.removeEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Take what concerns us."""
@@ -116,9 +128,14 @@ class DropZone(QObject):
             return self._hover(watched, event)
         if kind == QEvent.Type.DragMove and isinstance(event, QDragMoveEvent):
             return self._hover(watched, event)
-        if kind in _OVER and self._veil.isVisible():
-            self._veil.hide()
-        elif kind == QEvent.Type.Drop and isinstance(event, QDropEvent):
+        if kind == QEvent.Type.DragLeave:
+            self._veil.hide()  # from one widget to the next, too
+            if isinstance(watched, QWindow):
+                self._end()
+        elif kind in _OVER:
+            self._end()
+        elif kind == QEvent.Type.Drop and isinstance(event, QDropEvent) and isinstance(watched, QWidget):
+            self._end()
             return self._drop(watched, event)
         return False
 
@@ -143,7 +160,6 @@ class DropZone(QObject):
     def _drop(self, watched: QObject, event: QDropEvent) -> bool:
         if not self._concerns(watched, event):
             return False
-        self._veil.hide()
         judged = read_drop(event.mimeData())
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()
@@ -158,6 +174,43 @@ def _invitation(files: Sequence[str]) -> str:
     if len(files) == 1:
         return f"Drop to set up {Path(files[0]).name}"
     return f"Drop to set up {len(files)} strategies"
+
+
+class _Sentry(QObject):
+    """Says when something is dragged over a window or what floats beside it: docks, and groups of them.
+
+    What the system drags comes to the QWindow first. Those of docks come and go, so it looks at what the window and the
+    docks themselves are told as well, and at nothing that lies within them.
+    """
+
+    def __init__(self, begin: Callable[[], None], parent: QObject) -> None:
+        super().__init__(parent)
+        self._begin = begin
+
+    def watch(self, widget: QWidget) -> None:
+        """Look at what this top-level widget, or dock that may become one, is told."""
+        widget.installEventFilter(self)
+        for dock in widget.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            dock.installEventFilter(self)
+        self._watch_handle(widget)
+
+    def _watch_handle(self, widget: QWidget) -> None:
+        handle = widget.windowHandle()
+        if handle is not None:
+            handle.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Notice drags, docks that are new, and windows of theirs."""
+        kind = event.type()
+        if kind in _DRAGS:
+            self._begin()
+        elif kind == QEvent.Type.Show and isinstance(watched, QWidget):
+            self._watch_handle(watched)
+        elif kind == QEvent.Type.ChildPolished and isinstance(event, QChildEvent):
+            child = event.child()
+            if isinstance(child, QDockWidget) or child.inherits("QDockWidgetGroupWindow"):
+                child.installEventFilter(self)
+        return False
 
 
 class _Veil(QWidget):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import shiboken6
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QImage
+from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDragMoveEvent, QDropEvent, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDockWidget, QLineEdit, QMainWindow, QWidget
+from pytestqt.qtbot import QtBot
 
 from koc_qt.ui.drops import LARGEST, MOST_FILES, DropZone, judge_files, read_drop
 from tests.fakes.desk import FakeBench
@@ -78,13 +79,17 @@ def test_what_is_no_file() -> None:
         assert "strategy files" in read_drop(mime).refusal
 
 
+LEFT, NO_KEYS = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+
+
 class Stage:
     """A window with a field, a dock that floats, and what came of drops."""
 
     def __init__(self, fake: FakeBench) -> None:
         self.window = QMainWindow()
         self.window.resize(500, 400)
-        self.field = QLineEdit(self.window)
+        self.window.setCentralWidget(QWidget())
+        self.field = QLineEdit(self.window.centralWidget())
         self.dock = QDockWidget("Dock", self.window)
         self.dock.setAcceptDrops(True)
         self.inside = QWidget(self.dock)
@@ -98,15 +103,25 @@ class Stage:
         self.zone.refused.connect(self.refused.append)
 
     def enter(self, target: QWidget, mime: QMimeData) -> bool:
-        buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        event = QDragEnterEvent(QPoint(2, 2), Qt.DropAction.CopyAction, mime, buttons, keys)
+        event = QDragEnterEvent(place(target), Qt.DropAction.CopyAction, mime, LEFT, NO_KEYS)
         event.ignore()
-        QApplication.sendEvent(target, event)
+        tell(target, event)
         return event.isAccepted()
 
     def drop(self, target: QWidget, mime: QMimeData) -> None:
-        buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        QApplication.sendEvent(target, QDropEvent(QPointF(2, 2), Qt.DropAction.CopyAction, mime, buttons, keys))
+        tell(target, QDropEvent(QPointF(place(target)), Qt.DropAction.CopyAction, mime, LEFT, NO_KEYS))
+
+
+def place(target: QWidget) -> QPoint:
+    """Give where a widget alone lies, in its window."""
+    return target.mapTo(target.window(), QPoint(target.width() // 2, target.height() - 8))
+
+
+def tell(target: QWidget, event: QEvent) -> None:
+    """Tell of a drag as the system does: the window, which passes it on to what lies there."""
+    handle = target.window().windowHandle()
+    assert handle is not None
+    QApplication.sendEvent(handle, event)
 
 
 @pytest.fixture
@@ -132,7 +147,7 @@ def test_a_file_is_taken_anywhere(stage: Stage, tmp_path: Path) -> None:
 def test_what_is_refused_says_so_while_it_hovers_and_when_it_falls(stage: Stage, tmp_path: Path) -> None:
     stage.enter(stage.inside, of_files(tmp_path))
     assert "is a folder" in stage.zone.shown
-    QApplication.sendEvent(stage.inside, QDragLeaveEvent())
+    tell(stage.inside, QDragLeaveEvent())
     assert stage.zone.shown == ""
     stage.enter(stage.inside, of_files(tmp_path))
     stage.drop(stage.inside, of_files(tmp_path))
@@ -163,6 +178,54 @@ def test_a_field_keeps_its_text_drops(stage: Stage) -> None:
 
 def test_another_window_is_left_alone(stage: Stage, tmp_path: Path) -> None:
     other = QWidget()
+    other.show()
     assert not stage.enter(other, of_files(strategy(tmp_path)))
     assert stage.zone.shown == ""
     shiboken6.delete(other)
+
+
+def test_a_dock_that_comes_later_takes_files_floating_or_not(stage: Stage, tmp_path: Path, qtbot: QtBot) -> None:
+    path = strategy(tmp_path)
+    late = QDockWidget("Late", stage.window)
+    late.setAcceptDrops(True)
+    stage.window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, late)
+    for floats in (True, False, True):
+        late.setFloating(floats)
+        qtbot.waitUntil(late.isVisible)
+        assert stage.enter(late, of_files(path))
+        assert stage.zone.shown == "Drop to set up mine.py"
+        stage.drop(late, of_files(path))
+    assert stage.dropped == [[str(path)]] * 3
+
+
+def test_it_looks_at_no_event_while_nothing_hovers(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[QEvent.Type] = []
+    look = DropZone.eventFilter
+
+    def counted(zone: DropZone, watched: QObject, event: QEvent) -> bool:
+        seen.append(event.type())
+        return look(zone, watched, event)
+
+    monkeypatch.setattr(DropZone, "eventFilter", counted)
+    for is_dropped in (True, False, True):
+        QTest.keyClicks(stage.field, "BTC")
+        QTest.mouseClick(stage.inside, Qt.MouseButton.LeftButton)
+        assert seen == []
+        stage.enter(stage.inside, of_files(tmp_path))
+        assert seen
+        if is_dropped:
+            stage.drop(stage.inside, of_files(tmp_path))
+        else:
+            tell(stage.inside, QDragLeaveEvent())
+        seen.clear()
+
+
+def test_a_hover_that_lost_the_zone_is_found_again_at_its_next_move(stage: Stage, tmp_path: Path) -> None:
+    mime = of_files(strategy(tmp_path))
+    stage.enter(stage.inside, mime)
+    QTest.mouseMove(stage.inside)
+    assert stage.zone.shown == ""
+    tell(stage.inside, QDragMoveEvent(place(stage.inside), Qt.DropAction.CopyAction, mime, LEFT, NO_KEYS))
+    assert stage.zone.shown == "Drop to set up mine.py"
