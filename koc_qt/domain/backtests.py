@@ -63,7 +63,7 @@ class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
     time_ns: int
 
 
-class RoundTrip(msgspec.Struct, frozen=True):
+class RoundTrip(msgspec.Struct, frozen=True, gc=False):  # as orders and fills: see domain/orders.py
     """A trade as people count them: from flat, or from the other side, until flat or reversed; in quote currency.
 
     `quantity` is signed: above zero for a long. `exit_ns` and `exit_price` are None while it was open at the end; then
