@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from koc_qt.domain.latency import EDGES_MS, OrderLatency, Stage
 from koc_qt.domain.orders import Order, OrderAccepted, OrderEvent, OrderFilled, OrderRejected, OrderSubmitted
 from koc_qt.engine import latency as module
 from koc_qt.engine.latency import LatencyBook, Percentiles
@@ -34,9 +35,9 @@ def test_percentiles_are_of_the_nearest_rank(count: int, expected: tuple[int, in
     clock = FakeClock()
     book = LatencyBook(clock)
     for number in range(count, 0, -1):
-        measure(book, clock, number, number)
+        measure(book, clock, number, number / 10)
     found = book.percentiles()
-    assert (found.p50_ms, found.p99_ms) == pytest.approx(expected)
+    assert (found.p50_ms, found.p99_ms) == pytest.approx((expected[0] / 10, expected[1] / 10))
     assert book.percentiles("sma") == found
     assert book.percentiles("other") == Percentiles(None, None)
 
@@ -55,10 +56,11 @@ def test_the_first_answer_counts_whatever_it_is() -> None:
         clock.advance(0.002)
         book.answered(OrderSubmitted("o1", NOW_NS))  # ours, no answer
         book.answered(answer)
+        clock.advance(0.002)
         book.answered(answer)
     book.answered(accepted(7))  # of an order before this run of the engine
     assert list(book._all) == [2.0, 2.0, 2.0]
-    assert book._began == {}
+    assert book._ways == {}
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +70,88 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     book = LatencyBook(clock)
     for number in range(3):
         book.began(f"o{number}", "sma", clock.monotonic_ns())
-    assert list(book._began) == ["o1", "o2"]
+    assert list(book._ways) == ["o1", "o2"]
     book.answered(accepted(0))
     assert book.percentiles() == Percentiles(None, None)
     for number in range(5, 10):
         measure(book, clock, number, number)
     assert list(book._all) == list(book._by_strategy["sma"]) == pytest.approx([7, 8, 9])
+
+
+def walk(book: LatencyBook, clock: FakeClock, *, wait_ms: float = 1.0, signal_ns: int | None = None) -> None:
+    """Take an order from its signal to its acknowledgement, each stage some time after the one before."""
+    book.began("o1", "sma", clock.monotonic_ns(), account_id="sim", signal_ns=signal_ns)
+    for factor, stage in enumerate((Stage.RISK, Stage.JOURNAL, Stage.SENT), 1):
+        clock.advance(wait_ms * factor / 1000)
+        book.reached("o1", stage)
+    clock.advance(wait_ms * 4 / 1000)
+    book.answered(accepted(1))
+
+
+def test_each_stage_is_measured_from_the_one_before() -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    told: list[OrderLatency] = []
+    book.on_measured = told.append
+    clock.advance(0.010)
+    walk(book, clock, signal_ns=clock.monotonic_ns() - 5_000_000)
+    order = Order("o1", "sma", "sim", limit_buy(), created_ns=NOW_NS, updated_ns=NOW_NS)
+    clock.advance(0.007)
+    book.answered(OrderFilled("o1", NOW_NS, fill_of(order)))
+    expected = {
+        Stage.SIGNAL: 5.0, Stage.RISK: 1.0, Stage.JOURNAL: 2.0, Stage.SENT: 3.0, Stage.ACKNOWLEDGED: 4.0,
+        Stage.TOTAL: 15.0,
+    }  # fmt: skip
+    assert told[0].stages_ms == pytest.approx(expected)
+    assert told[1].stages_ms == pytest.approx({**expected, Stage.FILLED: 7.0})
+    assert (told[1].client_order_id, told[1].strategy_id, told[1].account_id) == ("o1", "sma", "sim")
+    assert book.percentiles().p50_ms == pytest.approx(10.0)  # the engine's part
+    found = {stage.stage: stage for stage in book.snapshot().stages}
+    assert {stage: figures.p50_ms for stage, figures in found.items()} == pytest.approx(told[1].stages_ms)
+    assert found[Stage.JOURNAL].buckets[EDGES_MS.index(2.0)] == 1
+    assert all(sum(figures.buckets) == figures.count == 1 for figures in found.values())
+
+
+def test_news_come_once() -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    assert book.news() is None
+    walk(book, clock)
+    news = book.news()
+    assert news is not None
+    assert news == book.snapshot()
+    assert book.news() is None
+
+
+@pytest.mark.expected_warnings("order o1 of sma took 1000 ms .* 400 ms of it at the stage 'acknowledged'")
+def test_a_slow_order_is_told_with_its_slowest_stage() -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    walk(book, clock, wait_ms=100.0)
+    assert book.snapshot().slow == 1
+
+
+@pytest.mark.parametrize("ahead_ns", [1, -61_000_000_000])
+def test_a_stamp_of_a_strategy_that_cannot_be_is_not_believed(ahead_ns: int) -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    clock.advance(100.0)
+    book.began("o1", "sma", clock.monotonic_ns(), signal_ns=clock.monotonic_ns() + ahead_ns)
+    clock.advance(0.001)
+    book.answered(accepted(1))
+    assert {stage.stage for stage in book.snapshot().stages} == {Stage.ACKNOWLEDGED, Stage.TOTAL}
+
+
+def test_what_is_repeated_or_of_nobody_counts_for_nothing() -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    book.reached("stranger", Stage.RISK)
+    book.ended("stranger")
+    book.began("o1", "sma", clock.monotonic_ns())
+    book.reached("o1", Stage.RISK)
+    clock.advance(1.0)
+    book.reached("o1", Stage.RISK)
+    assert [(figures.stage, figures.count) for figures in book.snapshot().stages] == [(Stage.RISK, 1)]
+    book.ended("o1")
+    book.answered(accepted(1))
+    assert book.percentiles() == Percentiles(None, None)
