@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
+import shiboken6
 from PySide6.QtCore import QDateTime, QPoint, QPointF, Qt, QTimeZone
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
@@ -410,6 +413,50 @@ def test_a_range_of_ones_own_is_remembered(ready: BacktestPanel) -> None:
 def test_a_retired_panel_leaves_its_command(ready: BacktestPanel, fake: FakeBench) -> None:
     ready.run()
     ready.retire()
+    assert COMMAND not in fake.bench.actions
+
+
+# ---- made in steps --------------------------------------------------------------------------------------------------
+
+
+def stir(fake: FakeBench, qtbot: QtBot) -> None:
+    """Have all happen that a panel listens to."""
+    fake.requests.backtest_offered.emit(FILE)
+    with qtbot.waitSignal(fake.desk.framed):
+        fake.client.lose()
+        fake.client.connect()
+
+
+def test_nothing_reaches_a_panel_that_is_half_made(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.described = described()
+    panel = BacktestPanel(replace(fake.bench, in_steps=True), fake.window, clock_ns=lambda: START_NS)
+    assert COMMAND not in fake.bench.actions
+    steps = 0
+    while panel.make_part():
+        steps += 1
+        assert COMMAND not in fake.bench.actions
+        stir(fake, qtbot)
+    assert steps > 10
+    assert COMMAND in fake.bench.actions
+    assert panel.setup.file.path == ""
+    assert panel.setup.symbols.pickers[0].instrument() == BTC
+    stir(fake, qtbot)
+    qtbot.waitUntil(lambda: panel.setup.described is not None)
+    panel.retire()
+
+
+def test_a_panel_is_given_up_at_any_step(fake: FakeBench, qtbot: QtBot) -> None:
+    bench, steps, is_whole = replace(fake.bench, in_steps=True), 0, False
+    while not is_whole:
+        panel = BacktestPanel(bench, fake.window)
+        for _ in range(steps):
+            is_whole = not panel.make_part()
+        if is_whole:
+            panel.retire()
+        panel.deleteLater()
+        qtbot.waitUntil(partial(lambda gone: not shiboken6.isValid(gone), panel))
+        steps += 1
+    stir(fake, qtbot)
     assert COMMAND not in fake.bench.actions
 
 

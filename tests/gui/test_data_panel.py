@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -254,8 +255,7 @@ def test_what_happens_while_nobody_looks_is_caught_up(panel: DataPanel, fake: Fa
 def test_a_venue_says_what_is_wrong(
     fake: FakeBench, venue: VenueSnapshot, streams: list[StreamStatus], pill: str, words: str
 ) -> None:
-    line = VenueLine()
-    line.setParent(fake.window)
+    line = VenueLine(fake.window)
     line.show_venue(venue, streams)
     assert line.pill.text() == pill
     assert line.words.text() == words
@@ -298,3 +298,19 @@ def test_the_end_of_the_panel_ends_what_it_asked(
     qtbot.waitUntil(lambda: panel._listing.is_running)
     panel.deleteLater()
     qtbot.waitUntil(lambda: not fake.desk._tasks)
+
+
+def test_nothing_reaches_a_panel_that_is_half_made(fake: FakeBench, qtbot: QtBot) -> None:
+    panel = DataPanel(replace(fake.bench, in_steps=True), fake.window, clock_ns=lambda: START_NS)
+    fake.window.show()
+    while panel.make_part():
+        fake.requests.instrument_chosen.emit(ETH)
+        fake.engine.stream(StreamState.INTERRUPTED, "no data for 30 s")
+        with qtbot.waitSignal(fake.desk.framed):
+            fake.client.lose()
+            fake.client.connect()
+    assert list(panel._venue_lines) == ["sim"]
+    qtbot.waitUntil(lambda: not panel._listing.is_running)
+    fake.requests.instrument_chosen.emit(ETH)
+    assert panel.form.symbol.instrument() == ETH
+    assert panel.form.command() is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QSize, Qt
@@ -51,16 +51,16 @@ _EMPTY = (
 class MessageView(QWidget):
     """Words in the place of a result, with a button where something can be done."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.title, self.text = QLabel(), QLabel()
+        self.title, self.text = QLabel(self), QLabel(self)
         style_as(self.title, face="title")
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.text.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.retry = QPushButton("Try again")
+        self.retry = QPushButton("Try again", self)
         row = QHBoxLayout()
         row.addWidget(self.retry)
         row.addStretch(1)
@@ -90,19 +90,20 @@ class MessageView(QWidget):
 class ShapedSplitter(QSplitter):
     """Two widgets side by side where there is room, else one above the other; each way has sizes of its own.
 
-    The first keeps its size when there is more room. Sizes are pixels by shape, "wide" and "tall", once a person has
-    moved the handle.
+    Make them as its children, and call `keep_first` then: the second gets what room comes. Sizes are pixels by shape,
+    "wide" and "tall", once a person has moved the handle.
     """
 
-    def __init__(self, first: QWidget, second: QWidget, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self.moved_to: dict[str, list[int]] = {}
         self.setChildrenCollapsible(False)
-        self.addWidget(first)
-        self.addWidget(second)
+        self.splitterMoved.connect(lambda _place, _index: self.moved_to.update({self.shape: self.sizes()}))
+
+    def keep_first(self) -> None:
+        """Leave the first as it is when there is more room."""
         self.setStretchFactor(0, 0)
         self.setStretchFactor(1, 1)
-        self.splitterMoved.connect(lambda _place, _index: self.moved_to.update({self.shape: self.sizes()}))
 
     @property
     def shape(self) -> str:
@@ -145,6 +146,7 @@ class BacktestPanel(Panel):
         self, bench: Bench, parent: QWidget | None = None, *, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         super().__init__(bench, parent)
+        self._clock_ns = clock_ns
         self._run_id = ""  # the run that is looked at
         self._awaited = ""  # one that was started, until it is heard of
         self._loaded: tuple[str, int] | None = None  # id and start of the run whose result is shown
@@ -152,57 +154,73 @@ class BacktestPanel(Panel):
         self._wants_run = False  # once what was typed has been looked up
         self._starting = Errand(self.desk, self)
         self._fetching = Errand(self.desk, self)
-        self.setup = BacktestSetup(bench, clock_ns)
-        self.runs = QComboBox()
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the setup, then the list of runs with a page for each of the states of one."""
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        self.splitter = ShapedSplitter(self)
+        whole.addWidget(self.splitter)
+        self.setup = BacktestSetup(self.bench, self._clock_ns, self.splitter)
+        self.setup.setMinimumSize(236, 110)
+        right = QWidget(self.splitter)
+        right.setMinimumSize(200, 110)
+        self.splitter.keep_first()
+        yield from self.setup.parts()
+        yield
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self._make_bar(right)
+        column.addWidget(self.bar)
+        self.pages = QStackedWidget(right)
+        column.addWidget(self.pages, 1)
+        yield
+        self.message = MessageView(self.pages)
+        self.progress = ProgressView(self.bench.theme, self.pages)
+        self.result = ResultView(self.bench, self.pages)
+        for page in (self.message, self.progress, self.result):
+            self.pages.addWidget(page)
+        yield
+        yield from self.result.parts()
+        yield
+        self._connect()
+        self._show_runs()
+
+    def _make_bar(self, parent: QWidget) -> None:
+        self.bar = QWidget(parent)
+        row = QHBoxLayout(self.bar)
+        row.setContentsMargins(8, 6, 8, 4)
+        row.setSpacing(6)
+        self.runs = QComboBox(self.bar)
         self.runs.setAccessibleName("Runs")
         self.runs.setToolTip("The back-tests of this engine, the newest first")
         self.runs.setMinimumContentsLength(12)
         self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         WheelGuard(self).watch(self.runs)
-        self.pill = QLabel()
+        self.pill = QLabel(self.bar)
         style_as(self.pill, pill="neutral")  # before it is shown first: later only the colours change, not the room
-        self.progress = ProgressView(bench.theme)
-        self.message = MessageView()
-        self.result = ResultView(bench)
-        self.pages = QStackedWidget()
-        for page in (self.message, self.progress, self.result):
-            self.pages.addWidget(page)
-        self.bar = QWidget()
-        row = QHBoxLayout(self.bar)
-        row.setContentsMargins(8, 6, 8, 4)
-        row.setSpacing(6)
         row.addWidget(self.runs, 1)
         row.addWidget(self.pill)
-        right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.bar)
-        column.addWidget(self.pages, 1)
-        self.setup.setMinimumSize(236, 110)
-        right.setMinimumSize(200, 110)
-        self.splitter = ShapedSplitter(self.setup, right)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(self.splitter)
 
-        for keys in ("Ctrl+Return", "Ctrl+Enter"):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(self.run)
-        bench.actions.add(
-            Command(COMMAND, "&Run the back-test", "&Trade", "backtest", tip="Run what the back-test panel holds"),
-            self._run_from_afar,
-        )
+    def _connect(self) -> None:
         self.setup.run_wanted.connect(self.run)
         self.setup.settled.connect(self._run_if_wanted)
         self.runs.activated.connect(lambda place: self.look_at(str(self.runs.itemData(place))))
         self.progress.stop_wanted.connect(self._stop)
         self.message.retry.clicked.connect(lambda _checked: self.look_at(self._run_id))
         self.result.trade_opened.connect(self._open_trade)
-        bench.requests.backtest_offered.connect(self.offer)
+        self.bench.requests.backtest_offered.connect(self.offer)
         self.desk.framed.connect(self._on_frame)
-        self._show_runs()
+        for keys in ("Ctrl+Return", "Ctrl+Enter"):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(self.run)
+        self.bench.actions.add(
+            Command(COMMAND, "&Run the back-test", "&Trade", "backtest", tip="Run what the back-test panel holds"),
+            self._run_from_afar,
+        )
 
     # ---- for the window ---------------------------------------------------------------------------------------------
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?", re.ASCII)
 _LONGEST_NUMBER = 40  # characters
 _GAP_PX = 8
 _LINE_PX = 26  # the height of a field
+E = TypeVar("E", bound=QWidget)
 
 
 def read_number(text: str) -> Decimal | None:
@@ -33,35 +36,41 @@ def read_number(text: str) -> Decimal | None:
 
 
 class Field(QWidget):
-    """An editor below its caption; what is wrong with it is said below."""
+    """An editor below its caption; what is wrong with it is said below. `hold` takes the editor, a child of it."""
 
-    def __init__(self, caption: str, editor: QWidget, parent: QWidget | None = None, *, tip: str = "") -> None:
+    def __init__(self, caption: str, parent: QWidget, *, tip: str = "") -> None:
         super().__init__(parent)
-        self.editor = editor
+        self.editor: QWidget = self
         self._tip = tip
-        self.caption = QLabel(caption)
+        self.caption = QLabel(caption, self)
         self.caption.setTextFormat(Qt.TextFormat.PlainText)
-        self.caption.setBuddy(editor)
         self.caption.setToolTip(tip)
         self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         style_as(self.caption, face="small", tone="muted")
-        self.trouble = QLabel()
+        self.trouble = QLabel(self)
         self.trouble.setTextFormat(Qt.TextFormat.PlainText)
         self.trouble.setWordWrap(True)
         self.trouble.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         style_as(self.trouble, face="small", tone="danger")
         self.trouble.hide()
-        editor.setToolTip(tip)
+        self._column = column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.caption)
+        column.addWidget(self.trouble)
+        column.addStretch(1)
+
+    def hold(self, editor: E) -> E:
+        """Put the editor in its place."""
+        self.editor = editor
+        self.caption.setBuddy(editor)
+        editor.setToolTip(self._tip)
         if isinstance(editor, QCheckBox):  # on a line with the fields beside it
             editor.setMinimumHeight(_LINE_PX)
         if not editor.accessibleName():
-            editor.setAccessibleName(caption)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        for widget in (self.caption, editor, self.trouble):
-            column.addWidget(widget)
-        column.addStretch(1)
+            editor.setAccessibleName(self.caption.text())
+        self._column.insertWidget(1, editor)
+        return editor
 
     @property
     def problem(self) -> str:
@@ -77,10 +86,30 @@ class Field(QWidget):
         self.trouble.setVisible(bool(text))
 
 
-class Cells(QWidget):
-    """Lays widgets out in as many columns as there is room for, each at least `cell_px` wide."""
+class TimeframeField(Field):
+    """The length of a bar: one of those that are proposed, or what is typed into the box."""
 
-    def __init__(self, cell_px: int, parent: QWidget | None = None, *, most: int = 4) -> None:
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__("Timeframe", parent, tip="Length of a bar: a whole number and s, m, h, d or w")
+        self.box = self.hold(QComboBox(self))
+        self.box.setEditable(True)
+        self.box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.box.addItems(list(TIMEFRAMES))
+        self.box.setEditText("1m")
+        self.box.setMinimumContentsLength(4)
+        self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        WheelGuard(self).watch(self.box)
+
+    @property
+    def text(self) -> str:
+        """What it holds, right or wrong."""
+        return self.box.currentText().strip()
+
+
+class Cells(QWidget):
+    """Lays children of it out in as many columns as there is room for, each at least `cell_px` wide."""
+
+    def __init__(self, cell_px: int, parent: QWidget, *, most: int = 4) -> None:
         super().__init__(parent)
         self._cell_px = cell_px
         self._most = most
@@ -92,9 +121,8 @@ class Cells(QWidget):
         self._grid.setVerticalSpacing(6)
 
     def add(self, widget: QWidget, span: int = 1) -> None:
-        """Add a widget, `span` columns wide where there are as many."""
+        """Add a child, `span` columns wide where there are as many."""
         self._cells.append((widget, span))
-        widget.setParent(self)
         self.arrange()
 
     def clear(self) -> None:

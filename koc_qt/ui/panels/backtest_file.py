@@ -25,19 +25,19 @@ class StrategyFile(QWidget):
     chosen = Signal()
     reread = Signal()
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
         self._recent: list[str] = []
         self._library = _library()
         self.path = ""
-        self.box = QComboBox()
+        self.box = QComboBox(self)
         self.box.setAccessibleName("Strategy")
         self.box.setPlaceholderText("Choose a strategy")
         self.box.setMinimumContentsLength(10)
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         WheelGuard(self).watch(self.box)
-        self.browse = _button("folder", theme, "Choose another file…")
-        self.again = _button("refresh", theme, "Read the file again")
+        self.browse = _button("folder", theme, "Choose another file…", self)
+        self.again = _button("refresh", theme, "Read the file again", self)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
@@ -124,8 +124,8 @@ def _library() -> tuple[str, ...]:
     return tuple(str(file) for file in files)
 
 
-def _button(name: str, theme: Theme, tip: str) -> QToolButton:
-    button = QToolButton()
+def _button(name: str, theme: Theme, tip: str, parent: QWidget) -> QToolButton:
+    button = QToolButton(parent)
     button.setIcon(icon(name, theme))
     button.setToolTip(tip)
     button.setAccessibleName(tip.rstrip("…"))

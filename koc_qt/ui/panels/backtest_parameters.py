@@ -25,7 +25,7 @@ class ParameterForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._parameters: dict[str, Parameter] = {}
         self.fields: dict[str, Field] = {}
@@ -80,15 +80,15 @@ class ParameterForm(QWidget):
     def _field(self, info: ParameterInfo, typed: Any) -> Field:
         parameter = self._parameters[info.name]
         content = typed if isinstance(typed, type(_plain(parameter))) else _plain(parameter)
+        field = Field(" " if info.kind == "bool" else info.name, self._cells, tip=_tip(info))
         editor: Editor
-        caption = info.name
         if info.kind == "bool":
-            editor, caption = QCheckBox(info.name), ""
+            editor = QCheckBox(info.name, field)
             editor.setChecked(bool(content))
             editor.setAccessibleName(info.name)
             editor.toggled.connect(lambda _on: self._edited(info.name))
         elif info.kind == "choice":
-            editor = QComboBox()
+            editor = QComboBox(field)
             editor.addItems(list(info.choices))
             editor.setCurrentText(str(content))
             editor.setMinimumContentsLength(6)
@@ -96,12 +96,13 @@ class ParameterForm(QWidget):
             self._guard.watch(editor)
             editor.currentTextChanged.connect(lambda _text: self._edited(info.name))
         else:
-            editor = QLineEdit(str(content))
+            editor = QLineEdit(str(content), field)
             editor.setMaxLength(_LONGEST)
             editor.setPlaceholderText(str(_plain(parameter)))
             editor.setCursorPosition(0)
             editor.textChanged.connect(lambda _text: self._edited(info.name))
-        return Field(caption or " ", editor, tip=_tip(info))
+        field.hold(editor)
+        return field
 
     def _edited(self, name: str) -> None:
         self._check(name)

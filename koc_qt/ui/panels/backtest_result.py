@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
@@ -45,94 +46,106 @@ HEADLINE = ("net_profit", "return", "buy_and_hold", "max_drawdown", "sharpe", "w
 
 
 class ResultView(QWidget):
-    """Shows one result. `trade_opened` brings the RoundTrip that the person wants to see on a chart."""
+    """Shows one result. `trade_opened` brings the RoundTrip that the person wants to see on a chart.
+
+    Its widgets are made by `parts`, which whoever has it goes through before anything else.
+    """
 
     trade_opened = Signal(object)
 
-    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+    def __init__(self, bench: Bench, parent: QWidget) -> None:
         super().__init__(parent)
         self._bench = bench
         self.result: BacktestResult | None = None
-        self.headline = QLabel()
-        self.headline.setTextFormat(Qt.TextFormat.RichText)
-        self.headline.setWordWrap(True)
-        self.headline.setContentsMargins(8, 4, 8, 2)
-        self.headline.setFont(number_font())
-        self.chart = LineChart(self)
-        self.chart.setAccessibleName("Equity")
-        self.chart.set_empty_text("There is no equity curve")
-        self.trades: RecordModel[TripRow] = RecordModel(
-            trip_columns(self._rules, self._moment), bench.theme, self, limit=TRADES_MOST
-        )
-        self.table: RecordTable[TripRow] = RecordTable(self.trades, bench.theme, empty="It traded nothing")
-        self.table.setAccessibleName("Trades")
-        self.table.opened.connect(lambda row: self.trade_opened.emit(row.trip))
-        self.cut = QLabel()
-        self.cut.setContentsMargins(8, 3, 8, 3)
-        style_as(self.cut, face="small", tone="warning")
-        self.cut.hide()
-        self.log = QPlainTextEdit()
+        self.values: dict[str, QLabel] = {}
+        self.captions: dict[str, QLabel] = {}
+
+    def parts(self) -> Iterator[None]:
+        """Make the widgets, tab by tab."""
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        self.tabs = QTabWidget(self)
+        self.tabs.setDocumentMode(True)
+        whole.addWidget(self.tabs, 1)
+        line = QFrame(self)
+        line.setFrameShape(QFrame.Shape.HLine)
+        whole.addWidget(line)
+        self.assumptions = QLabel(self)
+        self.assumptions.setTextFormat(Qt.TextFormat.PlainText)
+        self.assumptions.setWordWrap(True)
+        self.assumptions.setContentsMargins(8, 3, 8, 4)
+        style_as(self.assumptions, face="small", tone="muted")
+        whole.addWidget(self.assumptions)
+        yield
+        self._make_equity(self._page("Equity"))
+        yield
+        yield from self._make_statistics()
+        self._make_trades(self._page("Trades"))
+        yield
+        self.log = QPlainTextEdit(self)
+        self.tabs.addTab(self.log, "Log")
         self.log.setReadOnly(True)
         self.log.setFont(code_font())
         self.log.setPlaceholderText("The strategy wrote nothing")
         self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.log.setAccessibleName("Log of the strategy")
         style_as(self.log, role="bare")
-        self.values: dict[str, QLabel] = {}
-        self.captions: dict[str, QLabel] = {}
-        self.assumptions = QLabel()
-        self.assumptions.setTextFormat(Qt.TextFormat.PlainText)
-        self.assumptions.setWordWrap(True)
-        self.assumptions.setContentsMargins(8, 3, 8, 4)
-        style_as(self.assumptions, face="small", tone="muted")
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
-        self.tabs.addTab(_column(self.headline, self.chart), "Equity")
-        self.tabs.addTab(self._statistics(), "Statistics")
-        self.tabs.addTab(_column(self.cut, self.table), "Trades")
-        self.tabs.addTab(self.log, "Log")
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.tabs, 1)
-        column.addWidget(line)
-        column.addWidget(self.assumptions)
-        bench.theme.changed.connect(self._wear_theme)
+        self._bench.theme.changed.connect(self._wear_theme)
         self._wear_theme()
 
-    def _statistics(self) -> QWidget:
-        cells = Cells(165, most=3)
-        cells.setContentsMargins(0, 0, 0, 0)
-        for title, names in GROUPS.items():
-            cells.add(self._group(title, names))
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(10, 6, 10, 8)
-        column.addWidget(cells)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidget(inside)
+    def _page(self, title: str) -> QVBoxLayout:
+        page = QWidget(self)
+        page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.tabs.addTab(page, title)
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        return column
+
+    def _make_equity(self, column: QVBoxLayout) -> None:
+        self.headline = QLabel(column.parentWidget())
+        self.headline.setTextFormat(Qt.TextFormat.RichText)
+        self.headline.setWordWrap(True)
+        self.headline.setContentsMargins(8, 4, 8, 2)
+        self.headline.setFont(number_font())
+        column.addWidget(self.headline)
+        self.chart = LineChart(column.parentWidget())
+        self.chart.setAccessibleName("Equity")
+        self.chart.set_empty_text("There is no equity curve")
+        column.addWidget(self.chart, 1)
+
+    def _make_statistics(self) -> Iterator[None]:
+        scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        return scroll
+        self.tabs.addTab(scroll, "Statistics")
+        inside = QWidget(scroll.viewport())
+        scroll.setWidget(inside)
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(10, 6, 10, 8)
+        cells = Cells(165, inside, most=3)
+        cells.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(cells)
+        column.addStretch(1)
+        for title, names in GROUPS.items():
+            yield from self._make_group(cells, title, names)
 
-    def _group(self, title: str, names: tuple[str, ...]) -> QWidget:
-        group = QWidget()
+    def _make_group(self, cells: Cells, title: str, names: tuple[str, ...]) -> Iterator[None]:
+        group = QWidget(cells)
         grid = QGridLayout(group)
         grid.setContentsMargins(0, 0, 4, 0)
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
-        heading = QLabel(title)
+        heading = QLabel(title, group)
         font = heading.font()
         font.setBold(True)
         heading.setFont(font)
         grid.addWidget(heading, 0, 0, 1, 2)
         for row, name in enumerate(names, 1):
-            caption, value = QLabel(CAPTIONS[name].text), QLabel()
+            caption, value = QLabel(CAPTIONS[name].text, group), QLabel(group)
             style_as(caption, tone="muted")
             value.setFont(number_font())
             value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -142,7 +155,25 @@ class ResultView(QWidget):
             grid.addWidget(value, row, 1)
             self.captions[name], self.values[name] = caption, value
         grid.setRowStretch(len(names) + 1, 1)
-        return group
+        cells.add(group)
+        yield
+
+    def _make_trades(self, column: QVBoxLayout) -> None:
+        self.cut = QLabel(column.parentWidget())
+        self.cut.setContentsMargins(8, 3, 8, 3)
+        style_as(self.cut, face="small", tone="warning")
+        self.cut.hide()
+        column.addWidget(self.cut)
+        theme = self._bench.theme
+        self.trades: RecordModel[TripRow] = RecordModel(
+            trip_columns(self._rules, self._moment), theme, self, limit=TRADES_MOST
+        )
+        self.table: RecordTable[TripRow] = RecordTable(
+            self.trades, theme, column.parentWidget(), empty="It traded nothing"
+        )
+        self.table.setAccessibleName("Trades")
+        self.table.opened.connect(lambda row: self.trade_opened.emit(row.trip))
+        column.addWidget(self.table, 1)
 
     # ---- showing a result -------------------------------------------------------------------------------------------
 
@@ -224,14 +255,3 @@ class ResultView(QWidget):
     def _wear_theme(self) -> None:
         self.chart.set_palette(dark_colors() if self._bench.theme.is_dark else light_colors())
         self._show_numbers()
-
-
-def _column(*widgets: QWidget) -> QWidget:
-    page = QWidget()
-    column = QVBoxLayout(page)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(0)
-    for widget in widgets:
-        column.addWidget(widget, 1 if widget is widgets[-1] else 0)
-    page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-    return page

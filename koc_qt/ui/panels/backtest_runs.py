@@ -56,23 +56,23 @@ class ProgressView(QWidget):
 
     stop_wanted = Signal()
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
-        self.stage = QLabel()
+        self.stage = QLabel(self)
         self.stage.setTextFormat(Qt.TextFormat.PlainText)
         self.stage.setWordWrap(True)
         self.stage.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         style_as(self.stage, face="title")
-        self.stop = QPushButton("Stop")
+        self.stop = QPushButton("Stop", self)
         self.stop.setIcon(icon("stop", theme))
         self.stop.clicked.connect(lambda _checked: self.stop_wanted.emit())
-        self.bar = QProgressBar()
+        self.bar = QProgressBar(self)
         self.bar.setRange(0, 1_000)
         self.bar.setAccessibleName("Progress")
         row = QHBoxLayout()
         row.addWidget(self.stage, 1)
         row.addWidget(self.stop)
-        cells = Cells(120, most=4)
+        cells = Cells(120, self, most=4)
         self.bars, self.until = self._figure(cells, "Bars"), self._figure(cells, "Up to")
         self.equity, self.remaining = self._figure(cells, "Equity"), self._figure(cells, "Remaining")
         column = QVBoxLayout(self)
@@ -84,12 +84,12 @@ class ProgressView(QWidget):
         column.addStretch(1)
 
     def _figure(self, cells: Cells, caption: str) -> QLabel:
-        title, value = QLabel(caption), QLabel()
+        figure = QWidget(cells)
+        title, value = QLabel(caption, figure), QLabel(figure)
         style_as(title, face="small", tone="muted")
         value.setFont(number_font())
         value.setTextFormat(Qt.TextFormat.PlainText)
         value.setAccessibleName(caption)
-        figure = QWidget()
         column = QVBoxLayout(figure)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -11,7 +11,6 @@ import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFrame,
     QLabel,
     QLineEdit,
@@ -30,13 +29,12 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
-from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard, read_number
+from koc_qt.ui.panels.backtest_fields import Cells, Field, TimeframeField, read_number
 from koc_qt.ui.panels.backtest_file import StrategyFile, read_file
 from koc_qt.ui.panels.backtest_parameters import ParameterForm
 from koc_qt.ui.panels.backtest_span import SpanPicker
 from koc_qt.ui.panels.backtest_symbols import SymbolFields
 from koc_qt.ui.theme import style_as
-from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
 DESCRIBE_TIMEOUT_S = 30.0
 _CELL_PX = 96
@@ -44,12 +42,15 @@ _PERCENT = Decimal(100)
 
 
 class BacktestSetup(QWidget):
-    """The form. `run_wanted` says that Run was pressed; `settled` that nothing is being looked up any more."""
+    """The form. `run_wanted` says that Run was pressed; `settled` that nothing is being looked up any more.
+
+    Its widgets are made by `parts`, which whoever has it goes through before anything else.
+    """
 
     run_wanted = Signal()
     settled = Signal()
 
-    def __init__(self, bench: Bench, clock_ns: Callable[[], int], parent: QWidget | None = None) -> None:
+    def __init__(self, bench: Bench, clock_ns: Callable[[], int], parent: QWidget) -> None:
         super().__init__(parent)
         self._bench, self._desk = bench, bench.desk
         self._clock_ns = clock_ns
@@ -62,58 +63,105 @@ class BacktestSetup(QWidget):
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
         self._soon.timeout.connect(self.settled)
-        guard = WheelGuard(self)
 
-        self.file = StrategyFile(bench.theme)
-        self.file_field = Field("Strategy", self.file)
-        self.about = QLabel()
-        self.about.setTextFormat(Qt.TextFormat.PlainText)
-        self.about.setWordWrap(True)
-        style_as(self.about, face="small", tone="muted")
+    # ---- making -----------------------------------------------------------------------------------------------------
+
+    def parts(self) -> Iterator[None]:
+        """Make the widgets in the order in which they are seen, and connect them at the end."""
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        self._scroll = scroll = QScrollArea(self)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        whole.addWidget(scroll, 1)
+        form = QWidget(scroll.viewport())
+        scroll.setWidget(form)
+        self._column = column = QVBoxLayout(form)
+        column.setContentsMargins(8, 6, 8, 8)
+        column.setSpacing(6)
+        yield
+        self.file_field = Field("Strategy", form)
+        column.addWidget(self.file_field)
+        self.file = self.file_field.hold(StrategyFile(self._bench.theme, self.file_field))
+        self.about = _small_text(form)
         self.about.hide()
-        self.symbols = SymbolFields(self._desk)
-        self.symbols.propose()
-        self.timeframe = QComboBox()
-        self.timeframe.setEditable(True)
-        self.timeframe.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.timeframe.addItems(list(TIMEFRAMES))
-        self.timeframe.setEditText("1m")
-        self.timeframe.setMinimumContentsLength(4)
-        self.timeframe.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        guard.watch(self.timeframe)
-        self.timeframe_field = Field(
-            "Timeframe", self.timeframe, tip="Length of a bar: a whole number and s, m, h, d or w"
-        )
-        self.span = SpanPicker()
-        self.span.propose(clock_ns())
-        self.span_field = Field("Range", self.span)
-        self.cash = _number_field("10,000")
-        self.cash_field = Field("Cash", self.cash, tip="What the run begins with, in the quote currency")
-        self.fee = _number_field("", "Venue's")
-        self.fee_field = Field(
-            "Fee, %", self.fee, tip="Of the amount traded, for makers and takers alike; empty: what the venue takes"
-        )
-        self.slippage = _number_field("0")
-        self.slippage_field = Field(
-            "Slippage, %", self.slippage, tip="What market orders pay on top of the price, always against you"
-        )
-        self.short = QCheckBox("Short")
-        self.short.setChecked(True)
-        self.short_field = Field(" ", self.short, tip="Whether more may be sold than is held")
-        self.parameters = ParameterForm()
-        self.parameters_caption = QLabel("Parameters")
+        column.addWidget(self.about)
+        yield
+        self.symbols = SymbolFields(self._desk, form)
+        column.addWidget(self.symbols)
+        yield
+        yield from self._make_money(form)
+        self.parameters_caption = QLabel("Parameters", form)
         style_as(self.parameters_caption, tone="muted")
-        self.run = QPushButton("Run")
-        self.run.setIcon(icon("play", bench.theme, "on_fill"))
+        self.parameters_caption.hide()
+        column.addWidget(self.parameters_caption)
+        self.parameters = ParameterForm(form)
+        column.addWidget(self.parameters)
+        column.addStretch(1)
+        yield
+        self._make_foot(whole)
+        yield
+        self._connect()
+        self.symbols.propose()
+        self.span.follow(self.timeframe_field.text)
+        self.refresh()
+
+    def _make_money(self, form: QWidget) -> Iterator[None]:
+        money = Cells(_CELL_PX, form, most=6)
+        self._column.addWidget(money)
+        self.timeframe_field = TimeframeField(money)
+        self.timeframe = self.timeframe_field.box
+        money.add(self.timeframe_field)
+        yield
+        self.span_field = Field("Range", money)
+        self.span = self.span_field.hold(SpanPicker(self.span_field))
+        yield from self.span.parts()
+        yield
+        self.span.propose(self._clock_ns())
+        money.add(self.span_field, 2)
+        yield
+        costs = Cells(72, form, most=4)
+        self._column.addWidget(costs)
+        self.cash_field = Field("Cash", costs, tip="What the run begins with, in the quote currency")
+        self.cash = _hold_number(self.cash_field, "10,000")
+        self.fee_field = Field(
+            "Fee, %", costs, tip="Of the amount traded, for makers and takers alike; empty: what the venue takes"
+        )
+        self.fee = _hold_number(self.fee_field, "", "Venue's")
+        yield
+        self.slippage_field = Field(
+            "Slippage, %", costs, tip="What market orders pay on top of the price, always against you"
+        )
+        self.slippage = _hold_number(self.slippage_field, "0")
+        self.short_field = Field(" ", costs, tip="Whether more may be sold than is held")
+        self.short = QCheckBox("Short", self.short_field)
+        self.short.setAccessibleName("Short")
+        self.short.setChecked(True)
+        self.short_field.hold(self.short)
+        for field in (self.cash_field, self.fee_field, self.slippage_field, self.short_field):
+            costs.add(field)
+        yield
+
+    def _make_foot(self, whole: QVBoxLayout) -> None:
+        line = QFrame(self)
+        line.setFrameShape(QFrame.Shape.HLine)
+        whole.addWidget(line)
+        foot = QVBoxLayout()
+        whole.addLayout(foot)
+        foot.setContentsMargins(8, 6, 8, 6)
+        foot.setSpacing(4)
+        self.hint = _small_text(self)
+        self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.run = QPushButton("Run", self)
+        self.run.setIcon(icon("play", self._bench.theme, "on_fill"))
         style_as(self.run, role="primary")
         self.run.setAccessibleName("Run the back-test")
-        self.hint = QLabel()
-        self.hint.setTextFormat(Qt.TextFormat.PlainText)
-        self.hint.setWordWrap(True)
-        self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        style_as(self.hint, face="small", tone="muted")
-        self._lay_out()
+        foot.addWidget(self.hint)
+        foot.addWidget(self.run)
 
+    def _connect(self) -> None:
         self.file.chosen.connect(self.describe)
         self.file.reread.connect(self.describe)
         self.timeframe.editTextChanged.connect(self._timeframe_changed)
@@ -129,50 +177,6 @@ class BacktestSetup(QWidget):
         self.run.clicked.connect(lambda _checked: self.run_wanted.emit())
         self._desk.framed.connect(self._on_frame)
         self._desk.linked.connect(self.refresh)
-        self.span.follow(self.timeframe.currentText())
-        self.refresh()
-
-    def _lay_out(self) -> None:
-        form = QWidget()
-        column = QVBoxLayout(form)
-        column.setContentsMargins(8, 6, 8, 8)
-        column.setSpacing(6)
-        money = Cells(_CELL_PX, most=6)
-        money.add(self.timeframe_field)
-        money.add(self.span_field, 2)
-        costs = Cells(72, most=4)
-        for field in (self.cash_field, self.fee_field, self.slippage_field, self.short_field):
-            costs.add(field)
-        for widget in (
-            self.file_field,
-            self.about,
-            self.symbols,
-            money,
-            costs,
-            self.parameters_caption,
-            self.parameters,
-        ):
-            column.addWidget(widget)
-        column.addStretch(1)
-        self.parameters_caption.hide()
-        self._scroll = scroll = QScrollArea()
-        scroll.setWidget(form)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(8, 6, 8, 6)
-        foot.setSpacing(4)
-        foot.addWidget(self.hint)
-        foot.addWidget(self.run)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(scroll, 1)
-        whole.addWidget(line)
-        whole.addLayout(foot)
 
     # ---- for the panel ----------------------------------------------------------------------------------------------
 
@@ -212,7 +216,7 @@ class BacktestSetup(QWidget):
             return BacktestSpec(
                 path=self.file.path,
                 instruments=instruments,
-                timeframe=self.timeframe.currentText().strip(),
+                timeframe=self.timeframe_field.text,
                 since_ns=span_ns[0],
                 until_ns=span_ns[1],
                 parameters=parameters,
@@ -342,7 +346,7 @@ class BacktestSetup(QWidget):
     # ---- timeframe, range, numbers ----------------------------------------------------------------------------------
 
     def _own_timeframe(self) -> None:
-        self._has_own_timeframe = bool(self.timeframe.currentText().strip())
+        self._has_own_timeframe = bool(self.timeframe_field.text)
 
     def _timeframe_changed(self, text: str) -> None:
         problem = ""
@@ -366,7 +370,7 @@ class BacktestSetup(QWidget):
 
     def _check_span(self) -> tuple[int, int] | None:
         try:
-            since_ns, until_ns = self.span.span(self._now_ns(), self.timeframe.currentText().strip())
+            since_ns, until_ns = self.span.span(self._now_ns(), self.timeframe_field.text)
         except BadTimeframe:
             return None  # which its own field says
         self.span_field.set_problem("" if since_ns < until_ns else "It must end after it begins")
@@ -376,7 +380,7 @@ class BacktestSetup(QWidget):
         span_ns = self._check_span()
         if span_ns is None or self.timeframe_field.problem:
             return None
-        bars = (span_ns[1] - span_ns[0]) // duration_ns(self.timeframe.currentText().strip())
+        bars = (span_ns[1] - span_ns[0]) // duration_ns(self.timeframe_field.text)
         return bars * len(self.symbols.pickers)
 
     def _numbers_changed(self) -> None:
@@ -424,13 +428,21 @@ class BacktestSetup(QWidget):
                 self.describe()
 
 
-def _number_field(text: str, placeholder: str = "") -> QLineEdit:
-    edit = QLineEdit(text)
+def _hold_number(field: Field, text: str, placeholder: str = "") -> QLineEdit:
+    edit = field.hold(QLineEdit(text, field))
     edit.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     edit.setPlaceholderText(placeholder)
     edit.setMaxLength(40)
     edit.setMinimumWidth(60)
     return edit
+
+
+def _small_text(parent: QWidget) -> QLabel:
+    label = QLabel(parent)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    style_as(label, face="small", tone="muted")
+    return label
 
 
 def _fraction(text: str) -> Decimal | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from PySide6.QtCore import QDateTime, QTimeZone, Signal
@@ -35,38 +36,45 @@ def quick_for(timeframe: str) -> str:
 
 
 class SpanPicker(QWidget):
-    """A choice of quick ranges that end now, and of two moments in UTC. `changed` says that it may differ."""
+    """A choice of quick ranges that end now, and of two moments in UTC. `changed` says that it may differ.
+
+    Its widgets are made by `parts`, which whoever has it goes through before anything else.
+    """
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._is_chosen = False  # by the person: otherwise it follows the timeframe
-        guard = WheelGuard(self)
-        self.quick = QComboBox()
+        self._guard = WheelGuard(self)
+
+    def parts(self) -> Iterator[None]:
+        """Make the choice, then the fields of the two moments."""
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        self.quick = QComboBox(self)
         self.quick.addItems([*(f"Last {name}" for name in QUICK_NS), OWN])
         self.quick.setAccessibleName("Range")
         self.quick.setMinimumContentsLength(8)
         self.quick.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.since, self.until = self._moment("From, UTC"), self._moment("To, UTC")
-        for each in (self.quick, self.since, self.until):
-            guard.watch(each)
-        self.own = Cells(142, most=2)
-        self.own.add(Field("From, UTC", self.since))
-        self.own.add(Field("To, UTC", self.until))
-        self.own.hide()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        self._guard.watch(self.quick)
         column.addWidget(self.quick)
+        self.own = Cells(142, self, most=2)
+        self.own.hide()
         column.addWidget(self.own)
+        yield
+        self.since = self._moment("From, UTC")
+        yield
+        self.until = self._moment("To, UTC")
         self.quick.activated.connect(lambda _row: self._picked())
         self.quick.currentTextChanged.connect(self._show_own)
         self.since.dateTimeChanged.connect(lambda _when: self.changed.emit())
         self.until.dateTimeChanged.connect(lambda _when: self.changed.emit())
 
     def _moment(self, name: str) -> QDateTimeEdit:
-        edit = QDateTimeEdit()
+        field = Field(name, self.own)
+        edit = QDateTimeEdit(field)
         edit.setTimeZone(QTimeZone.utc())
         edit.setDisplayFormat("yyyy-MM-dd HH:mm")
         edit.setCalendarPopup(True)
@@ -74,6 +82,9 @@ class SpanPicker(QWidget):
         edit.setMaximumDateTime(_utc(_NEWEST_S))
         edit.setMinimumWidth(100)
         edit.setAccessibleName(name)
+        self._guard.watch(edit)
+        field.hold(edit)
+        self.own.add(field)
         return edit
 
     @property

@@ -22,7 +22,7 @@ class SymbolFields(Cells):
 
     changed = Signal()
 
-    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+    def __init__(self, desk: Desk, parent: QWidget) -> None:
         super().__init__(_CELL_PX, parent, most=3)
         self._desk = desk
         self._count = 0
@@ -54,9 +54,9 @@ class SymbolFields(Cells):
         """Have so many fields, one at least."""
         self._count = min(max(1, count), SYMBOLS_MOST)
         while len(self._pickers) < self._count:
-            picker = SymbolPicker(self._desk)
             number = len(self._pickers) + 1
-            field = Field("Symbol" if number == 1 else f"Symbol {number}", picker)
+            field = Field("Symbol" if number == 1 else f"Symbol {number}", self)
+            picker = field.hold(SymbolPicker(self._desk, field))
             picker.changed.connect(self._changed)
             self._pickers.append(picker)
             self._fields.append(field)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -57,92 +57,105 @@ class DataPanel(Panel):
         self, bench: Bench, parent: QWidget | None = None, *, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         super().__init__(bench, parent)
+        self._clock_ns = clock_ns
         self._listing = Errand(self.desk, self)
         self._starting = Errand(self.desk, self)
         self._is_stale = True  # whether the list is to be read before it is shown
         self._lines: dict[str, DownloadLine] = {}
         self._venue_lines: dict[str, VenueLine] = {}
         self._dismissed: set[str] = set()
-        self.model: RecordModel[StoredSeries] = RecordModel(COLUMNS, bench.theme, self, sort_by="symbol")
-        self.table: RecordTable[StoredSeries] = RecordTable(self.model, bench.theme, self)
-        self.table.setAccessibleName("Stored history")
-        self.form = DownloadForm(self.desk, bench.theme, clock_ns)
         self._relist = QTimer(self)
         self._relist.setSingleShot(True)
         self._relist.setInterval(LIST_PAUSE_MS)
         self._relist.timeout.connect(self._list)
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(self._make_store())
-        splitter.addWidget(self._make_below())
-        splitter.setStretchFactor(0, 1)
-        splitter.setSizes([200, 300])
+        self.make()
+
+    # ---- making -----------------------------------------------------------------------------------------------------
+
+    def parts(self) -> Iterator[None]:
+        """Make the list of what is stored, then what is below it."""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        splitter = QSplitter(Qt.Orientation.Vertical, self)
+        splitter.setChildrenCollapsible(False)
         column.addWidget(splitter)
-        self._chart = self._action("chart", "Show its &chart", self._open_current)
-        self._more = self._action("download", "&Download more of it", self._propose_current)
+        yield from self._make_store(QWidget(splitter))
+        yield
+        yield from self._make_below(QScrollArea(splitter))
+        yield
+        splitter.setStretchFactor(0, 1)
+        splitter.setSizes([200, 300])
+        self._connect()
+        yield
+        self._picked()
+        self._show_store()
+        self._show_all()
+
+    def _connect(self) -> None:
         self.table.opened.connect(self._open)
         self.table.picked.connect(self._picked)
         self.form.wanted.connect(self._start)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._linked)
-        bench.requests.instrument_chosen.connect(self._looked_at)
-        self._picked()
-        self._show_store()
-        self._show_all()
+        self.bench.requests.instrument_chosen.connect(self._looked_at)
 
-    def _make_store(self) -> QWidget:
-        upper = QWidget()
-        self.totals = QLabel()
+    def _make_store(self, upper: QWidget) -> Iterator[None]:
+        column = QVBoxLayout(upper)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        bar = QHBoxLayout()
+        column.addLayout(bar)
+        bar.setContentsMargins(10, 4, 6, 4)
+        self.totals = QLabel(upper)
         self.totals.setFont(number_font())
         self.totals.setTextFormat(Qt.TextFormat.PlainText)
         self.totals.setWordWrap(True)
         style_as(self.totals, tone="muted")
-        self.refresh = QToolButton()
+        self.refresh = QToolButton(upper)
         self.refresh.setIcon(icon("refresh", self.bench.theme))
         self.refresh.setIconSize(QSize(16, 16))
         self.refresh.setToolTip("Read what is stored again")
         self.refresh.setAccessibleName("Refresh")
         self.refresh.clicked.connect(self._list)
-        bar = QHBoxLayout()
-        bar.setContentsMargins(10, 4, 6, 4)
         bar.addWidget(self.totals, 1)
         bar.addWidget(self.refresh)
-        column = QVBoxLayout(upper)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(bar)
+        yield
+        theme = self.bench.theme
+        self.model: RecordModel[StoredSeries] = RecordModel(COLUMNS, theme, self, sort_by="symbol")
+        self.table: RecordTable[StoredSeries] = RecordTable(self.model, theme, upper)
+        self.table.setAccessibleName("Stored history")
         column.addWidget(self.table, 1)
-        return upper
+        self._chart = self._action("chart", "Show its &chart", self._open_current)
+        self._more = self._action("download", "&Download more of it", self._propose_current)
 
-    def _make_below(self) -> QWidget:
-        content = QWidget()
-        self._downloads = QVBoxLayout()
-        self._downloads.setSpacing(4)
-        self.more = QLabel()
-        style_as(self.more, tone="muted", face="small")
-        self.more.hide()
-        self._venues = QVBoxLayout()
-        self._venues.setSpacing(4)
-        column = QVBoxLayout(content)
-        column.setContentsMargins(10, 8, 10, 8)
-        column.setSpacing(8)
-        column.addWidget(_caption("Download history"))
-        column.addWidget(self.form)
-        column.addLayout(self._downloads)
-        column.addWidget(self.more)
-        self._venue_caption = _caption("Venues")
-        column.addWidget(self._venue_caption)
-        column.addLayout(self._venues)
-        column.addStretch(1)
-        area = QScrollArea()
+    def _make_below(self, area: QScrollArea) -> Iterator[None]:
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setMinimumHeight(120)
+        self._content = content = QWidget(area.viewport())
         area.setWidget(content)
-        return area
+        column = QVBoxLayout(content)
+        column.setContentsMargins(10, 8, 10, 8)
+        column.setSpacing(8)
+        column.addWidget(_caption("Download history", content))
+        self.form = DownloadForm(self.desk, self.bench.theme, self._clock_ns, content)
+        column.addWidget(self.form)
+        yield from self.form.parts()
+        yield
+        self._downloads = QVBoxLayout()
+        self._downloads.setSpacing(4)
+        column.addLayout(self._downloads)
+        self.more = QLabel(content)
+        style_as(self.more, tone="muted", face="small")
+        self.more.hide()
+        column.addWidget(self.more)
+        self._venue_caption = _caption("Venues", content)
+        column.addWidget(self._venue_caption)
+        self._venues = QVBoxLayout()
+        self._venues.setSpacing(4)
+        column.addLayout(self._venues)
+        column.addStretch(1)
 
     def _action(self, name: str, text: str, run: Callable[[], None]) -> QAction:
         action = QAction(icon(name, self.bench.theme), text, self.table)
@@ -272,7 +285,7 @@ class DataPanel(Panel):
         self.more.setVisible(left > 0)
 
     def _add_line(self, key: str) -> DownloadLine:
-        line = self._lines[key] = DownloadLine(self.desk.replica.downloads[key], self.bench.theme)
+        line = self._lines[key] = DownloadLine(self.desk.replica.downloads[key], self.bench.theme, self._content)
         line.stop_wanted.connect(lambda download_id: self.desk.send(StopDownload(download_id), timeout_s=30.0))
         line.dismissed.connect(self._dismiss)
         return line
@@ -301,7 +314,7 @@ class DataPanel(Panel):
             gone.deleteLater()
         for name, venue in replica.venues.items():
             if name not in self._venue_lines:
-                line = self._venue_lines[name] = VenueLine()
+                line = self._venue_lines[name] = VenueLine(self._content)
                 self._venues.addWidget(line)
             streams = [status for instrument, status in replica.streams.items() if instrument.venue == name]
             self._venue_lines[name].show_venue(venue, streams)
@@ -326,7 +339,7 @@ class DataPanel(Panel):
         return QSize(340, 500)
 
 
-def _caption(text: str) -> QLabel:
-    label = QLabel(text)
+def _caption(text: str, parent: QWidget) -> QLabel:
+    label = QLabel(text, parent)
     style_as(label, face="title")
     return label

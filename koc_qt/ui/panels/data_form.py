@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
@@ -15,65 +15,67 @@ from koc_qt.domain.timeframes import duration_ns
 from koc_qt.link.messages import StartDownload
 from koc_qt.ui.desk import Desk
 from koc_qt.ui.icons import icon
-from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
+from koc_qt.ui.panels.backtest_fields import Cells, Field, TimeframeField
 from koc_qt.ui.panels.backtest_span import SpanPicker
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import Theme, style_as
-from koc_qt.ui.timeframe_choices import TIMEFRAMES
 
 
 class DownloadForm(QWidget):
-    """`wanted` brings a StartDownload that makes sense as far as the window can tell."""
+    """`wanted` brings a StartDownload that makes sense as far as the window can tell.
+
+    Its widgets are made by `parts`, which whoever has it goes through before anything else.
+    """
 
     wanted = Signal(object)
 
-    def __init__(self, desk: Desk, theme: Theme, clock_ns: Callable[[], int]) -> None:
-        super().__init__()
+    def __init__(self, desk: Desk, theme: Theme, clock_ns: Callable[[], int], parent: QWidget) -> None:
+        super().__init__(parent)
         self._desk = desk
+        self._theme = theme
         self._clock_ns = clock_ns
         self._refusal = ""
-        guard = WheelGuard(self)
-        self.symbol = SymbolPicker(desk)
-        self.symbol_field = Field("Symbol", self.symbol)
-        self.timeframe = QComboBox()
-        self.timeframe.setEditable(True)
-        self.timeframe.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.timeframe.addItems(list(TIMEFRAMES))
-        self.timeframe.setEditText("1m")
-        self.timeframe.setMinimumContentsLength(4)
-        self.timeframe.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        guard.watch(self.timeframe)
-        self.timeframe_field = Field(
-            "Timeframe", self.timeframe, tip="Length of a bar: a whole number and s, m, h, d or w"
-        )
-        self.span = SpanPicker()
-        self.span.propose(clock_ns())
-        self.span.follow("1m")
-        self.span_field = Field("Range", self.span)
-        self.start = QPushButton("Download")
-        self.start.setIcon(icon("download", theme, "on_fill"))
-        style_as(self.start, role="primary")
-        self.hint = QLabel()
-        self.hint.setTextFormat(Qt.TextFormat.PlainText)
-        self.hint.setWordWrap(True)
-        style_as(self.hint, face="small", tone="muted")
-        short = Cells(86, most=3)
-        short.add(self.timeframe_field)
-        short.add(self.span_field, 2)
-        foot = QHBoxLayout()
-        foot.addWidget(self.hint, 1)
-        foot.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
+
+    def parts(self) -> Iterator[None]:
+        """Make the widgets in the order in which they are seen, and connect them at the end."""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
+        self.symbol_field = Field("Symbol", self)
+        self.symbol = self.symbol_field.hold(SymbolPicker(self._desk, self.symbol_field))
         column.addWidget(self.symbol_field)
+        yield
+        short = Cells(86, self, most=3)
         column.addWidget(short)
+        self.timeframe_field = TimeframeField(short)
+        self.timeframe = self.timeframe_field.box
+        short.add(self.timeframe_field)
+        yield
+        self.span_field = Field("Range", short)
+        self.span = self.span_field.hold(SpanPicker(self.span_field))
+        yield from self.span.parts()
+        yield
+        self.span.propose(self._clock_ns())
+        self.span.follow(self.timeframe_field.text)
+        short.add(self.span_field, 2)
+        yield
+        foot = QHBoxLayout()
         column.addLayout(foot)
+        self.hint = QLabel(self)
+        self.hint.setTextFormat(Qt.TextFormat.PlainText)
+        self.hint.setWordWrap(True)
+        style_as(self.hint, face="small", tone="muted")
+        self.start = QPushButton("Download", self)
+        self.start.setIcon(icon("download", self._theme, "on_fill"))
+        style_as(self.start, role="primary")
+        foot.addWidget(self.hint, 1)
+        foot.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
+        yield
         self.symbol.changed.connect(self._edited)
         self.timeframe.editTextChanged.connect(self._timeframe_edited)
         self.span.changed.connect(self._edited)
         self.start.clicked.connect(self._ask)
-        desk.linked.connect(self.judge)
+        self._desk.linked.connect(self.judge)
         self.judge()
 
     # ---- for the panel ----------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class DownloadForm(QWidget):
 
     def command(self) -> StartDownload | None:
         """Give what is asked for; None while something is missing or wrong, which `judge` says."""
-        instrument, timeframe = self.symbol.instrument(), self.timeframe.currentText().strip()
+        instrument, timeframe = self.symbol.instrument(), self.timeframe_field.text
         if instrument is None or not _is_timeframe(timeframe):
             return None
         since_ns, until_ns = self.span.span(self._clock_ns(), timeframe)
@@ -131,7 +133,7 @@ class DownloadForm(QWidget):
 
     def judge(self) -> None:
         """Say what would be fetched, or what is missing."""
-        timeframe = self.timeframe.currentText().strip()
+        timeframe = self.timeframe_field.text
         is_timeframe = _is_timeframe(timeframe)
         command = self.command()
         self.symbol_field.set_problem(self.symbol.problem())

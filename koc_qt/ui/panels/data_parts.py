@@ -39,25 +39,25 @@ class DownloadLine(QWidget):
     stop_wanted = Signal(str)
     dismissed = Signal(str)
 
-    def __init__(self, download: DownloadSnapshot, theme: Theme) -> None:
-        super().__init__()
+    def __init__(self, download: DownloadSnapshot, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
         self._theme = theme
         self.download = download
-        self.title = QLabel()
+        self.title = QLabel(self)
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.figures = QLabel()
+        self.figures = QLabel(self)
         self.figures.setFont(number_font())
         style_as(self.figures, tone="muted")
-        self.bar = QProgressBar()
+        self.bar = QProgressBar(self)
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
         self.bar.setStyleSheet("min-height: 4px;")
-        self.reason = QLabel()
+        self.reason = QLabel(self)
         self.reason.setTextFormat(Qt.TextFormat.PlainText)
         self.reason.setWordWrap(True)
-        self.button = QToolButton()
+        self.button = QToolButton(self)
         self.button.setIconSize(QSize(14, 14))
         self.button.clicked.connect(self._pressed)
         grid = QGridLayout(self)
@@ -109,16 +109,16 @@ _TONES = {JobState.RUNNING: "muted", JobState.DONE: "profit", JobState.FAILED: "
 class VenueLine(QWidget):
     """Whether a venue can be used, and which of its streams do not flow."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pill = QLabel()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.pill = QLabel(self)
         self.pill.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.name = QLabel()
+        self.name = QLabel(self)
         self.name.setTextFormat(Qt.TextFormat.PlainText)
-        self.count = QLabel()
+        self.count = QLabel(self)
         self.count.setFont(number_font())
         style_as(self.count, tone="muted")
-        self.words = QLabel()
+        self.words = QLabel(self)
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setWordWrap(True)
         self.words.setMinimumWidth(40)
