@@ -13,7 +13,7 @@ from loguru import logger
 
 from koc_qt.domain.errors import InvalidOrder, LinkError
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.orders import Fill, Order, OrderRequest
+from koc_qt.domain.orders import Fill, Order, OrderRequest, OrderType
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.catalogue import Catalogue
@@ -21,11 +21,12 @@ from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.services import Services
-from koc_qt.engine.strategies import MANUAL, StrategyHost
+from koc_qt.engine.strategies import StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
-from koc_qt.engine.strategy_words import LONGEST_REASON, clip
+from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.messages import (
+    MANUAL,
     CancelAllOrders,
     CancelOrder,
     Command,
@@ -128,8 +129,8 @@ class Commands:
         match command:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself
-            case SubmitOrder(account_id, request):
-                return await self._submit(account_id, request)
+            case SubmitOrder(account_id, request, strategy_id):
+                return await self._submit(account_id, request, strategy_id)
             case CancelOrder(client_order_id):
                 return await self._services.orders.cancel(client_order_id)
             case CancelAllOrders():
@@ -229,7 +230,7 @@ class Commands:
         for timeframe in set(before).difference(wanted.get(instrument, ())):
             market.release_bars(instrument, timeframe, owner)
 
-    async def _submit(self, account_id: str, request: OrderRequest) -> str:
+    async def _submit(self, account_id: str, request: OrderRequest, strategy_id: str) -> str:
         """Place an order by hand, on a market that streams for as long as the order is being placed at least."""
         account = self._services.store.accounts.get(account_id)
         if account is None:
@@ -239,14 +240,34 @@ class Commands:
             raise InvalidOrder(
                 f"{request.instrument} cannot be traded with {account_id!r}, which is on {account.venue}"
             )
+        if strategy_id != MANUAL:
+            self._check_closes(account_id, request, strategy_id)
         owner = f"order:{next(self._numbers)}"
         await self._services.market_data.hold(request.instrument, owner)
         try:
             await self._services.market_data.wait_priced(request.instrument)
-            order = await self._services.orders.submit(request, MANUAL, account_id)
+            order = await self._services.orders.submit(request, strategy_id, account_id)
         finally:
             await self._services.market_data.release(request.instrument, owner)
         return order.client_order_id
+
+    def _check_closes(self, account_id: str, request: OrderRequest, strategy_id: str) -> None:
+        """Raise InvalidOrder for an order for a strategy that can be anything but a close of what it holds.
+
+        That the order is on the other side of the holding, and no larger, the gate of all reduce-only orders sees to in
+        the instant of sending.
+        """
+        name = clip(strategy_id, LONGEST_NAME)
+        position = self._services.store.positions.get((strategy_id, account_id, request.instrument))
+        if position is None and strategy_id not in self._host.managed:
+            raise InvalidOrder(f"there is no strategy {name!r}: an order by hand is booked to {MANUAL!r}")
+        if position is None or not position.quantity:
+            raise InvalidOrder(f"{name} holds no {request.instrument} on {account_id}: there is nothing to close")
+        if not request.reduce_only or request.type is not OrderType.MARKET:  # one that rests might open one later
+            raise InvalidOrder(
+                f"an order by hand for {name} may only close what it holds: send a reduce-only market order, "
+                f"or book it to {MANUAL!r}"
+            )
 
     async def _fetch(self, command: FetchBars) -> list[Any]:
         if not 1 <= command.count <= FETCH_LIMIT:

@@ -21,11 +21,11 @@ from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import check_source, read_source
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, STOP_GRACE_S, Pulse, StrategyRun
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip, name_of
+from koc_qt.link.messages import MANUAL
 from koc_qt.ports.journal import Journal, StrategyRecord
 from koc_qt.ports.workers import WorkerExit
 from koc_qt.sdk.channel import Describe, Described, LoadFailed, Ready, WorkerMessage
 
-MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
 DESCRIBERS = 2  # processes that read declarations at the same time; more wait
 
 

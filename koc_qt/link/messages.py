@@ -28,6 +28,8 @@ from koc_qt.domain.state import (
 
 PROTOCOL = 3  # raised with every change that an older peer could not read
 
+MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
+
 # ---- commands: client to engine; each is answered by one Reply with the same number ---------------------------------
 
 
@@ -44,10 +46,15 @@ class RequestSnapshot(msgspec.Struct, frozen=True, tag=True):
 
 
 class SubmitOrder(msgspec.Struct, frozen=True, tag=True):
-    """Place an order by hand on an account."""
+    """Place an order by hand on an account.
+
+    With another `strategy_id` it is booked to that strategy, running or not: a reduce-only market order alone, which
+    closes what the strategy holds of the instrument on the account, or a part of it.
+    """
 
     account_id: str
     request: OrderRequest
+    strategy_id: str = MANUAL
 
 
 class CancelOrder(msgspec.Struct, frozen=True, tag=True):

@@ -43,7 +43,7 @@ from koc_qt.engine.orders import OrderService
 from koc_qt.engine.scheduler import DailyTimes, Scheduler
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
-from koc_qt.engine.strategies import MANUAL, RestartPolicy, StrategyHost
+from koc_qt.engine.strategies import RestartPolicy, StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link import messages
@@ -295,7 +295,7 @@ class Engine:
 
     async def _cancel_unattended(self, account_id: str) -> None:
         """Cancel what the engine died before it could cancel: orders whose strategy was stopped, all when halted."""
-        attended = {MANUAL, *(spec.strategy_id for spec in self._wanted)}
+        attended = {messages.MANUAL, *(spec.strategy_id for spec in self._wanted)}
         for order in self.store.open_orders():
             if order.account_id == account_id and (self.kill_switch.engaged or order.strategy_id not in attended):
                 logger.info("order {} was left open by {}: cancelled", order.client_order_id, order.strategy_id)

@@ -13,6 +13,8 @@ import pytest
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder, LinkError, RiskRefused, StrategyError, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.market import Side
+from koc_qt.domain.orders import OrderRequest, OrderType
 from koc_qt.domain.state import EngineState, JobState, StoredSeries, StrategyState
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import commands as module
@@ -43,11 +45,11 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
-from koc_qt.sdk.channel import Describe, Described, LogLine, OrderUpdate, StopRun, Submit
+from koc_qt.sdk.channel import Describe, Described, FillUpdate, LogLine, OrderUpdate, StopRun, Submit
 from tests.conditions import until
 from tests.fakes.market import MINUTE_NS, bars
 from tests.fakes.trading import BTC, BTC_RULES, ETH, limit_buy, market_buy, quote
-from tests.fakes.workers import DESCRIBED
+from tests.fakes.workers import DESCRIBED, FakeWorker
 from tests.unit.engine.desk import EngineDesk
 from tests.unit.engine.test_strategies import running, state
 
@@ -121,6 +123,87 @@ async def test_cancelling_all(engine: EngineDesk) -> None:
     assert await engine.commands.execute(CancelAllOrders(), "window-1") == 3
     await engine.orders.settle()
     assert await engine.commands.execute(CancelAllOrders(), "window-1") == 0
+
+
+# ---- orders by hand for a strategy
+
+
+async def holding(engine: EngineDesk) -> tuple[str, FakeWorker]:
+    """Have a strategy that runs hold 0.3 of a market that has a price."""
+    key, worker = await running(engine)
+    engine.venue.publish(quote())
+    worker.say(Submit(1, market_buy("0.3")))
+    await until(lambda: worker.got(FillUpdate), what="the fill")
+    return key, worker
+
+
+def closing(quantity: str, side: Side = Side.SELL, instrument: InstrumentId = BTC) -> OrderRequest:
+    return OrderRequest(instrument, side, OrderType.MARKET, Decimal(quantity), reduce_only=True)
+
+
+def held(engine: EngineDesk, strategy_id: str) -> Decimal:
+    return engine.ledger.position(strategy_id, "sim", BTC).quantity
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_what_a_strategy_holds_is_closed_by_hand(engine: EngineDesk, is_stopped: bool) -> None:
+    key, worker = await holding(engine)
+    if is_stopped:
+        await engine.commands.execute(StopStrategy(key), "window-1")
+    for quantity in ("0.1", "0.2"):
+        placed = await engine.commands.execute(SubmitOrder("sim", closing(quantity), key), "window-1")
+        order = engine.store.order(placed)
+        assert order is not None
+        assert (order.strategy_id, order.account_id) == (key, "sim")
+        await engine.orders.settle()
+    assert held(engine, key) == 0
+    assert "manual" not in {owner for owner, _, _ in engine.store.positions}
+    if not is_stopped:  # it is told, as of orders of its own
+        await until(lambda: len(worker.got(FillUpdate)) == 3, what="the word of it")
+        assert [fill.position.quantity for fill in worker.got(FillUpdate)] == [
+            Decimal("0.3"), Decimal("0.2"), Decimal(0),
+        ]  # fmt: skip
+
+
+async def test_an_order_by_hand_opens_grows_and_flips_nothing_for_a_strategy(engine: EngineDesk) -> None:
+    key, worker = await holding(engine)
+    sell = msgspec.structs.replace(closing("0.1"), reduce_only=False)
+    resting = msgspec.structs.replace(closing("0.1"), type=OrderType.LIMIT, price=Decimal(101))
+    await engine.commands.execute(Subscribe(ETH), "window-1")
+    engine.venue.publish(quote(instrument=ETH))
+    for request, strategy_id, error, match in (
+        (closing("0.3001"), key, RiskRefused, "could do more than close the position of 0.3 BTC"),
+        (closing("0.1", Side.BUY), key, RiskRefused, "could do more than close"),
+        (sell, key, InvalidOrder, "may only close what it holds: send a reduce-only market order"),
+        (market_buy(), key, InvalidOrder, "may only close what it holds"),
+        (resting, key, InvalidOrder, "may only close what it holds"),
+        (closing("0.1", instrument=ETH), key, InvalidOrder, f"{key} holds no {ETH} on sim: there is nothing to close"),
+        (closing("0.1"), "nobody", InvalidOrder, "there is no strategy 'nobody'"),
+        (closing("0.1"), "", InvalidOrder, "there is no strategy ''"),
+        (closing("0.1"), "x" * 100_000, InvalidOrder, "there is no strategy 'x{20,100}"),
+        (closing("0.1"), "manual", RiskRefused, "could do more than close the position of 0 BTC"),
+    ):
+        with pytest.raises(error, match=match) as refused:
+            await engine.commands.execute(SubmitOrder("sim", request, strategy_id), "window-1")
+        assert len(str(refused.value)) < 500
+    assert len(engine.trading.submitted) == 1  # the strategy's own
+    worker.say(Submit(2, msgspec.structs.replace(resting, quantity=Decimal("0.25"))))
+    await until(engine.store.open_orders, what="the order that may close most of it")
+    with pytest.raises(RiskRefused, match=r"with 0\.25 in open sell orders, at most 0\.05 is left to close"):
+        await engine.commands.execute(SubmitOrder("sim", closing("0.1"), key), "window-1")
+
+
+async def test_what_a_strategy_closes_meanwhile_is_not_closed_twice(engine: EngineDesk) -> None:
+    key, worker = await holding(engine)
+    engine.store.forget_market(BTC)
+    placing = asyncio.create_task(engine.commands.execute(SubmitOrder("sim", closing("0.3"), key), "window-1"))
+    await until(lambda: any(owner.startswith("order:") for owner in engine.market.held[BTC]), what="the wait")
+    worker.say(Submit(2, msgspec.structs.replace(closing("0.3"), type=OrderType.LIMIT, price=Decimal(99))))
+    await until(lambda: len(engine.trading.submitted) == 2, what="the order of the strategy")
+    engine.venue.publish(quote())
+    with pytest.raises(RiskRefused, match="could do more than close"):
+        await placing
+    assert len(engine.trading.submitted) == 2
 
 
 # ---- strategies
