@@ -124,7 +124,7 @@ class Stage:
         def event() -> None:
             for fact in facts:
                 self.fake.desk.take(fact)
-            self.monitor.reset()
+            QTimer.singleShot(0, self.monitor.reset)  # in the next turn: this one is the replica's
 
         return event
 

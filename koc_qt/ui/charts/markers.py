@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -241,6 +241,7 @@ class LinesItem(PixelItem):
         self._given: Sequence[PriceLine] | None = None  # and not put in order yet
         self._lines: tuple[PriceLine, ...] = ()
         self._prices: Floats = np.empty(0)  # those of the lines, negative so that they rise
+        self._sides: Ints = np.empty(0, np.int64)  # 1 buys, -1 sells, 0 is a position
         self._named: list[PriceLine] = []
         self._named_of: tuple[Frame, tuple[PriceLine, ...]] = picture.frame, ()
         self.texts = TextCache(font)
@@ -254,63 +255,63 @@ class LinesItem(PixelItem):
     def lines(self) -> tuple[PriceLine, ...]:
         """The levels, highest first: put in order when somebody looks, since they may change often."""
         if self._given is not None:
-            prices = -np.array([float(each.price) for each in self._given])
+            given, self._given = self._given, None
+            prices = -np.array([float(each.price) for each in given])
             order = np.argsort(prices, kind="stable")
-            self._lines, self._prices = tuple(self._given[at] for at in order.tolist()), prices[order]
-            self._given = None
+            self._lines, self._prices = tuple(given[at] for at in order.tolist()), prices[order]
+            sides = [0 if each.side is None else each.side.sign for each in self._lines]
+            self._sides = np.array(sides, np.int64)
         return self._lines
 
     def color(self, line: PriceLine) -> QColor:
         """The colour of a level, for its tag on the axis too."""
-        colors = self.picture.colors
-        if line.side is None:
-            return colors.line
-        return colors.buy if line.side is Side.BUY else colors.sell
+        return self._color(0 if line.side is None else line.side.sign)
 
-    def in_sight(self) -> list[PriceLine]:
-        """The levels between the upper and the lower edge, highest first; those on the lower edge are not."""
-        frame, lines = self.picture.frame, self.lines
-        first, last = np.searchsorted(self._prices, (-frame.high, -frame.low))
-        return list(lines[first:last])
+    def _color(self, sign: int) -> QColor:
+        colors = self.picture.colors
+        return colors.line if sign == 0 else colors.buy if sign > 0 else colors.sell
 
     def named(self) -> list[PriceLine]:
         """Those in sight that have a chip of their own, and so a tag on the axis. Asked for at each live tick."""
         frame, lines = self.picture.frame, self.lines
         if self._named_of[0] is not frame or self._named_of[1] is not lines:
             self._named_of = frame, lines
-            self._named = [chip.line for chip in self._chips(self.in_sight()) if chip.line is not None]
+            self._named = [chip.line for chip in self._chips(*self._in_sight()) if chip.line is not None]
         return self._named
 
-    def _chips(self, lines: list[PriceLine]) -> list[_Chip]:
-        frame = self.picture.frame
-        placed = [(int(frame.y_of(float(line.price))), line) for line in lines]
-        if len(lines) <= _MOST_CHIPS:
-            return [_Chip(y, line.text, self.color(line), line) for y, line in placed]
+    def _in_sight(self) -> tuple[int, Ints]:
+        """The number of the first level between the upper and the lower edge, and the pixels of them all."""
+        frame, lines = self.picture.frame, self.lines
+        first, last = np.searchsorted(self._prices, (-frame.high, -frame.low)) if lines else (0, 0)
+        ys = (frame.high + self._prices[first:last]) * frame.height / (frame.high - frame.low)
+        return int(first), ys.astype(np.int64)
+
+    def _chips(self, first: int, ys: Ints) -> list[_Chip]:
+        """Give each level a chip; where there are many, only those that are alone in their place."""
+        slots = ys // _CHIP_SLOT_PX if len(ys) > _MOST_CHIPS else np.arange(len(ys))
         chips = []
-        for _, group in groupby(placed, lambda each: each[0] // _CHIP_SLOT_PX):
-            (y, line), *rest = group
-            if not rest:
-                chips.append(_Chip(y, line.text, self.color(line), line))
-                continue
-            sides = {line.side, *(each.side for _, each in rest)}
-            color = self.color(line) if len(sides) == 1 else self.picture.colors.tag
-            chips.append(_Chip((y + rest[-1][0]) // 2, f"{len(rest) + 1} lines", color, None))
+        for start, stop in pairwise([*np.flatnonzero(np.diff(slots, prepend=-1)).tolist(), len(ys)]):
+            line, signs = self._lines[first + start], self._sides[first + start : first + stop]
+            is_alone, is_alike = stop - start == 1, bool((signs == signs[0]).all())
+            text = line.text if is_alone else f"{stop - start} lines"
+            color = self._color(int(signs[0])) if is_alike else self.picture.colors.tag
+            chips.append(_Chip(int(ys[start:stop].mean()), text, color, line if is_alone else None))
         return chips
 
     def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw lines, each row of pixels once, then chips over them."""
-        frame, lines = self.picture.frame, self.in_sight()
-        rows: dict[Side | None, dict[int, PriceLine]] = {}
-        for line in lines:
-            rows.setdefault(line.side, {})[int(frame.y_of(float(line.price)))] = line
-        for side, levels in rows.items():
-            color = self.color(next(iter(levels.values())))
-            painter.setPen(QPen(color, 1, Qt.PenStyle.SolidLine if side is None else Qt.PenStyle.DashLine))
-            painter.drawLines([QLineF(0, y, frame.width, y) for y in levels])
+        frame, (first, ys) = self.picture.frame, self._in_sight()
+        signs = self._sides[first : first + len(ys)]
+        for sign in (1, -1, 0):
+            levels = np.unique(ys[signs == sign]).tolist()
+            if levels:
+                dashes = Qt.PenStyle.DashLine if sign else Qt.PenStyle.SolidLine
+                painter.setPen(QPen(self._color(sign), 1, dashes))
+                painter.drawLines([QLineF(0, y, frame.width, y) for y in levels])
         if frame.width < _MIN_WIDTH_FOR_TEXT:
             return
         placed: list[QRectF] = []
-        for each in self._chips(lines):
+        for each in self._chips(first, ys):
             size = self.texts.size(each.text)
             chip = QRectF(0, 0, size.width() + 10, size.height() + 2)
             chip.moveTo(frame.width - chip.width() - 6, round(each.y - chip.height() / 2))

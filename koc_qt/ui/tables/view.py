@@ -139,6 +139,7 @@ class RecordTable(QTableView, Generic[R]):
         header.setSortIndicatorClearable(True)
         header.setSortIndicatorShown(True)
         header.setSectionsClickable(True)
+        header.setSelectionModel(QItemSelectionModel(model, header))  # or it looks at each row to paint itself
         header.sortIndicatorChanged.connect(model.sort)
         self.selectionModel().selectionChanged.connect(lambda *_: self.picked.emit())
         self._kept: tuple[set[Hashable], Hashable | None, int] = (set(), None, 0)
