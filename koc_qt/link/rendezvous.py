@@ -34,6 +34,14 @@ class NoEngineError(LinkError):
     """No engine runs on this profile."""
 
 
+class DamagedInfoError(LinkError):
+    """The file that says where the engine is cannot be understood; whether one runs, its lock alone tells."""
+
+    def __init__(self, file: Path, error: Exception) -> None:
+        super().__init__(f"{file} is damaged ({error}): delete it and start the engine again")
+        self.file = file
+
+
 def write_engine_info(run_folder: Path, info: EngineInfo) -> None:
     """Say that the engine can be reached. Raises LinkError."""
     write_private(_info_file(run_folder), msgspec.json.format(msgspec.json.encode(info), indent=2))
@@ -50,8 +58,8 @@ def remove_engine_info(run_folder: Path) -> None:
 def running_engine(run_folder: Path) -> EngineInfo:
     """Give the engine that runs on this profile.
 
-    Raises NoEngineError when there is none (a file that a killed engine left behind counts for nothing), and LinkError
-    when the file is damaged or can be reached by other users.
+    Raises NoEngineError when there is none (a file that a killed engine left behind counts for nothing),
+    DamagedInfoError when the file is damaged, and another LinkError when it can be reached by other users.
     """
     path = _info_file(run_folder)
     try:
@@ -59,7 +67,7 @@ def running_engine(run_folder: Path) -> EngineInfo:
     except FileNotFoundError as error:
         raise NoEngineError("no engine runs on this profile: start one with `koc engine`") from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise LinkError(f"{path} is damaged ({error}): delete it and start the engine again") from error
+        raise DamagedInfoError(path, error) from error
     if not _is_alive(info.pid, info.started_ns):
         raise NoEngineError(
             f"no engine runs on this profile: the last one (pid {info.pid}) ended without saying so; "
@@ -109,8 +117,10 @@ class ProfileLock:
         try:
             self._lock.acquire()
         except Timeout as error:
+            pid = self.holder()
+            who = "another engine" if pid is None else f"another engine (pid {pid})"
             raise ProfileLocked(
-                f"another engine{self._holder()} already runs on the profile in {self._pid_file.parent}: "
+                f"{who} already runs on the profile in {self._pid_file.parent}: "
                 "stop it with `koc stop`, or choose another profile with KOC_HOME"
             ) from error
         except OSError as error:
@@ -128,12 +138,13 @@ class ProfileLock:
                 self._pid_file.unlink(missing_ok=True)
             self._lock.release()
 
-    def _holder(self) -> str:
+    def holder(self) -> int | None:
+        """Give the process that has said last that it has the profile, None where it has ended or not said so."""
         try:
             pid = int(read_private(self._pid_file, limit=32))
         except (OSError, ValueError, LinkError):
-            return ""  # it has only just begun, or is about to end
-        return f" (pid {pid})" if process_runs(pid) else ""
+            return None  # it has only just begun, or is about to end
+        return pid if process_runs(pid) else None
 
     def __enter__(self) -> ProfileLock:
         self.acquire()

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from koc_qt.domain.errors import KocError, LinkError
-from koc_qt.link.rendezvous import EngineInfo, NoEngineError, running_engine
+from koc_qt.link.rendezvous import EngineInfo, NoEngineError, ProfileLock, remove_engine_info, running_engine
 from koc_qt.paths import Paths
 from koc_qt.scrub import scrub
 
@@ -77,6 +77,15 @@ def engine_that_runs(paths: Paths) -> EngineInfo | None:
         return running_engine(paths.run)
     except NoEngineError:
         return None
+
+
+def clear_damaged(paths: Paths) -> None:
+    """Remove a damaged rendezvous that no engine stands behind.
+
+    Raises ProfileLocked where one does: the lock is the engine's for as long as it lives, so there are never two.
+    """
+    with ProfileLock(paths.engine_lock):
+        remove_engine_info(paths.run)
 
 
 def spawn_where_none_runs(paths: Paths) -> Process | None:

@@ -13,16 +13,24 @@ from collections.abc import Callable
 from loguru import logger
 from PySide6.QtCore import QObject, Signal
 
-from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.errors import KocError, LinkError, ProfileLocked
 from koc_qt.link.client import LinkState
 from koc_qt.link.connection import EngineAddress
-from koc_qt.link.rendezvous import EngineInfo, running_engine
+from koc_qt.link.rendezvous import DamagedInfoError, EngineInfo, ProfileLock, running_engine
 from koc_qt.paths import Paths
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.window import Condition
-from koc_qt.wiring.engine_process import Process, engine_that_runs, last_words, let_go, spawn_engine
+from koc_qt.wiring.engine_process import (
+    Process,
+    clear_damaged,
+    engine_that_runs,
+    last_words,
+    let_go,
+    spawn_engine,
+)
 
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
 LOOK_S = 0.1
 QUIET_S = 1.0  # a connection that is lost for less is not worth a word
 STARTS, STARTS_WINDOW_S = 4, 120.0  # more crashes than this in this time, and the person is asked
@@ -55,6 +63,8 @@ class EngineKeeper(QObject):
         self._wake = asyncio.Event()
         self._wanted = True  # to be started where it is not there
         self._trouble = ""
+        self._unreachable: int | None = None  # process id of an engine that runs, and nothing says where it listens
+        self._ends_by_s = 0.0  # until when one that was told to stop may take
         self._was_connected = False
         self._lost_s = time.monotonic()
         self._pid: int | None = None
@@ -77,6 +87,7 @@ class EngineKeeper(QObject):
         """Take how the connection stands, and pass it on."""
         if state is LinkState.CONNECTED:
             self._was_connected, self._wanted, self._trouble = True, True, ""
+            self._unreachable, self._ends_by_s = None, 0.0
         elif self._desk.is_connected:
             self._lost_s = time.monotonic()
             if self._desk.last_words:
@@ -91,7 +102,7 @@ class EngineKeeper(QObject):
 
     def start_engine(self) -> None:
         """Start the engine because the person wants it; does nothing where one runs."""
-        self._wanted, self._trouble = True, ""
+        self._wanted, self._trouble, self._unreachable = True, "", None
         self._starts.clear()
         self._wake.set()
         self.changed.emit()
@@ -111,10 +122,13 @@ class EngineKeeper(QObject):
                 Level.ERROR,
             )
         if self._trouble:
-            return Condition(self._trouble, Level.ERROR, (again,))
+            anew = ("Stop it and start the engine anew", self._start_anew)
+            return Condition(self._trouble, Level.ERROR, (anew if self._can_signal() else again,))
         if not self._wanted:
             why = f": {desk.last_words}" if desk.last_words else ""
             return Condition(f"The engine has stopped{why}. What you see is as it was.", Level.WARNING, (again,))
+        if time.monotonic() < self._ends_by_s:
+            return Condition("The engine is being stopped, and started anew after that.", Level.WARNING)
         if self._starting():
             text = "The engine is starting…"
             if self._was_connected and not self._desk.last_words:
@@ -130,6 +144,8 @@ class EngineKeeper(QObject):
         """Whether an engine of this profile runs or starts, although it may not answer."""
         if self._address is not None:
             return False
+        if self._unreachable is not None:
+            return True
         return self._engine() is not None or (self._process is not None and self._process.poll() is None)
 
     # ---- the work ---------------------------------------------------------------------------------------------------
@@ -148,6 +164,8 @@ class EngineKeeper(QObject):
             if self._address is None and not self._desk.is_connected and self._wanted and not self._trouble:
                 try:
                     self._look()
+                except DamagedInfoError as error:
+                    await self._begin_without(error)
                 except (KocError, LinkError) as error:
                     self._give_up(str(error))
             self.changed.emit()
@@ -178,8 +196,26 @@ class EngineKeeper(QObject):
             if not self._was_ready(code):
                 self._give_up(f"The engine did not start: {last_words(self._paths) or f'it ended with code {code}'}")
                 return
-        if engine_that_runs(self._paths) is None:
+        if engine_that_runs(self._paths) is None and not self._ends():
             self._start()
+
+    async def _begin_without(self, damage: DamagedInfoError) -> None:
+        """Do without a damaged file where no engine stands behind it; where one does, leave it to the person."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, clear_damaged, self._paths)
+        except ProfileLocked:
+            if time.monotonic() < self._ends_by_s:
+                return
+            pid = self._unreachable = ProfileLock(self._paths.engine_lock).holder()
+            who = f"An engine runs (process {pid})" if pid is not None else "An engine runs"
+            advice = "End it, then start the engine."
+            if self._can_signal():
+                advice = "Stopped, it ends strategies and cancels their orders; positions stay."
+            self._give_up(f"{who}, and cannot be reached: {damage.file} is damaged, which says where. {advice}")
+        except KocError as error:
+            self._give_up(f"{damage}. That could not be done for you: {error}")
+        else:
+            logger.info("{}: it was removed, as no engine runs", damage)
 
     def _was_ready(self, code: int) -> bool:
         """Whether the engine that ended had been in use: then it crashed, and did not fail to start."""
@@ -194,7 +230,7 @@ class EngineKeeper(QObject):
             )
             return
         self._starts.append(now_s)
-        self._started_s = now_s
+        self._started_s, self._ends_by_s = now_s, 0.0
         logger.info("starting the engine")
         self._process = spawn_engine(self._paths)
 
@@ -211,7 +247,23 @@ class EngineKeeper(QObject):
     def _slow(self) -> bool:
         return time.monotonic() - self._started_s > QUIET_S * 2
 
-    # ---- an engine of another version -------------------------------------------------------------------------------
+    # ---- an engine of another version, or out of reach ---------------------------------------------------------------
+
+    def _can_signal(self) -> bool:
+        return sys.platform != "win32" and self._unreachable is not None
+
+    def _start_anew(self) -> None:
+        """Stop an engine that nobody can reach in order; ours is started once it has given the profile back."""
+        try:
+            clear_damaged(self._paths)  # it may have ended since, and its process id belong to another
+        except ProfileLocked:
+            pid = ProfileLock(self._paths.engine_lock).holder()
+            if pid is not None and not self._tell_to_stop(pid):
+                return
+        except KocError as error:
+            self._give_up(str(error))
+            return
+        self.start_engine()
 
     def _can_replace(self) -> bool:
         return self._address is None and sys.platform != "win32" and self._engine() is not None
@@ -225,9 +277,21 @@ class EngineKeeper(QObject):
     def _replace(self) -> None:
         """Stop an engine of another version in order, as Ctrl-C does; then ours is started."""
         info = self._engine()
-        if info is not None:
-            try:
-                os.kill(info.pid, signal.SIGTERM)
-            except OSError as error:
-                self._give_up(f"The engine (process {info.pid}) cannot be stopped: {error.strerror}")
-        self.start_engine()
+        if info is None or self._tell_to_stop(info.pid):
+            self.start_engine()
+
+    def _tell_to_stop(self, pid: int) -> bool:
+        """Stop a process as Ctrl-C does; False, and said, where that cannot be."""
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except OSError as error:
+            self._give_up(f"The engine (process {pid}) cannot be stopped: {error.strerror}")
+            return False
+        self._ends_by_s = time.monotonic() + STOP_TIMEOUT_S
+        return True
+
+    def _ends(self) -> bool:
+        """Whether one that was told to stop still has the profile."""
+        if time.monotonic() > self._ends_by_s:
+            return False
+        return ProfileLock(self._paths.engine_lock).holder() is not None

@@ -240,6 +240,20 @@ def test_an_engine_that_cannot_start_is_said(home: Profile) -> None:
         shown.until(CHARTS)
 
 
+def test_an_engine_that_cannot_be_reached_is_stopped_and_started_anew_when_the_person_says_so(home: Profile) -> None:
+    buttons = "window.notices.findChildren(type(window.header.kill))"
+    with home.engine() as engine:
+        engine.wait_for_status(lambda status: status["engine"]["state"] == "running", "the engine to run")
+        (home.paths.run / "engine.json").write_bytes(b"{")
+        with window(home) as shown:
+            shown.until("any('cannot be reached' in text for text in window.notices.texts)")
+            shown.until(f"[button.click() for button in {buttons} if 'anew' in button.text()]")
+            shown.until(CHARTS)
+            assert engine_pid(shown) != engine.pid
+            assert engine.wait() == 0
+            shown.until("window.notices.texts == []")
+
+
 def test_an_engine_on_another_machine_is_shown_with_keys_exchanged_by_file(home: Profile, tmp_path: Path) -> None:
     there = Profile(tmp_path / "there")
     assert home.koc("keys", "export", str(tmp_path / "desk.key")).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,13 @@ from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.client import LinkState
 from koc_qt.link.connection import EngineAddress
 from koc_qt.link.messages import EngineStopped
-from koc_qt.link.rendezvous import EngineInfo
+from koc_qt.link.rendezvous import EngineInfo, process_runs
 from koc_qt.paths import Paths
 from koc_qt.wiring import keeper as module
+from koc_qt.wiring.engine_process import engine_that_runs
 from koc_qt.wiring.keeper import STARTS, EngineKeeper
 from tests.fakes.desk import FakeBench
+from tests.fakes.link import engine_process
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Process:
 
     code: int | None = None
     returncode: int | None = None
+    stdin: None = None
 
     def poll(self) -> int | None:
         return self.code
@@ -238,3 +242,94 @@ def test_an_engine_that_appears_is_announced_once(keeper: EngineKeeper, world: W
     keeper.on_change(lambda: looked.append(None))
     qtbot.waitUntil(lambda: len(looked) > 3)
     assert len(announced) == 1
+
+
+# ---- a damaged rendezvous -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Name it before `keeper`: what says where the engine is can be read by nobody. Gives the file."""
+    monkeypatch.setattr(module, "engine_that_runs", engine_that_runs)
+    file = tmp_path / "run" / "engine.json"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.touch(0o600)
+    file.write_bytes(b'{"pid": 1')
+    return file
+
+
+def test_a_damaged_rendezvous_that_no_engine_stands_behind_does_not_matter(
+    damaged: Path, keeper: EngineKeeper, world: World, qtbot: QtBot
+) -> None:
+    qtbot.waitUntil(lambda: len(world.started) == 1)
+    assert not damaged.exists()
+    assert "damaged" not in text(keeper)
+
+
+@pytest.fixture
+def unreachable(tmp_path: Path, damaged: Path) -> Iterator[subprocess.Popen[str]]:
+    """Name it before `keeper`: an engine that runs, with a damaged rendezvous."""
+    damaged.unlink()
+    with engine_process(tmp_path) as process:
+        damaged.write_bytes(b"{")
+        yield process
+
+
+@pytest.mark.expected_warnings("and cannot be reached")
+def test_an_engine_with_a_damaged_rendezvous_is_not_doubled_but_stopped_and_started_anew(
+    unreachable: subprocess.Popen[str], keeper: EngineKeeper, world: World, damaged: Path, qtbot: QtBot
+) -> None:
+    qtbot.waitUntil(lambda: f"An engine runs (process {unreachable.pid}), and cannot be reached" in text(keeper))
+    assert not world.started
+    assert keeper.may_run()
+    assert damaged.exists()
+    condition = keeper.condition()
+    assert condition is not None
+    words, remedy = condition.remedies[0]
+    assert words == "Stop it and start the engine anew"
+    remedy()
+    assert "is being stopped" in text(keeper)
+    qtbot.waitUntil(lambda: len(world.started) == 1)
+    assert not process_runs(unreachable.pid)
+    assert not damaged.exists()
+
+
+@pytest.mark.expected_warnings("and cannot be reached")
+def test_one_out_of_reach_that_has_ended_meanwhile_is_not_looked_for(
+    unreachable: subprocess.Popen[str],
+    keeper: EngineKeeper,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot: QtBot,
+) -> None:
+    qtbot.waitUntil(lambda: "cannot be reached" in text(keeper))
+    condition = keeper.condition()
+    assert condition is not None
+    unreachable.kill()
+    unreachable.wait()
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.kill", lambda *what: killed.append(what))
+    condition.remedies[0][1]()
+    qtbot.waitUntil(lambda: len(world.started) == 1)
+    assert killed == []
+
+
+@pytest.mark.expected_warnings("and cannot be reached", "cannot be stopped")
+def test_one_out_of_reach_that_may_not_be_stopped_is_said(
+    unreachable: subprocess.Popen[str],
+    keeper: EngineKeeper,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot: QtBot,
+) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    qtbot.waitUntil(lambda: "cannot be reached" in text(keeper))
+    condition = keeper.condition()
+    assert condition is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("os.kill", refuse)
+        condition.remedies[0][1]()
+    assert "cannot be stopped: Operation not permitted" in text(keeper)
+    assert not world.started
