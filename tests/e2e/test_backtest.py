@@ -131,10 +131,10 @@ async def test_a_day_of_minutes_is_run_shown_and_run_again(home: Profile) -> Non
     with home.engine() as engine:
         await asyncio.to_thread(engine.wait_for_status, _is_running, "a running engine")
         async with window(home) as shown:
-            asked = spec(SAMPLES / "sma_cross.py", yesterday(shown), 3 * DAY_NS, parameters={"fast": 5, "slow": 20})
+            asked = spec(SAMPLES / "sma_cross.py", yesterday(shown), 14 * DAY_NS, parameters={"fast": 5, "slow": 20})
             key = await shown.start(asked)
             result = await shown.result(key)
-            assert (result.name, result.timeframe, result.bars) == ("SMA cross", "1m", 3 * 1440)
+            assert (result.name, result.timeframe, result.bars) == ("SMA cross", "1m", 14 * 1440)
             assert result.spec == asked
             check_result(result, asked)
             steps = [step for step in shown.steps if step.backtest_id == key]
