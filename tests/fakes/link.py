@@ -49,6 +49,7 @@ from koc_qt.link.auth import Context, Gatekeeper
 from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import ProfileKeys, load_or_create_keys
 from koc_qt.link.messages import (
+    MANUAL,
     PROTOCOL,
     BacktestChanged,
     BacktestHead,
@@ -247,8 +248,8 @@ class FakeEngine:
         """Do what a client asks."""
         self.commands.append((command, client_id))
         match command:
-            case SubmitOrder(account_id, request):
-                return self.place(request, account_id).client_order_id
+            case SubmitOrder(account_id, request, strategy_id):
+                return self.place(request, account_id, strategy_id).client_order_id
             case CancelOrder(client_order_id):
                 self.cancel(client_order_id)
             case CancelAllOrders():
@@ -379,12 +380,12 @@ class FakeEngine:
         self.strategies[strategy.spec.strategy_id] = strategy
         self.publish(StrategyChanged(strategy))
 
-    def place(self, request: OrderRequest | None = None, account_id: str = "paper") -> Order:
+    def place(self, request: OrderRequest | None = None, account_id: str = "paper", strategy_id: str = MANUAL) -> Order:
         """Put an order to work."""
         number = len(self.orders) + 1
         order = Order(
             f"K{number:05}",
-            "manual",
+            strategy_id,
             account_id,
             request or market_buy(),
             START_NS + number,

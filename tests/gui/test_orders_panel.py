@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QDockWidget, QMessageBox, QToolButton
 from pytestqt.qtbot import QtBot
@@ -17,14 +17,14 @@ from koc_qt.domain.errors import RiskRefused
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Order, OrderRequest, OrderStatus, OrderType
-from koc_qt.domain.state import PositionSnapshot
+from koc_qt.domain.state import PositionSnapshot, StrategyState
 from koc_qt.link.messages import CancelAllOrders, CancelOrder, PositionChanged, SubmitOrder
 from koc_qt.ui.panels.orders import ALL, FILLS, NARROW_PX, OPEN, POSITIONS, OrdersPanel
 from koc_qt.ui.panels.orders_columns import amount
 from koc_qt.ui.tables import RecordTable
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
-from tests.fakes.link import BTC, START_NS
+from tests.fakes.link import BTC, START_NS, strategy_snapshot
 
 ETH = InstrumentId("sim", "ETH/BTC")
 ETH_RULES = Instrument(ETH, "ETH", "BTC", Decimal("0.00001"), Decimal("0.001"))
@@ -435,33 +435,102 @@ def test_a_close_that_the_engine_refuses_is_said_and_can_be_tried_again(
     qtbot.waitUntil(lambda: len(fake.engine.orders) == 1)
 
 
-def test_what_a_strategy_holds_cannot_be_closed_here(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+def test_a_flat_position_cannot_be_closed(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
     table = show(panel, POSITIONS)
-    qtbot.waitUntil(lambda: table.records.rowCount() == 1)
+    panel.show_flat.click()
+    hold(fake, "0")
+    qtbot.waitUntil(lambda: table.records.rowCount() == 2)
     assert "Select a position first" in panel.close_positions.toolTip()
-    table.selectRow(0)
+    table.selectRow([each.strategy_id for each in table.records.records].index("manual"))
     assert not panel.close_positions.isEnabled()
-    assert "sma-1 holds this BTC/USDT" in panel.close_positions.toolTip()
+    assert "is flat" in panel.close_positions.toolTip()
+    table.selectAll()
+    panel.close_positions.trigger()
+    assert "BTC/USDT is flat" in fake.texts[0]
+    assert question(panel).text() == "Close this position?"
+    answer(panel, qtbot, NO)
+
+
+@pytest.mark.parametrize(
+    ("state", "goes_on"),
+    [
+        (StrategyState.RUNNING, True),
+        (StrategyState.STARTING, True),
+        (StrategyState.BACKING_OFF, True),
+        (StrategyState.STOPPING, False),
+        (StrategyState.STOPPED, False),
+        (StrategyState.FAILED, False),
+    ],
+)
+def test_what_a_strategy_holds_is_closed_in_its_name(
+    panel: OrdersPanel, fake: FakeBench, qtbot: QtBot, state: StrategyState, goes_on: bool
+) -> None:
+    table = show(panel, POSITIONS)
+    fake.engine.show(strategy_snapshot("sma-1", state=state))
+    hold(fake, "0.3", strategy="sma-1")
+    qtbot.waitUntil(lambda: [each.quantity for each in table.records.records] == [Decimal("0.3")])
+    qtbot.waitUntil(lambda: fake.desk.replica.strategies["sma-1"].state is state)
+    table.selectRow(0)
+    assert panel.close_positions.isEnabled()
+    panel.close_positions.trigger()
+    words, _, warning = question(panel).informativeText().partition("\n\n")
+    assert words == "Sell 0.3 BTC/USDT at the market on paper, which sma-1 holds"
+    assert warning == ("sma-1 goes on and may open it again; stop it first if you do not want that." if goes_on else "")
+    answer(panel, qtbot, YES)
+    wanted = OrderRequest(BTC, Side.SELL, OrderType.MARKET, Decimal("0.3"), reduce_only=True)
+    qtbot.waitUntil(lambda: fake.sent(SubmitOrder) == [SubmitOrder("paper", wanted, "sma-1")])
+    qtbot.waitUntil(lambda: [order.strategy_id for order in fake.desk.replica.orders.values()] == ["sma-1"])
+    panel.close_positions.trigger()
+    assert fake.texts == ["A close of BTC/USDT on paper is on its way already"]
+
+
+def test_a_close_on_its_way_holds_up_that_of_nobody_else(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    table = show(panel, POSITIONS)
     hold(fake, "1")
     qtbot.waitUntil(lambda: table.records.rowCount() == 2)
     table.selectAll()
     panel.close_positions.trigger()
-    assert "sma-1 holds this" in fake.texts[0]
-    assert question(panel).informativeText() == "Sell 1 BTC/USDT at the market on paper"
-    answer(panel, qtbot, NO)
+    assert question(panel).text() == "Close 2 positions?"
+    answer(panel, qtbot, YES)
+    qtbot.waitUntil(lambda: {each.strategy_id for each in fake.sent(SubmitOrder)} == {"manual", "sma-1"})
+    assert not fake.texts
+
+
+def test_strategies_that_go_on_are_named_up_to_some(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    table = show(panel, POSITIONS)
+    hold(fake, "0", strategy="sma-1")
+    for name in ("a", "b", "c", "d"):
+        fake.engine.show(strategy_snapshot(name))
+        hold(fake, "1", strategy=name)
+    fake.engine.show(strategy_snapshot("z", state=StrategyState.STOPPED))
+    hold(fake, "1", strategy="z")
+    qtbot.waitUntil(lambda: sorted(each.strategy_id for each in table.records.records) == ["a", "b", "c", "d", "z"])
+    for count, named in ((2, "a and b"), (3, "a, b and c"), (5, "a, b and 2 more")):
+        table.clearSelection()
+        for number, position in enumerate(table.records.records):
+            if position.strategy_id in "abcdz"[:count]:
+                flags = QItemSelectionModel.SelectionFlag
+                table.selectionModel().select(table.records.index(number, 0), flags.Select | flags.Rows)
+        panel.close_positions.trigger()
+        warning = question(panel).informativeText().partition("\n\n")[2]
+        assert warning == f"{named} go on and may open theirs again; stop them first if you do not want that."
+        answer(panel, qtbot, NO)
 
 
 def test_many_positions_make_a_short_question(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
     table = show(panel, POSITIONS)
+    fake.engine.show(strategy_snapshot("sma-1"))
     for number in range(12):
         hold(fake, "1", instrument=InstrumentId("sim", f"X{number}/USDT"))
     qtbot.waitUntil(lambda: table.records.rowCount() == 13)
     table.selectAll()
     panel.close_positions.trigger()
-    assert question(panel).text() == "Close 12 positions?"
-    assert question(panel).informativeText().endswith("\nand 5 more")
+    assert question(panel).text() == "Close 13 positions?"
+    words, _, warning = question(panel).informativeText().partition("\n\n")
+    assert words.endswith("\nand 6 more")
+    assert warning.startswith("sma-1 goes on")
     answer(panel, qtbot, YES)
-    qtbot.waitUntil(lambda: len(fake.sent(SubmitOrder)) == 12)
+    qtbot.waitUntil(lambda: len(fake.sent(SubmitOrder)) == 13)
 
 
 # ---- getting about --------------------------------------------------------------------------------------------------

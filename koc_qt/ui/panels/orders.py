@@ -343,6 +343,8 @@ class OrdersPanel(Panel):
             lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} more"]
         title = "Close this position?" if len(closings) == 1 else f"Close {len(closings)} positions?"
         yes = "Close it" if len(closings) == 1 else "Close them"
+        if warning := self._closer.warning(closings):
+            lines += ["", warning]
         self._ask(title, "\n".join(lines), yes, "Cancel", partial(self._close_each, closings))
 
     def _close_each(self, closings: list[Closing]) -> None:

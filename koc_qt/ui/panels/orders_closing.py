@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Order, OrderRequest, OrderType
-from koc_qt.domain.state import PositionSnapshot
-from koc_qt.link.messages import SubmitOrder
+from koc_qt.domain.state import PositionSnapshot, StrategySnapshot, StrategyState
+from koc_qt.link.messages import MANUAL, SubmitOrder
 from koc_qt.link.replica import PositionKey, position_key
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.formats import quantity
 
-MANUAL = "manual"  # whom the engine books orders of a person to
 SUBMIT_TIMEOUT_S = 30.0  # the engine may have to wait for the market's price, and for the venue
+MOST_NAMES = 3  # of strategies in a question
+_GOES_ON = (StrategyState.STARTING, StrategyState.RUNNING, StrategyState.BACKING_OFF)
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Closing:
     def words(self) -> str:
         """Say what will be sent."""
         request, position = self.request, self.position
+        owner = "" if position.strategy_id == MANUAL else f", which {position.strategy_id} holds"
         return (
             f"{request.side.value.capitalize()} {quantity(request.quantity)} {request.instrument.symbol} "
-            f"at the market on {position.account_id}"
+            f"at the market on {position.account_id}{owner}"
         )
 
 
@@ -53,22 +56,27 @@ class Closer:
         self._sending: set[PositionKey] = set()
 
     def never(self, position: PositionSnapshot) -> str:
-        """Say why a position cannot be closed from here; empty where it can."""
-        if not position.quantity:
-            return f"{position.instrument.symbol} is flat: there is nothing to close"
-        if position.strategy_id != MANUAL:
-            return (
-                f"{position.strategy_id} holds this {position.instrument.symbol}. Orders by hand are booked apart from "
-                "those of strategies, so it cannot be closed from here"
-            )
-        return ""
+        """Say why there is nothing to close; empty where there is."""
+        return "" if position.quantity else f"{position.instrument.symbol} is flat: there is nothing to close"
+
+    def warning(self, closings: Iterable[Closing]) -> str:
+        """Say which of the strategies that hold them go on and may open them again; empty where none does."""
+        strategies = self._desk.replica.strategies
+        owners = {closing.position.strategy_id for closing in closings}
+        names = [owner for owner in sorted(owners) if _goes_on(strategies.get(owner))]
+        if len(names) <= 1:
+            return f"{names[0]} goes on and may open it again; stop it first if you do not want that." if names else ""
+        if len(names) > MOST_NAMES:
+            names[MOST_NAMES - 1 :] = [f"{len(names) - MOST_NAMES + 1} more"]
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{listed} go on and may open theirs again; stop them first if you do not want that."
 
     def obstacle(self, position: PositionSnapshot) -> str:
         """Say why a position cannot be closed now; empty where it can."""
         if never := self.never(position):
             return never
         key = position_key(position)
-        if key in self._sending or any(_closes(order, key) for order in self._desk.replica.orders.values()):
+        if key in self._sending or any(_closes(order, key) for order in self._desk.replica.open_orders.values()):
             return f"A close of {position.instrument.symbol} on {position.account_id} is on its way already"
         return ""
 
@@ -93,17 +101,22 @@ class Closer:
 
     async def _send(self, closing: Closing) -> None:
         try:
-            command = SubmitOrder(closing.position.account_id, closing.request)
+            position = closing.position
+            command = SubmitOrder(position.account_id, closing.request, position.strategy_id)
             await self._desk.request(command, timeout_s=SUBMIT_TIMEOUT_S)
         finally:
             self._sending.discard(closing.key)
 
 
+def _goes_on(strategy: StrategySnapshot | None) -> bool:
+    return strategy is not None and strategy.state in _GOES_ON
+
+
 def _closes(order: Order, key: PositionKey) -> bool:
+    """Say whether an open order closes a position."""
     request = order.request
     return (
-        order.is_open
-        and request.reduce_only
+        request.reduce_only
         and request.type is OrderType.MARKET
         and (order.strategy_id, order.account_id, request.instrument) == key
     )
