@@ -39,6 +39,8 @@ OPEN, POSITIONS, FILLS, ALL = "open", "positions", "fills", "all"
 REFRESH_MS = 100  # of counts, sums and buttons
 TYPING_MS = 120
 NARROW_PX = 900
+SPARE = 500  # records that a table has more than the replica, before it lets go of what that has let go of
+MOST_ROWS = 30_000  # more than the replica ever has
 SEARCH_PX = (72, 160)  # its least and most width
 MOST_LINES = 8  # of a question
 CANCEL_TIMEOUT_S = 30.0
@@ -133,7 +135,9 @@ class OrdersPanel(Panel):
         self, name: str, columns: tuple[Column[Any], ...], sort_by: str, *, descending: bool = True
     ) -> RecordTable[Any]:
         """Make the next tab. Its table is made where tabs are kept: one that is put there later is styled twice."""
-        model: RecordModel[Any] = RecordModel(columns, self.bench.theme, self, sort_by=sort_by, descending=descending)
+        model: RecordModel[Any] = RecordModel(
+            columns, self.bench.theme, self, sort_by=sort_by, descending=descending, limit=MOST_ROWS
+        )
         model.pause(True)  # until its tab is shown
         pages = self.tabs.findChild(QStackedWidget) or self.tabs
         table: RecordTable[Any] = RecordTable(model, self.bench.theme, pages)
@@ -190,7 +194,7 @@ class OrdersPanel(Panel):
 
     def _take_all(self) -> None:
         replica = self.desk.replica
-        self.open.records.reset((key, order) for key, order in replica.orders.items() if order.is_open)
+        self.open.records.reset(replica.open_orders.items())
         self.all.records.reset(replica.orders.items())
         self.positions.records.reset(replica.positions.items())
         self.fills.records.reset(replica.fills.items())
@@ -209,6 +213,9 @@ class OrdersPanel(Panel):
             _put(self.positions.records, key, replica.positions.get(key))
         for fill in frame.fills:
             self.fills.records.put((fill.account_id, fill.fill_id), fill)
+        for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
+            if table.records.total > len(known) + SPARE:  # the replica knows which are the oldest: they come late
+                table.records.retain(known)
         if (frame.orders or frame.positions or frame.fills) and not self._refreshing.isActive():
             self._refreshing.start()
 
@@ -225,7 +232,7 @@ class OrdersPanel(Panel):
             if self.tabs.tabText(place) != text:
                 self.tabs.setTabText(place, text)
                 self._fit_search()
-        unknown = sum(order.status is OrderStatus.UNKNOWN for order in replica.orders.values())
+        unknown = sum(order.status is OrderStatus.UNKNOWN for order in replica.open_orders.values())
         place = list(_TABS).index(OPEN)
         self.tabs.setTabIcon(place, icon("warning", self.bench.theme, "warning") if unknown else QIcon())
         self.tabs.setTabToolTip(place, f"Unknown: {unknown}. {UNKNOWN_TIP}" if unknown else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence, Set
 from itertools import count, islice
 from typing import Any, Final, Generic, TypeVar
 
@@ -29,6 +29,7 @@ _MANY = 100  # changed rows, above which all are laid out anew: what Qt does for
 _MOVING = 8  # the same for rows that come, go or move, which is slower still
 _SLICE = 250  # records
 _AT_ONCE = 1_000  # records that are laid out at once, not in slices
+_SCANNED = 16  # rows are looked through in the time that it takes to look one up
 PILL_ROLE = Qt.ItemDataRole.UserRole + 1
 _NONE = QModelIndex()
 # as numbers, as which Qt brings them: comparing enums takes ten times as long
@@ -121,6 +122,11 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         if self._records.pop(key, None) is not None:
             self._mark(key)
 
+    def retain(self, keys: Container[Key]) -> None:
+        """Take away whatever is not among these."""
+        for key in [key for key in self._records if key not in keys]:
+            self.remove(key)
+
     def refresh(self) -> None:
         """Read every cell anew, such as ages that grow by themselves."""
         self._dirty.update(dict.fromkeys(self._records))
@@ -153,6 +159,17 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         """Give the row of a key; None where it is not shown."""
         shown = self._shown.get(key)
         return None if shown is None else self._turned(self._at(shown))
+
+    def keys_between(self, first: int, stop: int) -> list[Key]:
+        """Give the keys of some rows that follow each other."""
+        rows = self._rows[::-1][first:stop] if self._reversed else self._rows[first:stop]
+        return [row[_KEY] for row in rows]
+
+    def rows_of(self, keys: Set[Key]) -> list[int]:
+        """Give the rows of those keys that are shown, in their order."""
+        if len(keys) < len(self._rows) // _SCANNED:
+            return sorted(row for key in keys if (row := self.row_of(key)) is not None)
+        return [row for row, key in enumerate(self.keys_between(0, len(self._rows))) if key in keys]
 
     @property
     def records(self) -> list[R]:

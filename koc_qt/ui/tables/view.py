@@ -222,7 +222,7 @@ class RecordTable(QTableView, Generic[R]):
     def _keep_selection(self) -> None:
         """Note who is selected: Qt would do it cell by cell, and take rows that are new for selected where all were."""
         selection, current = self.selectionModel(), self.currentIndex()
-        keys = {self.records.key_at(row) for top, bottom in _spans(selection) for row in range(top, bottom + 1)}
+        keys = {key for top, bottom in _spans(selection) for key in self.records.keys_between(top, bottom + 1)}
         key = self.records.key_at(current.row()) if current.isValid() else None
         self._kept = (keys, key, current.column())
         selection.reset()  # without a signal
@@ -231,7 +231,7 @@ class RecordTable(QTableView, Generic[R]):
         """Select the same records in their new places; `picked` where some are gone."""
         model, selection = self.records, self.selectionModel()
         keys, key, column = self._kept
-        rows = sorted(row for each in keys if (row := model.row_of(each)) is not None)
+        rows = model.rows_of(keys)
         chosen = QItemSelection()
         last = len(model.columns) - 1
         for first, end in _runs(rows):
