@@ -97,6 +97,7 @@ class ShapedSplitter(QSplitter):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self.moved_to: dict[str, list[int]] = {}
+        self._is_restored = False  # and not seen since
         self.setChildrenCollapsible(False)
         self.splitterMoved.connect(lambda _place, _index: self.moved_to.update({self.shape: self.sizes()}))
 
@@ -116,7 +117,9 @@ class ShapedSplitter(QSplitter):
             pair = state.get(shape) if isinstance(state, dict) else None
             if isinstance(pair, list) and len(pair) == 2 and all(type(px) is int and 0 < px < 100_000 for px in pair):
                 self.moved_to[shape] = list(pair)
-        self._share()
+        self._is_restored = True
+        if self.isVisible():  # before that, it would have all that it holds styled and measured at once
+            self._share()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Lie as the room demands."""
@@ -126,7 +129,8 @@ class ShapedSplitter(QSplitter):
         has_turned = way is not self.orientation()
         if has_turned:
             self.setOrientation(way)
-        if has_turned or self.shape not in self.moved_to:
+        if has_turned or self._is_restored or self.shape not in self.moved_to:
+            self._is_restored = self._is_restored and not self.isVisible()
             self._share()
 
     def _share(self) -> None:
