@@ -8,29 +8,36 @@ back the very same object.
   them and to every ending.
 - FILLED, CANCELED, EXPIRED and REJECTED are final, with one exception: a fill that was reported late counts, and one
   that completes the quantity makes the order FILLED.
+- An amendment gives a working order another total quantity and limit. While one that asks for more is on its way, the
+  old quantity does not make the order FILLED, and a fill beyond it proves that the venue has made the change.
 - InvalidTransition is for contradictions that somebody has to look at: they leave the order as it is.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import assert_never
 
 import msgspec
 
-from koc_qt.domain.errors import InvalidTransition
+from koc_qt.domain.errors import InvalidOrder, InvalidTransition
 from koc_qt.domain.exact import EXACT, quotient
 from koc_qt.domain.orders import (
+    AmendRejected,
+    AmendRequested,
     CancelRejected,
     CancelRequested,
     Fill,
     Order,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderRejected,
     OrderReport,
+    OrderRequest,
     OrderStatus,
     OrderSubmitted,
     OrderTriggered,
@@ -53,6 +60,8 @@ def apply(order: Order, event: OrderEvent) -> Order:
     - a rejection of an order that has fills, or an acceptance or trigger of a rejected one;
     - an acceptance under a second venue order id;
     - a trigger of an order without a stop price;
+    - an amendment below what is filled, to what no such order can be, or of an order that was rejected; and one to more
+      of an order that is FILLED, for then the rest works at the venue;
     - submitting what is UNKNOWN or over: that could place it twice.
     """
     _require_id("event", event.client_order_id, order)
@@ -77,6 +86,12 @@ def apply(order: Order, event: OrderEvent) -> Order:
             return _cancel_flag(order, event, requested=True, reason=order.reason)
         case CancelRejected():
             return _cancel_flag(order, event, requested=False, reason=event.reason)
+        case AmendRequested():
+            return _amend_requested(order, event)
+        case OrderAmended():
+            return _amended(order, event)
+        case AmendRejected():
+            return _amend_rejected(order, event)
         case _:
             assert_never(event)
 
@@ -84,14 +99,14 @@ def apply(order: Order, event: OrderEvent) -> Order:
 def events_from_report(order: Order, report: OrderReport, time_ns: int) -> list[OrderEvent]:
     """Give the events that bring our order up to what the venue says of it, in the order to apply them.
 
-    Missing fills come first, then the status; an empty list means that there is no news. `time_ns` becomes the time of
-    every event (each fill keeps its own). Each event is sure to apply. Only fills that the report lists are counted: a
-    report of FILLED with fills missing leaves the order open, so ask again. Raises InvalidTransition where the report
-    contradicts the order, as `apply` does.
+    Another quantity or limit comes first, then missing fills, then the status; an empty list means that there is no
+    news. `time_ns` becomes the time of every event (each fill keeps its own). Each event is sure to apply. Only fills
+    that the report lists are counted: a report of FILLED with fills missing leaves the order open, so ask again. Raises
+    InvalidTransition where the report contradicts the order, as `apply` does.
     """
     _require_id("report", report.client_order_id, order)
     news: list[OrderEvent] = []
-    for event in _told(report, time_ns):
+    for event in _told(order, report, time_ns):
         after = apply(order, event)
         if after is not order:
             news.append(event)
@@ -104,12 +119,17 @@ def _require_id(what: str, client_order_id: str, order: Order) -> None:
         raise InvalidTransition(f"the {what} is of order {client_order_id}, not of {order.client_order_id}")
 
 
-def _told(report: OrderReport, time_ns: int) -> list[OrderEvent]:
+def _told(order: Order, report: OrderReport, time_ns: int) -> list[OrderEvent]:
     """Give all that a report says, known or not."""
     key = report.client_order_id
     told: list[OrderEvent] = []
+    amended = _amendment(order, report, time_ns)
     if report.status is not OrderStatus.REJECTED and (report.venue_order_id or report.status not in _UNHEARD):
-        told.append(OrderAccepted(key, time_ns, report.venue_order_id))
+        # what was amended may have another id since
+        known = order.venue_order_id if amended else ""
+        told.append(OrderAccepted(key, time_ns, known or report.venue_order_id))
+    if amended:
+        told.append(amended)
     if report.status is OrderStatus.TRIGGERED:
         told.append(OrderTriggered(key, time_ns))
     told += [OrderFilled(key, time_ns, fill) for fill in sorted(report.fills, key=lambda fill: fill.time_ns)]
@@ -119,7 +139,19 @@ def _told(report: OrderReport, time_ns: int) -> list[OrderEvent]:
         told.append(OrderExpired(key, time_ns, report.reason))
     elif report.status is OrderStatus.REJECTED:
         told.append(OrderRejected(key, time_ns, report.reason))
+    elif report.status is OrderStatus.FILLED and order.amending is not None and not amended:
+        told.append(AmendRejected(key, time_ns, "it was filled before it could be changed"))
     return told
+
+
+def _amendment(order: Order, report: OrderReport, time_ns: int) -> OrderAmended | None:
+    """Give the change of quantity or limit that a report shows, None without one."""
+    request = order.request
+    quantity = request.quantity if report.quantity is None else report.quantity
+    price = request.price if request.price is None or report.price is None else report.price
+    if report.status is OrderStatus.REJECTED or (quantity, price) == (request.quantity, request.price):
+        return None
+    return OrderAmended(report.client_order_id, time_ns, quantity, price, report.venue_order_id)
 
 
 def _moved(order: Order, event: OrderEvent, status: OrderStatus, reason: str = "") -> Order:
@@ -130,6 +162,7 @@ def _moved(order: Order, event: OrderEvent, status: OrderStatus, reason: str = "
         status=status,
         reason=reason,
         cancel_requested=order.cancel_requested and not status.is_terminal,
+        amending=None if status.is_terminal else order.amending,
         updated_ns=max(order.updated_ns, event.time_ns),
     )
 
@@ -174,19 +207,24 @@ def _filled(order: Order, event: OrderFilled) -> Order:
         return order
     _require_same(order, fill)
     quantity = EXACT.add(order.filled_quantity, fill.quantity)
-    if quantity > order.request.quantity:
+    request, amending = order.request, order.amending
+    if amending is not None and request.quantity < quantity <= amending.quantity:
+        request, amending = amending, None
+    if quantity > request.quantity:
         raise InvalidTransition(
             f"fill {fill.fill_id} of {fill.quantity} would fill {quantity} of order {order.client_order_id}, "
-            f"which is for {order.request.quantity}"
+            f"which is for {request.quantity}"
         )
     notional = EXACT.add(order.filled_notional, EXACT.multiply(fill.price, fill.quantity))
     status = order.status
-    if quantity == order.request.quantity:
+    if quantity == request.quantity and (amending is None or amending.quantity <= quantity):
         status = OrderStatus.FILLED
     elif not status.is_terminal:
         status = OrderStatus.PARTIALLY_FILLED
     return msgspec.structs.replace(
         order,
+        request=request,
+        amending=None if status.is_terminal else amending,
         status=status,
         filled_quantity=quantity,
         filled_notional=notional,
@@ -228,3 +266,63 @@ def _cancel_flag(order: Order, event: CancelRequested | CancelRejected, *, reque
     return msgspec.structs.replace(
         order, cancel_requested=requested, reason=reason, updated_ns=max(order.updated_ns, event.time_ns)
     )
+
+
+def _amend_requested(order: Order, event: AmendRequested) -> Order:
+    if order.status.is_terminal:
+        return order
+    amending = _changed(order, event.quantity, event.price)
+    if amending == order.amending:
+        return order
+    return msgspec.structs.replace(order, amending=amending, updated_ns=max(order.updated_ns, event.time_ns))
+
+
+def _amended(order: Order, event: OrderAmended) -> Order:
+    key = order.client_order_id
+    if order.status is OrderStatus.REJECTED and not order.venue_order_id:
+        raise InvalidTransition(f"order {key} was rejected, yet the venue changed it: cancel it at the venue")
+    if order.status is OrderStatus.FILLED and event.quantity > order.filled_quantity:
+        raise InvalidTransition(
+            f"order {key} was filled with {order.filled_quantity}, yet the venue made it one for {event.quantity}: "
+            "cancel the rest at the venue"
+        )
+    if order.status.is_terminal:
+        return order
+    request = _changed(order, event.quantity, event.price)
+    venue_order_id = event.venue_order_id or order.venue_order_id
+    if (request, venue_order_id, None) == (order.request, order.venue_order_id, order.amending):
+        return order
+    status = OrderStatus.ACCEPTED if order.status in _UNHEARD else order.status
+    order = msgspec.structs.replace(order, request=request, venue_order_id=venue_order_id, status=status)
+    return _settled(order, event, "")
+
+
+def _amend_rejected(order: Order, event: AmendRejected) -> Order:
+    if order.status.is_terminal or (order.amending is None and order.reason == event.reason):
+        return order
+    return _settled(order, event, event.reason)
+
+
+def _settled(order: Order, event: OrderAmended | AmendRejected, reason: str) -> Order:
+    """Give the order with no change on its way; it is over if nothing is left of the quantity that it has now."""
+    is_filled = order.filled_quantity == order.request.quantity
+    return msgspec.structs.replace(
+        order,
+        status=OrderStatus.FILLED if is_filled else order.status,
+        amending=None,
+        cancel_requested=order.cancel_requested and not is_filled,
+        reason="" if is_filled else reason,
+        updated_ns=max(order.updated_ns, event.time_ns),
+    )
+
+
+def _changed(order: Order, quantity: Decimal, price: Decimal | None) -> OrderRequest:
+    """Give the request with another total quantity and limit. Raises InvalidTransition where it cannot have them."""
+    if quantity < order.filled_quantity:
+        raise InvalidTransition(
+            f"order {order.client_order_id} was changed to {quantity}, yet {order.filled_quantity} of it is filled"
+        )
+    try:
+        return msgspec.structs.replace(order.request, quantity=quantity, price=price)
+    except InvalidOrder as error:
+        raise InvalidTransition(f"order {order.client_order_id} cannot be changed to that: {error}") from error

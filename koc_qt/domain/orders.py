@@ -151,7 +151,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     """An order as the engine knows it; every change makes a new one. Times are UTC nanoseconds.
 
     `filled_notional` is the exact sum of price times quantity of its fills; `average_price` is that over
-    `filled_quantity`, rounded once, half to even, to 28 significant digits.
+    `filled_quantity`, rounded once, half to even, to 28 significant digits. `amending` is what the order is to become
+    while a change is on its way to the venue.
     """
 
     client_order_id: str
@@ -168,11 +169,18 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     cancel_requested: bool = False
     reason: str = ""
     filled_notional: Decimal = Decimal(0)
+    amending: OrderRequest | None = None
 
     @property
     def remaining(self) -> Decimal:
         """Quantity not filled yet."""
         return self.request.quantity - self.filled_quantity
+
+    @property
+    def most_remaining(self) -> Decimal:
+        """Quantity that may still be filled, whether or not a change that is on its way is made."""
+        most = self.request.quantity if self.amending is None else max(self.request.quantity, self.amending.quantity)
+        return most - self.filled_quantity
 
     @property
     def is_open(self) -> bool:
@@ -257,6 +265,36 @@ class CancelRejected(msgspec.Struct, frozen=True, tag="cancel_rejected"):
     reason: str
 
 
+class AmendRequested(msgspec.Struct, frozen=True, tag="amend_requested"):
+    """A change is on its way to the venue: the total `quantity` and limit `price` that the order is to have."""
+
+    client_order_id: str
+    time_ns: int
+    quantity: Decimal
+    price: Decimal | None
+
+
+class OrderAmended(msgspec.Struct, frozen=True, tag="amended"):
+    """The venue changed a working order: its total `quantity` and limit `price` from now on, None without a limit.
+
+    `venue_order_id` is the new one where the venue put another order in its place, else empty.
+    """
+
+    client_order_id: str
+    time_ns: int
+    quantity: Decimal
+    price: Decimal | None
+    venue_order_id: str = ""
+
+
+class AmendRejected(msgspec.Struct, frozen=True, tag="amend_rejected"):
+    """The venue refused to change the order, which is as it was."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str
+
+
 OrderEvent = (
     OrderSubmitted
     | OrderUnknown
@@ -268,11 +306,17 @@ OrderEvent = (
     | OrderExpired
     | CancelRequested
     | CancelRejected
+    | AmendRequested
+    | OrderAmended
+    | AmendRejected
 )
 
 
 class OrderReport(msgspec.Struct, frozen=True):
-    """What a venue says about one order when asked."""
+    """What a venue says about one order when asked.
+
+    `quantity` is its present total, filled part included, and `price` its present limit; None where it tells none.
+    """
 
     client_order_id: str
     venue_order_id: str
@@ -280,3 +324,5 @@ class OrderReport(msgspec.Struct, frozen=True):
     fills: tuple[Fill, ...]
     time_ns: int
     reason: str = ""
+    quantity: Decimal | None = None
+    price: Decimal | None = None

@@ -42,7 +42,8 @@ class RiskContext(msgspec.Struct, frozen=True):
     `reference_price` is the market's present price, None while none is known. `position_quantity` is signed;
     `open_buy_quantity` and `open_sell_quantity` are what its open orders in this instrument have left to fill, both
     positive. `open_orders` and `orders_last_minute` count all its instruments. `daily_pnl` is after fees, negative for
-    a loss.
+    a loss. Where a working order is to be changed the request is what it is to become, the open quantities and counts
+    are without it, and `filled_quantity` is what the position holds of it already.
     """
 
     instrument: Instrument
@@ -55,6 +56,7 @@ class RiskContext(msgspec.Struct, frozen=True):
     daily_pnl: Decimal
     kill_switch: bool = False
     kill_reason: str = ""
+    filled_quantity: Decimal = Decimal(0)
 
 
 def check(request: OrderRequest, context: RiskContext, limits: RiskLimits) -> None:
@@ -139,7 +141,7 @@ def _check_pace(context: RiskContext, limits: RiskLimits) -> None:
 
 
 def _check_exposure(request: OrderRequest, context: RiskContext, limits: RiskLimits) -> None:
-    quantity, held = request.quantity, context.position_quantity
+    quantity, held = request.quantity - context.filled_quantity, context.position_quantity
     pending = context.open_buy_quantity if request.side is Side.BUY else context.open_sell_quantity
     after = held + (pending + quantity) * request.side.sign
     opposite = held * request.side.sign < 0
@@ -152,11 +154,11 @@ def _check_exposure(request: OrderRequest, context: RiskContext, limits: RiskLim
             f"{instrument.base}: with {pending:f} in open {request.side} orders, at most {reducible:f} is left to close"
         )
     price = _dearest(request, context)
-    if quantity * price > limits.max_order_notional:
+    if request.quantity * price > limits.max_order_notional:
         most = instrument.round_quantity(limits.max_order_notional / price)
         raise RiskRefused(
-            f"{quantity:f} at {price:f} is worth {quantity * price:f} {instrument.quote}, above the order limit of "
-            f"{limits.max_order_notional:f}: the most at this price is {most:f}"
+            f"{request.quantity:f} at {price:f} is worth {request.quantity * price:f} {instrument.quote}, above the "
+            f"order limit of {limits.max_order_notional:f}: the most at this price is {most:f}"
         )
     if reduces:
         return

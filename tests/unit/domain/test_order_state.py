@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from koc_qt.domain.errors import InvalidTransition
 from koc_qt.domain.market import Side
 from koc_qt.domain.order_state import apply, events_from_report
 from koc_qt.domain.orders import (
+    AmendRejected,
+    AmendRequested,
     CancelRejected,
     CancelRequested,
     Order,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -34,6 +38,11 @@ CANCELED = OrderCanceled("koc1", 7, "asked to")
 EXPIRED = OrderExpired("koc1", 7, "immediate or cancel")
 CANCEL_REQUESTED = CancelRequested("koc1", 6)
 CANCEL_REJECTED = CancelRejected("koc1", 7, "too late")
+AMEND_UP = AmendRequested("koc1", 6, D(20), D(99))
+AMEND_DOWN = AmendRequested("koc1", 6, D(5), D(100))
+AMENDED_UP = OrderAmended("koc1", 8, D(20), D(99))
+AMENDED_DOWN = OrderAmended("koc1", 8, D(5), D(100))
+AMEND_REJECTED = AmendRejected("koc1", 8, "too late to change it")
 PART = filled("f1", "4")
 REST = filled("f2", "6", "110")
 
@@ -90,6 +99,24 @@ def after(*events: OrderEvent, start: Order | None = None) -> Order:
         ([CANCELED, REJECTED], S.CANCELED),
         ([REJECTED, CANCELED], S.REJECTED),
         ([REJECTED, PART, REJECTED], S.REJECTED),
+        # changed
+        ([ACCEPTED, AMEND_UP, AMENDED_UP], S.ACCEPTED),
+        ([SUBMITTED, UNKNOWN, AMENDED_UP], S.ACCEPTED),
+        ([ACCEPTED, AMEND_UP, AMENDED_UP, PART, REST], S.PARTIALLY_FILLED),
+        ([ACCEPTED, AMENDED_DOWN, PART, filled("f2", "1")], S.FILLED),
+        ([ACCEPTED, PART, OrderAmended("koc1", 8, D(4), D(100))], S.FILLED),
+        ([ACCEPTED, PART, REST, AMEND_REJECTED], S.FILLED),
+        ([ACCEPTED, PART, REST, AMEND_UP], S.FILLED),
+        ([ACCEPTED, CANCELED, AMENDED_UP], S.CANCELED),
+        ([ACCEPTED, REJECTED, AMENDED_UP], S.REJECTED),
+        # filled as it was while the change was on its way
+        ([ACCEPTED, AMEND_DOWN, PART, REST], S.FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST], S.PARTIALLY_FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST, AMEND_REJECTED], S.FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST, AMENDED_UP], S.PARTIALLY_FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST, OrderAmended("koc1", 8, D(10), D(99))], S.FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST, filled("f3", "1")], S.PARTIALLY_FILLED),
+        ([ACCEPTED, AMEND_UP, PART, REST, filled("f3", "10")], S.FILLED),
     ],
 )
 def test_the_path_of_an_order(events, status):
@@ -130,6 +157,15 @@ def test_the_path_of_a_stop_order(events, status):
         ([ACCEPTED], CANCEL_REJECTED),
         ([ACCEPTED, PART, REST], CANCEL_REQUESTED),  # the fill won the race
         ([ACCEPTED, PART, REST], CANCEL_REJECTED),
+        ([ACCEPTED, AMEND_UP], AMEND_UP),
+        ([ACCEPTED, AMENDED_UP], AMENDED_UP),
+        ([ACCEPTED], OrderAmended("koc1", 9, D("10.0"), D(100), "v1")),
+        ([ACCEPTED, AMEND_REJECTED], AMEND_REJECTED),
+        ([ACCEPTED, CANCELED], AMEND_UP),
+        ([ACCEPTED, CANCELED], AMENDED_UP),
+        ([ACCEPTED, CANCELED], AMEND_REJECTED),
+        ([ACCEPTED, PART, REST], AMENDED_DOWN),
+        ([ACCEPTED, AMEND_UP, filled("f1", "12")], AMENDED_UP),  # the fill has proved it
     ],
 )
 def test_what_adds_nothing_gives_the_identical_order(before, event):
@@ -160,6 +196,17 @@ def test_what_adds_nothing_gives_the_identical_order(before, event):
         ([REJECTED], SUBMITTED, "koc1 is rejected: it must not be sent again"),
         ([EXPIRED], SUBMITTED, "koc1 is expired: it must not be sent again"),
         ([ACCEPTED], TRIGGERED, "limit order koc1 has no stop price to trigger it"),
+        ([ACCEPTED, PART], OrderAmended("koc1", 8, D(3), D(100)), "koc1 was changed to 3, yet 4 of it is filled"),
+        ([ACCEPTED, PART], AmendRequested("koc1", 8, D(3), D(100)), "koc1 was changed to 3, yet 4 of it is filled"),
+        (
+            [ACCEPTED],
+            OrderAmended("koc1", 8, D(9), None),
+            "koc1 cannot be changed to that: a limit order needs a price",
+        ),
+        ([ACCEPTED], AmendRequested("koc1", 8, D(0), D(1)), "koc1 cannot be changed to that: quantity must be"),
+        ([SUBMITTED, REJECTED], AMENDED_UP, "was rejected, yet the venue changed it: cancel it at the venue"),
+        ([ACCEPTED, PART, REST], AMENDED_UP, "was filled with 10, yet the venue made it one for 20: cancel the rest"),
+        ([ACCEPTED, AMEND_UP, PART], filled("f9", "17"), "would fill 21 of order koc1, which is for 10"),
     ],
 )
 def test_contradictions_are_refused_with_a_sentence(before, event, text):
@@ -210,6 +257,33 @@ def test_a_cancel_is_pending_until_it_is_answered_or_the_order_is_over():
     assert not after(PART, REST, start=pending).cancel_requested
     assert not after(CANCELED, start=pending).cancel_requested
     assert not after(REJECTED, start=pending).cancel_requested
+
+
+def test_a_change_is_pending_until_it_is_answered_or_the_order_is_over():
+    pending = after(SUBMITTED, ACCEPTED, CANCEL_REQUESTED, AMEND_UP)
+    assert pending.amending == request(quantity="20", price="99")
+    assert (pending.request, pending.updated_ns) == (request(quantity="10", price="100"), 6)
+    refused = after(AMEND_REJECTED, start=pending)
+    assert (refused.amending, refused.request, refused.reason) == (None, pending.request, "too late to change it")
+    assert (refused.cancel_requested, refused.updated_ns, refused.status) == (True, 8, S.ACCEPTED)
+    changed = after(AMENDED_UP, start=refused)
+    assert (changed.amending, changed.request, changed.reason) == (None, request(quantity="20", price="99"), "")
+    assert after(PART, start=pending).amending is not None
+    for ending in (CANCELED, REJECTED, filled("f1", "20")):
+        assert after(ending, start=pending).amending is None
+
+
+def test_a_changed_order_keeps_what_was_filled_and_may_have_another_id():
+    changed = after(ACCEPTED, PART, CANCEL_REQUESTED, OrderAmended("koc1", 8, D(6), D(101), "v2"))
+    assert (changed.venue_order_id, changed.filled_quantity, changed.remaining) == ("v2", 4, 2)
+    assert (changed.fill_ids, changed.updated_ns, changed.cancel_requested) == (("f1",), 8, True)
+    assert not after(OrderAmended("koc1", 9, D(4), D(101)), start=changed).cancel_requested
+    assert after(OrderAmended("koc1", 9, D(6), D(101), "v3"), start=changed).venue_order_id == "v3"
+
+
+def test_a_stop_keeps_its_stop_price_when_its_quantity_changes():
+    changed = after(ACCEPTED, OrderAmended("koc1", 8, D(3), None), start=order(request=STOP))
+    assert (changed.request.quantity, changed.request.stop_price, changed.request.price) == (3, 90, None)
 
 
 def test_the_reason_is_that_of_the_present_status():
@@ -288,6 +362,50 @@ def test_a_report_triggers_a_stop_once():
     events = events_from_report(now, report(S.TRIGGERED), 60)
     assert events == [OrderAccepted("koc1", 60, "v1"), OrderTriggered("koc1", 60)]
     assert events_from_report(after(*events, start=now), report(S.TRIGGERED), 61) == []
+
+
+def amended_report(status: OrderStatus, quantity: str, *fills: str, venue_order_id: str = "v1") -> OrderReport:
+    said = report(status, *fills, venue_order_id=venue_order_id)
+    return msgspec.structs.replace(said, quantity=D(quantity), price=D(99))
+
+
+def test_a_report_tells_of_a_change_before_the_fills_that_follow_from_it():
+    now = after(SUBMITTED, ACCEPTED, AMEND_UP)
+    said = amended_report(S.PARTIALLY_FILLED, "20", "4", "9", venue_order_id="v2")
+    first, *fills = events_from_report(now, said, 60)
+    assert first == OrderAmended("koc1", 60, D(20), D(99), "v2")
+    changed = after(first, *fills, start=now)
+    assert (changed.status, changed.remaining, changed.venue_order_id) == (S.PARTIALLY_FILLED, 7, "v2")
+    assert changed.amending is None
+    assert events_from_report(changed, said, 61) == []
+
+
+def test_a_report_changes_an_order_whose_acceptance_was_never_heard():
+    now = after(SUBMITTED, UNKNOWN)
+    events = events_from_report(now, amended_report(S.ACCEPTED, "20"), 60)
+    assert events == [OrderAccepted("koc1", 60, "v1"), OrderAmended("koc1", 60, D(20), D(99), "v1")]
+
+
+def test_a_report_that_says_the_same_or_nothing_of_the_quantity_changes_nothing():
+    now = after(SUBMITTED, ACCEPTED, AMEND_UP)
+    assert events_from_report(now, report(S.ACCEPTED), 60) == []
+    same = msgspec.structs.replace(report(S.ACCEPTED), quantity=D("10.00"), price=D(100))
+    assert events_from_report(now, same, 60) == []
+    stop = after(SUBMITTED, ACCEPTED, start=order(request=STOP))
+    assert events_from_report(stop, msgspec.structs.replace(same, price=D(95)), 60) == []  # it has no limit
+    with pytest.raises(InvalidTransition, match="twice"):
+        events_from_report(now, msgspec.structs.replace(same, venue_order_id="v2"), 60)
+
+
+def test_a_report_of_the_end_ends_the_change_as_well():
+    now = after(SUBMITTED, ACCEPTED, AMEND_UP, PART)
+    filled_as_it_was = after(*events_from_report(now, report(S.FILLED, "4", "6"), 60), start=now)
+    assert (filled_as_it_was.status, filled_as_it_was.amending) == (S.FILLED, None)
+    changed = after(*events_from_report(now, amended_report(S.FILLED, "20", "4", "16"), 60), start=now)
+    assert (changed.status, changed.filled_quantity) == (S.FILLED, 20)
+    assert after(*events_from_report(now, report(S.CANCELED, "4"), 60), start=now).amending is None
+    unsent = after(SUBMITTED)
+    assert events_from_report(unsent, amended_report(S.REJECTED, "20"), 60) == [OrderRejected("koc1", 60, "")]
 
 
 def test_a_report_that_lags_behind_changes_nothing():

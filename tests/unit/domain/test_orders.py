@@ -89,6 +89,12 @@ def test_an_order_is_open_until_its_status_is_terminal():
     assert order(filled_quantity=D("2.5")).remaining == D("7.5")
 
 
+def test_what_may_still_be_filled_counts_a_change_that_is_on_its_way():
+    assert order(filled_quantity=D("2.5")).most_remaining == D("7.5")
+    assert order(filled_quantity=D("2.5"), amending=request(quantity="20", price="100")).most_remaining == D("17.5")
+    assert order(filled_quantity=D("2.5"), amending=request(quantity="4", price="100")).most_remaining == D("7.5")
+
+
 def test_sides_have_a_sign_and_an_opposite():
     assert (Side.BUY.sign, Side.SELL.sign) == (1, -1)
     assert (Side.BUY.opposite, Side.SELL.opposite) == (Side.SELL, Side.BUY)

@@ -277,3 +277,21 @@ def test_without_a_reference_price_a_limit_has_no_collar():
 def test_impossible_limits_are_refused(limits, text):
     with pytest.raises(ConfigError, match=text):
         RiskLimits(**limits)
+
+
+# ---- changes of orders that work -----------------------------------------------------------------------------------
+
+
+def test_of_a_changed_order_only_what_is_not_filled_adds_to_the_position():
+    limits = {"max_position_notional": D(1000)}
+    decide(buy("9.9", "100"), limits, position_quantity=D(5), filled_quantity=D(5))  # 5 held of it, 4.9 to come
+    with pytest.raises(RiskRefused, match=r"the position would be 10\.1 BTC"):
+        decide(buy("10.1", "100"), limits, position_quantity=D(5), filled_quantity=D("5"))
+    decide(sell("8", "100", reduce_only=True), position_quantity=D(3), filled_quantity=D(5))
+    with pytest.raises(RiskRefused, match="at most 2 is left to close"):
+        decide(sell("8", "100", reduce_only=True), position_quantity=D(2), filled_quantity=D(5))
+
+
+def test_the_order_limit_counts_all_of_a_changed_order():
+    with pytest.raises(RiskRefused, match=r"6 at 100 is worth 600 USDT, above the order limit of 500"):
+        decide(buy("6", "100"), {"max_order_notional": D(500)}, position_quantity=D(5), filled_quantity=D(5))
