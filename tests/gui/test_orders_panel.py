@@ -474,7 +474,7 @@ def test_what_a_strategy_holds_is_closed_in_its_name(
     assert panel.close_positions.isEnabled()
     panel.close_positions.trigger()
     words, _, warning = question(panel).informativeText().partition("\n\n")
-    assert words == "Sell 0.3 BTC/USDT at the market on paper, which sma-1 holds"
+    assert words == "Sell 0.3 BTC/USDT of sma-1 at the market on paper"
     assert warning == ("sma-1 goes on and may open it again; stop it first if you do not want that." if goes_on else "")
     answer(panel, qtbot, YES)
     wanted = OrderRequest(BTC, Side.SELL, OrderType.MARKET, Decimal("0.3"), reduce_only=True)

@@ -41,10 +41,10 @@ class Closing:
     def words(self) -> str:
         """Say what will be sent."""
         request, position = self.request, self.position
-        owner = "" if position.strategy_id == MANUAL else f", which {position.strategy_id} holds"
+        owner = "" if position.strategy_id == MANUAL else f" of {position.strategy_id}"
         return (
-            f"{request.side.value.capitalize()} {quantity(request.quantity)} {request.instrument.symbol} "
-            f"at the market on {position.account_id}{owner}"
+            f"{request.side.value.capitalize()} {quantity(request.quantity)} {request.instrument.symbol}{owner} "
+            f"at the market on {position.account_id}"
         )
 
 
