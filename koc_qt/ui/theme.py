@@ -183,7 +183,7 @@ def style_as(widget: QWidget, **properties: Any) -> None:
     changed = [(name, value) for name, value in properties.items() if widget.property(name) != value]
     for name, value in changed:
         widget.setProperty(name, value)
-    if changed:
+    if changed and widget.testAttribute(Qt.WidgetAttribute.WA_WState_Polished):  # else Qt does it before it is shown
         style = widget.style()
         style.unpolish(widget)
         style.polish(widget)

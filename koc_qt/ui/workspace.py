@@ -345,10 +345,15 @@ class Workspace(QObject):
                 yield
             is_whole = True
             filling.restore(panel)
+            yield
             for widget in panel.findChildren(QWidget):  # styled now, and not all at once when the panel is shown first
                 yield
                 if shiboken6.isValid(widget):
                     widget.ensurePolished()
+            yield
+            panel.resize(filling.dock.widget().size())
+            if (layout := panel.layout()) is not None:
+                layout.activate()
             yield
         except BaseException:  # also when the chart is closed meanwhile
             if is_whole:

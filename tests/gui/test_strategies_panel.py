@@ -268,19 +268,19 @@ def test_what_is_known_is_shown(panel: StrategiesPanel, fake: FakeBench, qtbot: 
         "symbols": "BTC/USDT",
         "timeframe": "5m",
     }
-    assert panel.words.text() == "sma-2: sma.py, line 4: division by zero"
-    assert panel.words.property("tone") == "danger"
-    assert panel.words.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse
+    assert panel.detail.words.text() == "sma-2: sma.py, line 4: division by zero"
+    assert panel.detail.words.property("tone") == "danger"
+    assert panel.detail.words.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse
     state = next(column for column in panel.model.columns if column.name == "state")
     assert state.tip is not None
     assert state.tip(fake.engine.strategies["sma-2"]) == "sma.py, line 4: division by zero"
     known(fake, "sma-2", StrategyState.RUNNING)
-    qtbot.waitUntil(lambda: not panel._detail.isVisible())  # there is no more to say than the table does
+    qtbot.waitUntil(lambda: not panel.detail.isVisible())  # there is no more to say than the table does
     known(fake, "sma-2", StrategyState.STOPPED, reason="stopped by its owner")
-    qtbot.waitUntil(lambda: panel.words.text() == "sma-2: stopped by its owner")
-    assert panel._detail.isVisible()
+    qtbot.waitUntil(lambda: panel.detail.words.text() == "sma-2: stopped by its owner")
+    assert panel.detail.isVisible()
     panel.table.clearSelection()
-    assert not panel._detail.isVisible()
+    assert not panel.detail.isVisible()
 
 
 def test_every_state_has_its_look() -> None:

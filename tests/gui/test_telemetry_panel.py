@@ -132,7 +132,7 @@ def test_a_lost_engine_is_said_in_its_row(panel: TelemetryPanel, fake: FakeBench
     fake.client.lose("the engine was killed")
     assert cell(panel, ENGINE_KEY, "state") == "No engine"
     choose(panel, ENGINE_KEY)
-    assert panel.words.text().startswith("Engine: the engine was killed")
+    assert panel.detail.words.text().startswith("Engine: the engine was killed")
     fake.client.connect()
     panel.model.flush()
     assert cell(panel, ENGINE_KEY, "state") == "Running"
@@ -212,15 +212,15 @@ def _spec(strategy_id: str) -> Any:
 
 
 def test_the_chosen_row_is_said_in_words(panel: TelemetryPanel, fake: FakeBench, qtbot: QtBot) -> None:
-    assert panel._detail.isHidden()
+    assert panel.detail.isHidden()
     fake.engine.show(strategy_snapshot(state=StrategyState.FAILED, reason="given up after 5 restarts", pid=None))
     qtbot.waitUntil(lambda: cell(panel, SMA, "state") == "Failed")
     choose(panel, SMA)
     words = "sma-1: given up after 5 restarts  ·  Sandbox partial: runs as root  ·  signal 1"
-    assert panel.words.text() == words
-    assert not panel._detail.isHidden()
+    assert panel.detail.words.text() == words
+    assert not panel.detail.isHidden()
     panel.table.clearSelection()
-    assert panel._detail.isHidden()
+    assert panel.detail.isHidden()
 
 
 def test_a_strategy_is_stopped_and_started_from_its_row(panel: TelemetryPanel, fake: FakeBench, qtbot: QtBot) -> None:

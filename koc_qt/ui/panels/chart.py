@@ -64,34 +64,38 @@ class ChartPanel(Panel):
         self._slices = Slices(self)
         self._wanted_ns: int | None = None  # where to go once there are bars
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
-        self.chart = CandleChart(self)
-        self.chart.set_palette(self._colors())
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the bar above, then the chart."""
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        bar = QHBoxLayout()
+        bar.setContentsMargins(6, 4, 6, 4)
+        bar.setSpacing(6)
+        column.addLayout(bar)
         self.picker = SymbolPicker(self.desk, self)
         self.picker.setMinimumWidth(PICKER_PX[0])
         self.picker.setMaximumWidth(PICKER_PX[1])
-        self.frames = QComboBox()
+        self.frames = QComboBox(self)
         self.frames.setEditable(True)
         self.frames.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.frames.addItems(list(TIMEFRAMES))
         self.frames.setFixedWidth(76)
         self.frames.setToolTip("Timeframe: a number and s, m, h, d or w")
         self.frames.setAccessibleName("Timeframe")
-        buy, sell = self._side_button(Side.BUY), self._side_button(Side.SELL)
-
-        bar = QHBoxLayout()
-        bar.setContentsMargins(6, 4, 6, 4)
-        bar.setSpacing(6)
+        yield
         bar.addWidget(self.picker, 100)
         bar.addWidget(self.frames)
         bar.addStretch(1)
-        bar.addWidget(buy)
-        bar.addWidget(sell)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(bar)
+        for side in Side:
+            bar.addWidget(self._side_button(side))
+        yield
+        self.chart = CandleChart(self)
+        self.chart.set_palette(self._colors())
         column.addWidget(self.chart, 1)
-
+        yield
         self.picker.chosen.connect(lambda instrument: self.show_market(instrument, self.timeframe))
         self.frames.activated.connect(lambda _row: self._timeframe_typed())
         line = self.frames.lineEdit()
@@ -100,6 +104,7 @@ class ChartPanel(Panel):
         self.chart.older_wanted.connect(self._fetch_older)
         self.chart.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.chart.customContextMenuRequested.connect(self._show_menu)
+        bench = self.bench
         bench.theme.changed.connect(self._theme_changed)
         bench.streams.subscribed.connect(self._subscribed)
         bench.streams.refused.connect(self._refused)
@@ -108,7 +113,7 @@ class ChartPanel(Panel):
         self.desk.linked.connect(self._show_trouble)
 
     def _side_button(self, side: Side) -> QToolButton:
-        button = QToolButton()
+        button = QToolButton(self)
         button.setText(side.value.capitalize())
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
         style_as(button, tone="profit" if side is Side.BUY else "loss")

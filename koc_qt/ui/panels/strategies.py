@@ -12,12 +12,10 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QShowEvent
 from PySide6.QtWidgets import (
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QMessageBox,
     QPushButton,
-    QSizePolicy,
     QSplitter,
     QToolButton,
     QVBoxLayout,
@@ -37,7 +35,7 @@ from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, in_words
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.start_form import StartForm
 from koc_qt.ui.start_form.rules import is_active
-from koc_qt.ui.tables import RecordModel, RecordTable
+from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
 from koc_qt.ui.theme import style_as
 
 START_TIMEOUT_S = 60.0
@@ -107,8 +105,8 @@ class StrategiesPanel(Panel):
         style_as(caption, tone="muted")
         tools = [self._tool(each, lower) for each in (self.again, self.stop, self.edit, self.chart)]
         column = self._lay_out(lower, caption, tools, self.table)
-        self._detail, self.words = self._make_detail(lower)
-        column.addWidget(self._detail)
+        self.detail = DetailLine(lower)
+        column.addWidget(self.detail)
         yield
         self._make_commands()
         self._connect()
@@ -188,25 +186,6 @@ class StrategiesPanel(Panel):
         if action in (self._start_file, self._backtest_file):
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         return button
-
-    def _make_detail(self, parent: QWidget) -> tuple[QFrame, QLabel]:
-        frame = QFrame(parent)
-        line = QFrame(frame)
-        line.setFrameShape(QFrame.Shape.HLine)
-        words = QLabel(frame)
-        words.setTextFormat(Qt.TextFormat.PlainText)
-        words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        words.setWordWrap(True)
-        words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        column = QVBoxLayout(frame)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(line)
-        row = QHBoxLayout()
-        row.setContentsMargins(8, 4, 8, 5)
-        row.addWidget(words)
-        column.addLayout(row)
-        return frame, words
 
     # ---- files and forms --------------------------------------------------------------------------------------------
 
@@ -414,11 +393,8 @@ class StrategiesPanel(Panel):
         self.edit.setEnabled(is_connected and len(chosen) == 1)
         self.chart.setEnabled(len(chosen) == 1 and bool(chosen[0].spec.instruments))
         text = in_words(chosen[0]) if len(chosen) == 1 else ""
-        if self.words.text() != text:
-            self.words.setText(text)
-        self._detail.setVisible(bool(text))
         look = STATES[chosen[0].state][1] if text else ""
-        style_as(self.words, tone=look if look in ("danger", "warning") else "muted")
+        self.detail.say(text, look if look in ("danger", "warning") else "muted")
 
     def _can_start(self, strategy: StrategySnapshot) -> bool:
         return not is_active(strategy) and strategy.spec.strategy_id not in self._starting

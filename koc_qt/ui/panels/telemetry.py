@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import QSize, QTimer
 from PySide6.QtGui import QAction, QHideEvent, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import StrategySnapshot, StrategyState
@@ -30,8 +30,7 @@ from koc_qt.ui.panels.telemetry_rows import (
     strategy_pulse,
     window_pulse,
 )
-from koc_qt.ui.tables import RecordModel, RecordTable
-from koc_qt.ui.theme import style_as
+from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
 
 BEAT_MS = 1_000
 STOP_TIMEOUT_S = 30.0
@@ -61,21 +60,28 @@ class TelemetryPanel(Panel):
         self._own = (0.0, 0)
         self._heard_s: dict[tuple[str, str], float] = {}
         self._histories: dict[tuple[str, str], History] = {}
+        self.make()
+
+    def parts(self) -> Iterator[None]:
+        """Make the table, then what stands below it."""
+        bench = self.bench
         self.model: RecordModel[Pulse] = RecordModel(COLUMNS, bench.theme, self)
         self.table: RecordTable[Pulse] = RecordTable(self.model, bench.theme, self, empty="Waiting for the engine")
         self.table.setItemDelegate(PulseDelegate(bench.theme, self.model, self.table))
         self.table.setAccessibleName("Telemetry")
-        self._detail, self.words = self._make_detail()
+        yield
+        self.detail = DetailLine(self)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.table, 1)
-        column.addWidget(self._detail)
+        column.addWidget(self.detail)
         self.stop = self._action("stop", "&Stop", self._stop)
         self.restart = self._action("refresh", "&Restart", self._restart)
         self.chart = self._action("chart", "Show its &chart", self._show_chart)
         self.table.picked.connect(self._picked)
         self.table.opened.connect(lambda _pulse: self._show_chart())
+        yield
         self._timer = QTimer(self)
         self._timer.setInterval(BEAT_MS)
         self._timer.timeout.connect(self._beat)
@@ -172,25 +178,6 @@ class TelemetryPanel(Panel):
 
     # ---- the chosen row ---------------------------------------------------------------------------------------------
 
-    def _make_detail(self) -> tuple[QFrame, QLabel]:
-        frame = QFrame()
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        words = QLabel()
-        words.setTextFormat(Qt.TextFormat.PlainText)
-        words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        words.setWordWrap(True)
-        words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        row = QHBoxLayout()
-        row.setContentsMargins(8, 4, 8, 5)
-        row.addWidget(words)
-        column = QVBoxLayout(frame)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(line)
-        column.addLayout(row)
-        return frame, words
-
     def _picked(self) -> None:
         """Say the chosen row in words, and offer what can be done with it."""
         chosen = self._chosen_strategies()
@@ -201,11 +188,8 @@ class TelemetryPanel(Panel):
         self.chart.setEnabled(len(chosen) == 1 and bool(chosen[0].spec.instruments))
         rows = self.table.selected()
         text = _in_words(rows[0]) if len(rows) == 1 else ""
-        if self.words.text() != text:
-            self.words.setText(text)
-        self._detail.setVisible(bool(text))
-        tone = {"danger": "danger", "warning": "warning"}.get(rows[0].look) if text else None
-        style_as(self.words, tone=tone or "muted")
+        tone = rows[0].look if text else ""
+        self.detail.say(text, tone if tone in ("danger", "warning") else "muted")
 
     def _chosen_strategies(self) -> list[StrategySnapshot]:
         """Give the chosen strategies as they are now."""

@@ -1,7 +1,8 @@
 """Tables of records: what a column shows, a model that repaints only what changed, and a view that people know."""
 
 from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.detail import DetailLine
 from koc_qt.ui.tables.model import RecordModel
 from koc_qt.ui.tables.view import RecordTable
 
-__all__ = ["Column", "RecordModel", "RecordTable"]
+__all__ = ["Column", "DetailLine", "RecordModel", "RecordTable"]
