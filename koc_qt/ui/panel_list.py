@@ -47,7 +47,7 @@ def panel_kinds(
 
 def preload_charts() -> None:
     """Load what charts need, from a thread: the window goes on being painted meanwhile. Makes no Qt object."""
-    _load("numpy", "pyqtgraph", "koc_qt.ui.panels.chart")
+    _load("numpy", "numpy.ma", "pyqtgraph", "koc_qt.ui.panels.chart")
 
 
 def preload() -> None:
