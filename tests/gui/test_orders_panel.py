@@ -678,3 +678,16 @@ def test_nothing_reaches_a_panel_that_is_half_made(fake: FakeBench, qtbot: QtBot
     assert panel.open.records.rowCount() == placed
     fake.engine.place(limit())
     qtbot.waitUntil(lambda: panel.tabs.tabText(0) == f"Open orders ({placed + 1})")
+
+
+def test_menus_begin_with_what_ends_something(panel: OrdersPanel) -> None:
+    menus = {
+        name: [each.text().replace("&", "") for each in table.actions()[1:]] for name, table in panel.tables.items()
+    }
+    of_orders = ["Cancel the selected orders", "Show on the chart", "Copy the id"]
+    assert menus == {
+        OPEN: of_orders,
+        POSITIONS: ["Close the selected positions…", "Order ticket…", "Show on the chart"],
+        FILLS: ["Show on the chart", "Copy the id"],
+        ALL: of_orders,
+    }

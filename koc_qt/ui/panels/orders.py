@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -83,18 +83,21 @@ class OrdersPanel(Panel):
         column.addWidget(self.footer)
         self._make_corner()
         yield
-        self.open = self._table(OPEN, order_columns(self._rules_of), "time")
+        self.open = yield from self._table(OPEN, order_columns(self._rules_of), "time")
         yield
-        self.positions = self._table(POSITIONS, position_columns(self._rules_of), "symbol", descending=False)
+        self.positions = yield from self._table(POSITIONS, position_columns(self._rules_of), "symbol", descending=False)
         yield
-        self.fills = self._table(FILLS, fill_columns(self._rules_of), "time")
+        self.fills = yield from self._table(FILLS, fill_columns(self._rules_of), "time")
         yield
-        self.all = self._table(ALL, order_columns(self._rules_of), "time")
+        self.all = yield from self._table(ALL, order_columns(self._rules_of), "time")
         self._typing = self._timer(TYPING_MS, self._apply_filter)
         self._refreshing = self._timer(REFRESH_MS, self.refresh)
+        self._fit_search()
         yield
         self._add_commands()
-        self._add_menus()
+        for table in self.tables.values():
+            table.picked.connect(self._show_actions)
+            table.opened.connect(self._show_on_chart)
         self.search.textChanged.connect(lambda _text: self._typing.start())
         self.show_flat.toggled.connect(lambda _on: self._apply_filter())
         self.tabs.currentChanged.connect(lambda _place: self._tab_changed())
@@ -133,16 +136,22 @@ class OrdersPanel(Panel):
 
     def _table(
         self, name: str, columns: tuple[Column[Any], ...], sort_by: str, *, descending: bool = True
-    ) -> RecordTable[Any]:
+    ) -> Generator[None, None, RecordTable[Any]]:
         """Make the next tab. Its table is made where tabs are kept: one that is put there later is styled twice."""
         model: RecordModel[Any] = RecordModel(
             columns, self.bench.theme, self, sort_by=sort_by, descending=descending, limit=MOST_ROWS
         )
         model.pause(True)  # until its tab is shown
+        yield
         pages = self.tabs.findChild(QStackedWidget) or self.tabs
         table: RecordTable[Any] = RecordTable(model, self.bench.theme, pages)
         table.setAccessibleName(_TABS[name])
         self.tabs.addTab(table, _TABS[name])
+        if name == POSITIONS:
+            self._menu_action(table, "ticket", "Order &ticket…", self._open_ticket)
+        self._menu_action(table, "chart", "Show on the c&hart", partial(self._show_current, table))
+        if name != POSITIONS:
+            self._menu_action(table, "copy", "Copy the &id", partial(self._copy_ids, table))
         self.tables[name] = table
         return table
 
@@ -158,6 +167,18 @@ class OrdersPanel(Panel):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._tips = {action: action.toolTip() for action in added}
         self._tips[self.cancel] += " (Del)"
+        for table, action in (
+            (self.open, self.cancel),
+            (self.all, self.cancel),
+            (self.positions, self.close_positions),
+        ):
+            table.insertAction(
+                table.actions()[1], action
+            )  # before what the panel has in menus; the table's own is first
+        for table in (self.open, self.all):
+            key = QShortcut(QKeySequence(Qt.Key.Key_Delete), table)
+            key.setContext(Qt.ShortcutContext.WidgetShortcut)
+            key.activated.connect(self.cancel.trigger)
 
     def _timer(self, interval_ms: int, run: Callable[[], None]) -> QTimer:
         timer = QTimer(self)
@@ -165,23 +186,6 @@ class OrdersPanel(Panel):
         timer.setInterval(interval_ms)
         timer.timeout.connect(run)
         return timer
-
-    def _add_menus(self) -> None:
-        """Give each table what its context menu and keys do."""
-        for name, table in self.tables.items():
-            table.picked.connect(self._show_actions)
-            table.opened.connect(self._show_on_chart)
-            if name in (OPEN, ALL):
-                table.addAction(self.cancel)
-                key = QShortcut(QKeySequence(Qt.Key.Key_Delete), table)
-                key.setContext(Qt.ShortcutContext.WidgetShortcut)
-                key.activated.connect(self.cancel.trigger)
-            if name == POSITIONS:
-                table.addAction(self.close_positions)
-                self._menu_action(table, "ticket", "Order &ticket…", self._open_ticket)
-            self._menu_action(table, "chart", "Show on the c&hart", partial(self._show_current, table))
-            if name != POSITIONS:
-                self._menu_action(table, "copy", "Copy the &id", partial(self._copy_ids, table))
 
     def _menu_action(self, table: RecordTable[Any], name: str, text: str, run: Callable[[], None]) -> None:
         action = QAction(icon(name, self.bench.theme), text, table)
