@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
 import pytest
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Side, StreamState, StreamStatus
-from koc_qt.domain.orders import OrderRequest, OrderType
+from koc_qt.domain.orders import Fill, Liquidity, OrderRequest, OrderType
 from koc_qt.domain.timeframes import SECOND_NS, duration_ns
-from koc_qt.link.messages import BarChanged, FetchBars, StreamChanged, Subscribe, Unsubscribe
+from koc_qt.link.messages import BarChanged, FetchBars, FillRecorded, StreamChanged, Subscribe, Unsubscribe
 from koc_qt.ui.panels.chart import ChartPanel
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
@@ -111,6 +113,60 @@ def test_a_fill_that_comes_while_history_does_is_marked_once(panel: ChartPanel, 
     fake.desk.framed.connect(framed.append)
     qtbot.waitUntil(lambda: bool(framed))
     assert len(panel.chart.markers) == 1
+
+
+def fill(number: int, *, minute: int, instrument: InstrumentId = BTC) -> Fill:
+    key = (f"fill-{number}", f"order-{number}", "grid", "paper")
+    amounts = (Decimal(100), Decimal(1), Decimal(0), "USDT")
+    return Fill(*key, instrument, Side.BUY, *amounts, Liquidity.TAKER, FIRST_NS + minute * MINUTE_NS)
+
+
+def after_frame(panel: ChartPanel, fake: FakeBench, qtbot: QtBot, act: Callable[[], None]) -> bool:
+    """Act right after the panel took the next frame; give whether it had something left to do."""
+    busy: list[bool] = []
+
+    def framed(_frame: object) -> None:
+        busy.append(panel.is_busy)
+        act()
+
+    fake.desk.framed.connect(framed)
+    qtbot.waitUntil(lambda: bool(busy))
+    fake.desk.framed.disconnect(framed)
+    return busy[0]
+
+
+def test_thousands_of_fills_in_any_order_are_marked_once_each(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fills = [fill(n, minute=n * 7 % 1_000) for n in range(1_000)]
+    other = fill(9_999, minute=1, instrument=InstrumentId("sim", "ETH/USDT"))
+    fake.desk.take(msgspec.structs.replace(fake.engine.snapshot(), fills=(*fills[500:], other)))
+    was_busy = after_frame(panel, fake, qtbot, lambda: None)
+    assert was_busy
+    for each in (*fills[:600], fill(5_000, minute=3)):  # some are told a second time, a live one is among them
+        fake.desk.take(FillRecorded(each))
+    qtbot.waitUntil(lambda: len(panel.chart.markers) == 1_001 and not panel.is_busy)
+    times = [marker.time_ns for marker in panel.chart.markers]
+    assert times == sorted([*(each.time_ns for each in fills), FIRST_NS + 3 * MINUTE_NS])
+    panel.show_market(BTC, "1m")
+    qtbot.waitUntil(lambda: len(panel.chart.markers) == 1_001 and not panel.is_busy)
+
+
+def test_a_market_left_while_its_fills_come_leaves_none(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fake.desk.take(msgspec.structs.replace(fake.engine.snapshot(), fills=tuple(fill(n, minute=n) for n in range(900))))
+    was_busy = after_frame(panel, fake, qtbot, lambda: panel.show_market(InstrumentId("sim", "ETH/USDT"), "1m"))
+    assert was_busy
+    qtbot.waitUntil(lambda: not panel.is_busy)
+    assert panel.chart.markers == ()
+
+
+def test_many_open_orders_are_lines_until_they_are_not(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    request = OrderRequest(BTC, Side.SELL, OrderType.LIMIT, Decimal(1), Decimal("104.5"))
+    orders = [fake.engine.place(request) for _ in range(450)]
+    chart = panel.chart
+    qtbot.waitUntil(lambda: sum(line.side is Side.SELL for line in chart.lines) == 450)
+    assert not chart.grab().isNull()
+    for order in orders[1:]:
+        fake.engine.fill(order.client_order_id, "104.5")
+    qtbot.waitUntil(lambda: [line.text for line in chart.lines if line.side] == ["sell 1 limit"])
 
 
 def test_a_symbol_that_ends_says_so(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:

@@ -133,6 +133,143 @@ def test_a_hidden_table_rests(table: RecordTable[Row], model: RecordModel[Row], 
     assert values(model) == [1]
 
 
+MANY = 3_000  # more than are laid out at once
+
+
+@pytest.fixture
+def many(model: RecordModel[Row], qtbot: QtBot) -> RecordModel[Row]:
+    """Give a model that has them."""
+    model.reset((n, Row(f"r{n}", n * 7 % MANY)) for n in range(MANY))
+    qtbot.waitUntil(lambda: model.rowCount() == MANY)
+    return model
+
+
+def test_thousands_are_laid_out_while_the_former_rows_stay(many: RecordModel[Row], qtbot: QtBot) -> None:
+    assert values(many) == [*range(MANY - 1, -1, -1)]
+    many.sort(0, Qt.SortOrder.AscendingOrder)
+    assert many.is_busy
+    assert values(many) == [*range(MANY - 1, -1, -1)]
+    many.put("new", Row("a", -1))
+    many.put(5, Row("r5", 77_777))
+    many.remove(6)
+    many.flush()
+    assert many.rowCount() == MANY
+    qtbot.waitUntil(lambda: many.row_of("new") == 0)
+    names = [row.name for row in many.records]
+    assert names == sorted(names)
+    assert names == [many.index(row, 0).data() for row in range(many.rowCount())]
+    assert many.row_of(6) is None
+    assert Row("r5", 77_777) in many.records
+
+
+def test_the_last_of_several_wishes_counts(many: RecordModel[Row], qtbot: QtBot) -> None:
+    many.sort(0, Qt.SortOrder.AscendingOrder)
+    many.set_filter(lambda row: row.value < 2_000)
+    many.sort(1, Qt.SortOrder.AscendingOrder)
+    many.set_filter(lambda row: row.value < 1_500)
+    qtbot.waitUntil(lambda: not many.is_busy)
+    assert values(many) == [*range(1_500)]
+    many.sort(1, Qt.SortOrder.DescendingOrder)
+    assert values(many) == [*range(1_499, -1, -1)]
+
+
+def test_a_hidden_table_begins_again_when_it_is_shown(
+    table: RecordTable[Row], many: RecordModel[Row], qtbot: QtBot
+) -> None:
+    many.sort(1, Qt.SortOrder.AscendingOrder)
+    many.set_filter(lambda row: row.value >= 10)
+    table.hide()
+    assert not many.is_busy
+    assert many.rowCount() == MANY
+    table.show()
+    qtbot.waitUntil(lambda: values(many) == [*range(10, MANY)])
+
+
+def test_what_is_chosen_and_where_one_looks_outlive_a_burst(
+    table: RecordTable[Row], many: RecordModel[Row], qtbot: QtBot
+) -> None:
+    table.setColumnWidth(0, 77)
+    table.selectRow(1_000)
+    table.setCurrentIndex(many.index(1_000, 1))
+    chosen = table.current()
+    bar = table.verticalScrollBar()
+    place_px = bar.value()
+    assert place_px > 0
+    picked: list[int] = []
+    table.picked.connect(lambda: picked.append(1))
+    for n in range(0, MANY, 2):
+        many.put(n, Row(f"r{n}", n * 11 % MANY))
+    for n in range(500):
+        many.put(f"new{n}", Row("new", n))
+    qtbot.waitUntil(lambda: many.rowCount() == MANY + 500)
+    assert chosen is not None
+    again = table.current()
+    assert again is not None
+    assert again.name == chosen.name
+    assert table.selected() == [again]
+    assert table.currentIndex().column() == 1
+    assert bar.value() == place_px
+    assert table.columnWidth(0) == 77
+    assert not picked
+    gone = many.key_at(table.currentIndex().row())
+    many.set_filter(lambda row: row is not many._records[gone][1])
+    qtbot.waitUntil(lambda: many.row_of(gone) is None)
+    assert table.selected() == []
+    assert picked
+    assert table.columnWidth(0) == 77
+
+
+def test_who_comes_later_is_not_chosen_with_everybody(
+    table: RecordTable[Row], many: RecordModel[Row], qtbot: QtBot
+) -> None:
+    table.selectAll()
+    for n in range(200):
+        many.put(f"new{n}", Row("new", n))
+    qtbot.waitUntil(lambda: many.rowCount() == MANY + 200)
+    assert len(table.selected()) == MANY
+    assert not any(row.name == "new" for row in table.selected())
+
+
+def test_columns_keep_their_sizes_when_the_first_row_goes(table: RecordTable[Row], model: RecordModel[Row]) -> None:
+    table.setColumnWidth(0, 77)
+    model.reset((n, Row(f"r{n}", n)) for n in range(10))
+    model.set_filter(lambda row: row.value < 5)
+    assert table.columnWidth(0) == 77
+    model.reset([])
+    model.reset([(1, Row("a", 1))])
+    assert table.columnWidth(0) == 77
+
+
+def test_only_what_is_looked_at_is_written(fake: FakeBench, qtbot: QtBot) -> None:
+    written: list[str] = []
+
+    def text(row: Row) -> str:
+        written.append(row.name)
+        return row.name
+
+    column = Column[Row]("name", "Name", text, lambda row: row.value)
+    model = RecordModel((column,), fake.theme, fake.window, sort_by="name")
+    model.reset((n, Row(f"r{n}", n)) for n in range(MANY))
+    qtbot.waitUntil(lambda: model.rowCount() == MANY)
+    assert written == []
+    assert [model.index(7, 0).data() for _ in range(3)] == ["r7"] * 3
+    assert written == ["r7"]
+
+
+def test_numbers_that_are_none_come_first(fake: FakeBench) -> None:
+    column = Column[float | None]("x", "X", str, lambda value: value)
+    model = RecordModel((column,), fake.theme, fake.window, sort_by="x")
+    model.reset(enumerate([3.0, float("nan"), 1.0, None, 2.0]))
+    assert [model.index(row, 0).data() for row in range(5)] == ["nan", "None", "1.0", "2.0", "3.0"]
+    assert [model.row_of(key) for key in range(5)] == [4, 0, 2, 1, 3]
+
+
+def test_what_is_not_retained_goes(many: RecordModel[Row], qtbot: QtBot) -> None:
+    many.retain(range(100))
+    qtbot.waitUntil(lambda: many.rowCount() == 100)
+    assert many.total == 100
+
+
 def test_the_limit_drops_the_oldest(fake: FakeBench, qtbot: QtBot) -> None:
     model = RecordModel(COLUMNS, fake.theme, fake.window, limit=3)
     for number in range(6):
@@ -238,4 +375,5 @@ def test_any_history_ends_in_the_right_order(changes: list[tuple[int, int | None
             model.flush()
     model.flush()
     assert values(model) == sorted(wanted.values(), reverse=descending)
+    assert [model.row_of(model.key_at(row)) for row in range(model.rowCount())] == [*range(len(wanted))]
     model.deleteLater()

@@ -305,7 +305,8 @@ class LinesItem(PixelItem):
         for sign in (1, -1, 0):
             levels = np.unique(ys[signs == sign]).tolist()
             if levels:
-                dashes = Qt.PenStyle.DashLine if sign else Qt.PenStyle.SolidLine
+                is_dashed = sign != 0 and len(ys) <= _MOST_CHIPS  # which takes ten times as long
+                dashes = Qt.PenStyle.DashLine if is_dashed else Qt.PenStyle.SolidLine
                 painter.setPen(QPen(self._color(sign), 1, dashes))
                 painter.drawLines([QLineF(0, y, frame.width, y) for y in levels])
         if frame.width < _MIN_WIDTH_FOR_TEXT:

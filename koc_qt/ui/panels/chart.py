@@ -26,7 +26,7 @@ from koc_qt.ui.charts.markers import Marker, PriceLine
 from koc_qt.ui.charts.series import BarColumns
 from koc_qt.ui.desk import BARS_A_FRAME, Frame
 from koc_qt.ui.icons import icon
-from koc_qt.ui.slices import Slices
+from koc_qt.ui.slices import Slices, let_go
 from koc_qt.ui.streams import Holding
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import style_as
@@ -57,11 +57,12 @@ class ChartPanel(Panel):
         self._holding = Holding()
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
-        self._marked: set[FillKey] = set()
+        self._marked: dict[FillKey, Marker] = {}
         self._order_lines: dict[str, PriceLine] = {}
         self._waiting_orders: dict[str, None] = {}
         self._waiting_fills: deque[Fill] = deque()
         self._slices = Slices(self)
+        self._letting_go = Slices(self)
         self._wanted_ns: int | None = None  # where to go once there are bars
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.make()
@@ -141,6 +142,7 @@ class ChartPanel(Panel):
         """Stream no more, and take no answer that is still on its way."""
         self._load += 1
         self._slices.cancel()
+        self._letting_go.cancel()
         self._holding.close()
 
     def show_market(self, instrument: InstrumentId, timeframe: str) -> None:
@@ -288,6 +290,7 @@ class ChartPanel(Panel):
     def _show_trading(self) -> None:
         """Show all open orders and fills that are known, newest first, and none else."""
         self._slices.cancel()
+        self._letting_go.start(let_go([*self._marked.values()]))
         self._marked.clear()
         self._order_lines.clear()
         self.chart.set_markers([])
@@ -318,13 +321,14 @@ class ChartPanel(Panel):
 
     def _add_fills(self, fills: Iterable[Fill]) -> None:
         """Mark those of this market that are not yet: a fill may be told twice, and of any time."""
-        new = {
-            (fill.account_id, fill.fill_id): self._marker(fill) for fill in fills if fill.instrument == self.instrument
+        added = {
+            key: self._marker(fill)
+            for fill in fills
+            if fill.instrument == self.instrument and (key := (fill.account_id, fill.fill_id)) not in self._marked
         }
-        added = [marker for key, marker in new.items() if key not in self._marked]
-        self._marked.update(new)
+        self._marked |= added
         if added:
-            self.chart.add_markers(added)
+            self.chart.add_markers([*added.values()])
 
     def _show_order(self, order_id: str) -> None:
         """Note the line of an order, or that it has none."""

@@ -11,7 +11,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QColor
 
 from koc_qt.ui.icons import icon
-from koc_qt.ui.slices import Slices
+from koc_qt.ui.slices import Slices, let_go
 from koc_qt.ui.tables.columns import Column
 from koc_qt.ui.theme import Theme, number_font
 
@@ -91,6 +91,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         sides = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         self._sides = [sides[column.right] | Qt.AlignmentFlag.AlignVCenter for column in self.columns]
         self._slices = Slices(self)
+        self._letting_go = Slices(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(PERIOD_MS)
@@ -320,7 +321,9 @@ class RecordModel(QAbstractTableModel, Generic[R]):
             runs = merged
         shown = {row[_KEY]: row for row in runs[0]}
         yield
+        former = self._rows
         self._show(runs[0], shown, descending)
+        self._letting_go.start(let_go(former), at_once=len(former) <= _AT_ONCE)
 
     def _show(self, rows: list[Row[R]], shown: dict[Key, Row[R]], descending: bool) -> None:
         """Show these rows in one change of layout; whoever holds an index keeps its record."""
