@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
-from koc_qt.domain.errors import ConfigError, VenueRejected, VenueUnavailable
+from koc_qt.domain.errors import ConfigError, VenueUnavailable
 from koc_qt.domain.market import Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport
@@ -98,8 +98,12 @@ class PaperVenue:
         self._post(self._engine.cancel(order.client_order_id, self._clock()))
 
     async def amend(self, order: Order, quantity: Decimal, price: Decimal | None) -> None:
-        """Refuse: not offered yet."""
-        raise VenueRejected(f"orders of the paper account {self.account_id} cannot be changed: cancel and place anew")
+        """Ask for another total quantity and limit; it takes effect after the latency as well.
+
+        Raises VenueUnavailable when not connected.
+        """
+        self._require_connection()
+        self._post(self._engine.amend(order.client_order_id, quantity, price, self._clock()))
 
     async def find_order(self, order: Order) -> OrderReport | None:
         """Look an order up in memory; SUBMITTED while it is on its way, None when it was never seen."""

@@ -10,11 +10,13 @@ from koc_qt.domain.matching.ledger import Ledger
 from koc_qt.domain.matching.model import FillModel
 from koc_qt.domain.matching.working import WorkingOrder
 from koc_qt.domain.orders import (
+    AmendRejected,
     CancelRejected,
     Fill,
     Liquidity,
     Order,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -67,7 +69,7 @@ class Blotter:
         key = order.client_order_id
         self.events.append(OrderRejected(key, time_ns, reason))
         if self.report(key) is None:
-            self._remember(OrderReport(key, "", OrderStatus.REJECTED, (), time_ns, reason))
+            self._remember(_report(order, OrderStatus.REJECTED, (), time_ns, reason))
 
     def accept(self, work: WorkingOrder, time_ns: int) -> None:
         """Take an order on, and lock what it needs."""
@@ -121,6 +123,17 @@ class Blotter:
         self._end(work, OrderStatus.CANCELED)
         self.events.append(OrderCanceled(work.client_order_id, time_ns, reason))
 
+    def amend(self, work: WorkingOrder, changed: WorkingOrder, time_ns: int) -> None:
+        """Give an open order what `changed` has, and lock what it needs then; without a rest it is filled."""
+        work.become(changed)
+        work.updated_ns = time_ns
+        request = work.order.request
+        self.events.append(OrderAmended(work.client_order_id, time_ns, request.quantity, request.price))
+        if work.remaining:
+            self.ledger.reserve(work)
+        else:
+            self._end(work, OrderStatus.FILLED)
+
     def expire(self, work: WorkingOrder, reason: str, time_ns: int) -> None:
         """End what could not be filled at once."""
         work.updated_ns = time_ns
@@ -130,9 +143,16 @@ class Blotter:
 
     def refuse_cancel(self, client_order_id: str, time_ns: int) -> None:
         """Say why an order that is not open cannot be cancelled."""
+        self.events.append(CancelRejected(client_order_id, time_ns, self._not_open(client_order_id)))
+
+    def refuse_amend(self, client_order_id: str, time_ns: int, reason: str = "") -> None:
+        """Say why an order cannot be changed; without a reason, because it is not open."""
+        reason = reason or self._not_open(client_order_id)
+        self.events.append(AmendRejected(client_order_id, time_ns, reason))
+
+    def _not_open(self, client_order_id: str) -> str:
         ended = self._ended.get(client_order_id)
-        reason = "unknown order" if ended is None else f"the order is already {ended.status.value}"
-        self.events.append(CancelRejected(client_order_id, time_ns, reason))
+        return "unknown order" if ended is None else f"the order is already {ended.status.value}"
 
     # ---- what is remembered ---------------------------------------------------------------------------------------
 
@@ -148,17 +168,12 @@ class Blotter:
 
     def remember(self, order: Order, fills: Iterable[Fill]) -> None:
         """Remember an order that ended in an earlier run."""
-        self._remember(
-            OrderReport(
-                order.client_order_id, order.venue_order_id, order.status, tuple(fills), order.updated_ns, order.reason
-            )
-        )
+        self._remember(_report(order, order.status, fills, order.updated_ns, order.reason))
 
     def drop(self, order: Order, fills: Iterable[Fill], reason: str, time_ns: int) -> None:
         """Cancel an order of an earlier run that cannot be taken on."""
-        key = order.client_order_id
-        self._remember(OrderReport(key, order.venue_order_id, OrderStatus.CANCELED, tuple(fills), time_ns, reason))
-        self.events.append(OrderCanceled(key, time_ns, reason))
+        self._remember(_report(order, OrderStatus.CANCELED, fills, time_ns, reason))
+        self.events.append(OrderCanceled(order.client_order_id, time_ns, reason))
 
     def _end(self, work: WorkingOrder, status: OrderStatus) -> None:
         work.status = status
@@ -171,6 +186,13 @@ class Blotter:
         self._ended[report.client_order_id] = report
         if len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
+
+
+def _report(order: Order, status: OrderStatus, fills: Iterable[Fill], time_ns: int, reason: str) -> OrderReport:
+    key, request = order.client_order_id, order.request
+    return OrderReport(
+        key, order.venue_order_id, status, tuple(fills), time_ns, reason, request.quantity, request.price
+    )
 
 
 def venue_order_id(client_order_id: str) -> str:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+import msgspec
+
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
 from koc_qt.domain.matching.bars import meet_bar
@@ -29,12 +31,24 @@ _NEVER_NS = 1 << 63
 _UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 
 
+class _Amendment(msgspec.Struct, frozen=True):
+    """A change on its way to an order."""
+
+    client_order_id: str
+    quantity: Decimal
+    price: Decimal | None
+
+
+_Message = Order | _Amendment | str  # the last is the id of an order to cancel
+
+
 class MatchingEngine:
     """Executes one account's orders against the quotes, books, trades or bars that it is fed.
 
-    Orders and cancels take effect `FillModel.latency_ns` after they were sent, in their order, before the first market
-    event of that time or when `advance` is called; times are UTC nanoseconds. Market data may come for any instrument;
-    feed an instrument either quotes, books and trades, or bars: bars are ignored once something finer is known.
+    Orders, cancels and amendments take effect `FillModel.latency_ns` after they were sent, in their order, before the
+    first market event of that time or when `advance` is called; times are UTC nanoseconds. Market data may come for any
+    instrument; feed an instrument either quotes, books and trades, or bars: bars are ignored once something finer is
+    known.
 
     - Takers walk the book, with a newer quote as its top. What they took is not there again until the market shows
       new size. A market order that is good till cancelled goes on with the next size shown; IOC and FOK expire.
@@ -67,7 +81,7 @@ class MatchingEngine:
         self._blotter = Blotter(account_id, ledger, model)
         self._events = self._blotter.events
         self._matcher = Matcher(self._blotter, model)
-        self._pending: deque[tuple[int, Order | str]] = deque()  # a str is the id of an order to cancel
+        self._pending: deque[tuple[int, _Message]] = deque()
         self._due_ns = _NEVER_NS
         self._now_ns = 0
         self._sequence = 0
@@ -86,7 +100,7 @@ class MatchingEngine:
 
     @property
     def next_due_ns(self) -> int | None:
-        """When the next order or cancel on its way takes effect; None without one."""
+        """When the next order, cancel or amendment on its way takes effect; None without one."""
         return self._pending[0][0] if self._pending else None
 
     @property
@@ -109,7 +123,16 @@ class MatchingEngine:
             return known
         for _, sent in self._pending:
             if isinstance(sent, Order) and sent.client_order_id == client_order_id:
-                return OrderReport(client_order_id, "", OrderStatus.SUBMITTED, (), sent.updated_ns)
+                request = sent.request
+                return OrderReport(
+                    client_order_id,
+                    "",
+                    OrderStatus.SUBMITTED,
+                    (),
+                    sent.updated_ns,
+                    quantity=request.quantity,
+                    price=request.price,
+                )
         return None
 
     @property
@@ -151,13 +174,22 @@ class MatchingEngine:
         """Ask for a cancel; it ends in OrderCanceled or CancelRejected."""
         return self._send(client_order_id, now_ns)
 
+    def amend(
+        self, client_order_id: str, quantity: Decimal, price: Decimal | None, now_ns: int
+    ) -> Sequence[OrderEvent]:
+        """Ask for another total quantity and limit, None for no limit; it ends in OrderAmended or AmendRejected.
+
+        Less quantity keeps the order's place in the queue; more, or another price, loses it.
+        """
+        return self._send(_Amendment(client_order_id, quantity, price), now_ns)
+
     def advance(self, now_ns: int) -> Sequence[OrderEvent]:
         """Let everything take effect that is due by `now_ns`, on the market as it is known."""
         if now_ns >= self._due_ns:
             self._run_due(now_ns)
         return self._take_events()
 
-    def _send(self, message: Order | str, now_ns: int) -> Sequence[OrderEvent]:
+    def _send(self, message: _Message, now_ns: int) -> Sequence[OrderEvent]:
         delay_ns = self._model.latency_ns
         if self._model.latency_jitter_ns:
             delay_ns += self._rng.randint(0, self._model.latency_jitter_ns)
@@ -172,6 +204,8 @@ class MatchingEngine:
             time_ns = self._moment(due_ns)
             if isinstance(message, Order):
                 self._arrive(message, time_ns)
+            elif isinstance(message, _Amendment):
+                self._amend(message, time_ns)
             else:
                 self._cancel(message, time_ns)
         self._due_ns = self._pending[0][0] if self._pending else _NEVER_NS
@@ -210,6 +244,14 @@ class MatchingEngine:
             self._blotter.refuse_cancel(client_order_id, time_ns)
         else:
             self._blotter.cancel(work, "requested", time_ns)
+
+    def _amend(self, asked: _Amendment, time_ns: int) -> None:
+        work = self._blotter.find(asked.client_order_id)
+        if work is None:
+            self._blotter.refuse_amend(asked.client_order_id, time_ns)
+        else:
+            self._sequence += 1
+            self._matcher.amend(work, asked.quantity, asked.price, self._sequence, time_ns)
 
     # ---- market data ----------------------------------------------------------------------------------------------
 

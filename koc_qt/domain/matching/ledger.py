@@ -76,7 +76,7 @@ class Ledger:
         self._model = model
         self._pairs = pairs
         self._allow_short = allow_short
-        self._works: dict[str, dict[int, WorkingOrder]] = {}  # by base currency and sequence; margin accounts only
+        self._works: dict[str, dict[str, WorkingOrder]] = {}  # by base currency and order id; margin accounts only
 
     def total(self, currency: str) -> Decimal:
         """Give what the account has."""
@@ -174,7 +174,7 @@ class Ledger:
         if self._allow_short:
             base = work.instrument.base
             if not work.order.request.reduce_only:
-                self._works.setdefault(base, {})[work.sequence] = work
+                self._works.setdefault(base, {})[work.client_order_id] = work
             self._allocate(base)
         elif work.is_buy:
             self._set(work, _ZERO, self._cost(work, work.remaining))
@@ -186,7 +186,7 @@ class Ledger:
         self._set(work, _ZERO, _ZERO)
         if self._allow_short:
             base = work.instrument.base
-            self._works.get(base, {}).pop(work.sequence, None)
+            self._works.get(base, {}).pop(work.client_order_id, None)
             self._allocate(base)
 
     def _allocate(self, base: str) -> None:

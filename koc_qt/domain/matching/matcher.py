@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.market import Side, Trade
 from koc_qt.domain.matching.blotter import Blotter
@@ -59,7 +60,10 @@ class Matcher:
         request = work.order.request
         if request.post_only and work.limit is not None and would_take(work.market, work.is_buy, work.limit):
             return f"post-only: at {work.limit} it would take"
-        if request.reduce_only and not self._ledger.reducible(work):
+        return self._unaffordable(work)
+
+    def _unaffordable(self, work: WorkingOrder) -> str:
+        if work.order.request.reduce_only and not self._ledger.reducible(work):
             return "reduce-only: there is nothing to reduce"
         return self._unpayable(work)
 
@@ -79,6 +83,52 @@ class Matcher:
                 return self._ledger.describe(work)
             wanted = EXACT.subtract(wanted, quantity)
         return ""
+
+    def amend(self, work: WorkingOrder, quantity: Decimal, price: Decimal | None, sequence: int, time_ns: int) -> None:
+        """Change an open order's total quantity and limit, or say why not.
+
+        It keeps its place in the queue where only less is asked; else it comes last with its `sequence`. With a better
+        price it meets the market anew.
+        """
+        keeps_place = quantity <= work.order.request.quantity and price == work.limit
+        try:
+            changed = work.changed(quantity, price, work.sequence if keeps_place else sequence)
+        except InvalidOrder as error:
+            self._blotter.refuse_amend(work.client_order_id, time_ns, str(error))
+            return
+        reason = self._unchangeable(work, changed, keeps_place=keeps_place)
+        if reason:
+            self._blotter.refuse_amend(work.client_order_id, time_ns, reason)
+        elif keeps_place:
+            self._blotter.amend(work, changed, time_ns)
+        else:
+            self._move(work, changed, time_ns)
+
+    def _unchangeable(self, work: WorkingOrder, changed: WorkingOrder, *, keeps_place: bool) -> str:
+        if changed.remaining < 0:
+            return f"{work.filled.normalize():f} of it is filled already"
+        if keeps_place:
+            return broken_rule(changed)
+        is_moved = changed.limit != work.limit
+        return broken_rule(changed) or (self._refusal(changed) if is_moved else self._unaffordable(changed))
+
+    def _move(self, work: WorkingOrder, changed: WorkingOrder, time_ns: int) -> None:
+        """Change an order and put it last in the queue where it belongs now, if it does not take at once."""
+        orders = work.market.orders
+        is_armed = work.queue is orders.stop_buys or work.queue is orders.stop_sells
+        was_waiting = work.queue is orders.waiting
+        is_better = work.limit is not None and changed.limit is not None and not work.accepts(changed.limit)
+        orders.remove(work)
+        self._blotter.amend(work, changed, time_ns)
+        work.ahead = None
+        if not work.is_open:
+            return
+        if is_armed and work.stop is not None:
+            orders.arm(work, work.stop)
+        elif was_waiting or is_better or work.limit is None:
+            self.execute(work, time_ns)
+        else:
+            self.rest(work, work.limit)
 
     def trigger(self, work: WorkingOrder, time_ns: int) -> None:
         """Let a stop go off; what it does then is up to the caller."""

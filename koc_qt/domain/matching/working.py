@@ -7,6 +7,8 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
@@ -83,6 +85,11 @@ class WorkingOrder:
         return not self.status.is_terminal
 
     @property
+    def filled(self) -> Decimal:
+        """How much of it is filled."""
+        return EXACT.subtract(self.order.request.quantity, self.remaining)
+
+    @property
     def is_immediate(self) -> bool:
         """Whether what is not filled at once expires."""
         return self.order.request.time_in_force is not TimeInForce.GTC
@@ -92,14 +99,39 @@ class WorkingOrder:
         """Whether it is filled whole or not at all."""
         return self.order.request.time_in_force is TimeInForce.FOK
 
+    def changed(self, quantity: Decimal, price: Decimal | None, sequence: int) -> WorkingOrder:
+        """Give what it would be with another total quantity and limit, with what it has locked and in no queue.
+
+        Raises InvalidOrder where such an order cannot be.
+        """
+        request = msgspec.structs.replace(self.order.request, quantity=quantity, price=price)
+        order = msgspec.structs.replace(self.order, request=request)
+        other = WorkingOrder(order, self.market, sequence, request.price or self.lock_price)
+        other.remaining = EXACT.subtract(quantity, self.filled)
+        other.cover, other.locked_quote = self.cover, self.locked_quote
+        return other
+
+    def become(self, other: WorkingOrder) -> None:
+        """Take the quantity, limit and place in time of what `changed` gave."""
+        self.order, self.limit, self.remaining = other.order, other.limit, other.remaining
+        self.lock_price, self.sequence = other.lock_price, other.sequence
+
     def accepts(self, price: Decimal) -> bool:
         """Whether its limit allows a fill at `price`."""
         return self.limit is None or (price <= self.limit if self.is_buy else price >= self.limit)
 
     def report(self) -> OrderReport:
         """Say what became of it."""
+        request = self.order.request
         return OrderReport(
-            self.client_order_id, self.venue_order_id, self.status, tuple(self.fills), self.updated_ns, self.reason
+            self.client_order_id,
+            self.venue_order_id,
+            self.status,
+            tuple(self.fills),
+            self.updated_ns,
+            self.reason,
+            request.quantity,
+            request.price,
         )
 
     def listing(self) -> VenueOrder:
@@ -112,7 +144,7 @@ class WorkingOrder:
             side=request.side,
             type=request.type,
             quantity=request.quantity,
-            filled_quantity=EXACT.subtract(request.quantity, self.remaining),
+            filled_quantity=self.filled,
             price=self.limit,
             stop_price=self.stop,
             time_ns=self.order.created_ns,

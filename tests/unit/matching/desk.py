@@ -12,9 +12,11 @@ from koc_qt.domain.market import Bar, Book, BookLevel, Quote, Side, Trade
 from koc_qt.domain.matching import FillModel, MatchingEngine
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
+    AmendRejected,
     CancelRejected,
     Order,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -114,6 +116,10 @@ def said(events: Sequence[OrderEvent]) -> list[str]:
                 lines.append(f"{key} {fill.liquidity} {fill.quantity.normalize():f}@{fill.price.normalize():f}")
             case OrderRejected(reason=reason) | CancelRejected(reason=reason):
                 lines.append(f"{key} {'no-cancel' if isinstance(event, CancelRejected) else 'rejected'}: {reason}")
+            case OrderAmended(quantity=quantity, price=price):
+                lines.append(f"{key} amended: {quantity}" + ("" if price is None else f"@{price}"))
+            case AmendRejected(reason=reason):
+                lines.append(f"{key} no-amend: {reason}")
             case OrderAccepted():
                 lines.append(f"{key} accepted")
             case OrderTriggered():
@@ -155,6 +161,9 @@ class Desk:
 
     def cancel(self, key: str, now_ns: int = 0) -> list[str]:
         return self.note(self.engine.cancel(key, now_ns))
+
+    def amend(self, key: str, quantity: object, limit: object = None, now_ns: int = 0) -> list[str]:
+        return self.note(self.engine.amend(key, D(quantity), None if limit is None else D(limit), now_ns))
 
     def feed(self, event: Quote | Book | Trade | Bar) -> list[str]:
         engine = self.engine

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from koc_qt.domain.market import Bar, Book, BookLevel, Quote, Side, Trade
 from koc_qt.domain.matching import QueueModel
-from koc_qt.domain.orders import Liquidity, OrderFilled, OrderStatus, TimeInForce
+from koc_qt.domain.orders import Liquidity, OrderAmended, OrderFilled, OrderStatus, TimeInForce
 from tests.unit.matching.desk import BTC, BUY, D, Desk, order
 
 KEYS = [f"o{number}" for number in range(12)]
@@ -65,8 +65,9 @@ def bars(draw):
 
 
 cancels = st.sampled_from(KEYS)
-tick_steps = st.lists(st.one_of(orders(), orders(), cancels, quotes(), books(), trades), max_size=40)
-bar_steps = st.lists(st.one_of(orders(), cancels, bars(), bars()), max_size=40)
+amends = st.tuples(st.sampled_from(KEYS), lots, st.none() | ticks)
+tick_steps = st.lists(st.one_of(orders(), orders(), cancels, amends, quotes(), books(), trades), max_size=40)
+bar_steps = st.lists(st.one_of(orders(), cancels, amends, bars(), bars()), max_size=40)
 steps_of_either = st.one_of(tick_steps, bar_steps)
 models = st.fixed_dictionaries(
     {
@@ -89,6 +90,7 @@ class Run:
         self.allow_short = allow_short
         self.desk = Desk(usdt=usdt, btc=btc, allow_short=allow_short, rng=random.Random(seed), **model)
         self.steps = 0
+        self.sent = {}
         for step in steps:
             self.play(step)
         for key in KEYS:
@@ -102,13 +104,29 @@ class Run:
         if isinstance(step, str):
             if step in desk.orders:
                 desk.cancel(step, now_ns)
+        elif isinstance(step, tuple):
+            key, quantity, price = step
+            if key in desk.orders:
+                desk.amend(key, quantity, price, now_ns)
         elif isinstance(step, (Quote, Book, Trade)):
             desk.feed(type(step)(**{**fields(step), "time_ns": now_ns}))
         elif isinstance(step, Bar):
             desk.feed(Bar(**{**fields(step), "open_time_ns": now_ns}))
         elif step.client_order_id not in desk.orders:
+            self.sent[step.client_order_id] = step
             desk.send(step, now_ns)
         self.check()
+
+    @property
+    def limits(self):
+        """Give the limit of each fill's order, as it was when it was filled, by the fill's id."""
+        now, at_fill = {key: known.request.price for key, known in self.sent.items()}, {}
+        for event in self.desk.events:
+            if isinstance(event, OrderAmended):
+                now[event.client_order_id] = event.price
+            elif isinstance(event, OrderFilled):
+                at_fill[event.fill.fill_id] = now[event.client_order_id]
+        return at_fill
 
     @property
     def fills(self):
@@ -117,10 +135,11 @@ class Run:
     def check(self):
         desk = self.desk
         held = dict(self.start)
+        limits = self.limits
         for fill in self.fills:
             held["BTC"] += fill.side.sign * Fraction(fill.quantity)
             held["USDT"] -= fill.side.sign * Fraction(fill.price) * Fraction(fill.quantity) + Fraction(fill.fee)
-            limit = desk.orders[fill.client_order_id].request.price
+            limit = limits[fill.fill_id]
             assert limit is None or (fill.price <= limit if fill.side is BUY else fill.price >= limit)
         for balance in desk.engine.balances:
             assert Fraction(balance.total) == held.get(balance.currency, 0)  # by fills and fees alone, exactly
@@ -132,6 +151,7 @@ class Run:
         for report in desk.engine.open_orders:
             known = desk.orders[report.client_order_id]
             assert report.status is known.status
+            assert (report.quantity, report.price) == (known.request.quantity, known.request.price)
             assert {fill.fill_id for fill in report.fills} == set(known.fill_ids)
 
 
