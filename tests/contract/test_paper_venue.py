@@ -286,3 +286,36 @@ async def test_the_journal_is_all_that_a_new_process_needs() -> None:
     await again.cancel(known["new"])
     await until(lambda: isinstance(events[-1], OrderCanceled), what="the cancel")
     await again.close()
+
+
+async def test_a_check_tells_the_fees_where_all_instruments_have_the_same() -> None:
+    report = await make_venue(FakeClock()).check()
+    assert (report.maker_fee, report.taker_fee) == (Decimal("0.001"), Decimal("0.002"))
+    assert (report.can_trade, report.can_withdraw) == (True, False)
+    dearer = Instrument(InstrumentId("sim", "ETH/USDT"), "ETH", "USDT", Decimal("0.01"), Decimal("0.001"))
+    engine = MatchingEngine([BITCOIN, dearer], [], FillModel(maker_fee=Decimal(0)), "paper-1", random.Random(1))
+    report = await PaperVenue("sim", engine, FakeClock().time_ns).check()
+    assert (report.maker_fee, report.taker_fee) == (Decimal(0), None)
+
+
+async def test_a_paper_account_has_balances_and_no_positions() -> None:
+    assert await make_venue(FakeClock()).positions() == ()
+
+
+async def test_a_changed_order_survives_a_restart() -> None:
+    clock, events = FakeClock(), list[OrderEvent]()
+    venue = make_venue(clock)
+    await venue.connect(events.append)
+    venue.on_market(quote(100, 101))
+    resting = order("a", price=90, quantity=2)
+    await venue.submit(resting)
+    await venue.amend(resting, Decimal(3), Decimal(91))
+    await until(lambda: len(events) == 2, what="acceptance and the change")
+    await venue.close()
+    for event in events:
+        resting = apply(resting, event)
+    again = make_venue(clock)
+    again.restore([resting], [])
+    report = await again.find_order(resting)
+    assert report is not None
+    assert (report.quantity, report.price) == (Decimal(3), Decimal(91))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from koc_qt.domain.matching import QueueModel
-from koc_qt.domain.orders import OrderStatus
+from koc_qt.domain.orders import Liquidity, OrderStatus
 from koc_qt.domain.venues import VenueOrder
-from tests.unit.matching.desk import BUY, FOK, SELL, D, Desk, bar, book, order, quote, trade
+from tests.unit.matching.desk import BTC, BUY, ETH, FOK, SELL, D, Desk, bar, book, instrument, order, quote, trade
 
 
 def resting(**desk: object) -> Desk:
@@ -211,3 +211,10 @@ def test_what_works_and_what_traded_can_be_listed_as_a_venue_does():
     listed = [(traded.fill_id, traded.venue_order_id, traded.time_ns) for traded in desk.engine.trades(0)]
     assert listed == [("a-1", "paper-a", 7), ("m-1", "paper-m", 9)]
     assert [traded.fill_id for traded in desk.engine.trades(9)] == ["m-1"]
+
+
+def test_the_fee_is_told_where_all_instruments_have_the_same():
+    assert Desk().engine.common_fee(Liquidity.MAKER) == D("0.001")
+    desk = Desk(instruments=[instrument(BTC), instrument(ETH, taker_fee=D("0.003"))])
+    assert desk.engine.common_fee(Liquidity.TAKER) is None
+    assert desk.engine.common_fee(Liquidity.MAKER) == D("0.001")
