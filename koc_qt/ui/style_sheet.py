@@ -133,6 +133,7 @@ QCheckBox:focus, QRadioButton:focus { color: $accent; }
 QCheckBox::indicator:checked, QGroupBox::indicator:checked, QAbstractItemView::indicator:checked {
   background: $accent_fill; border-color: $accent_fill; image: url("$art/check.svg"); }
 QRadioButton::indicator:checked { background: $accent_fill; border-color: $accent_fill; image: url("$art/dot.svg"); }
+QCheckBox::indicator:checked:focus, QRadioButton::indicator:checked:focus { border-color: $text; }
 QCheckBox::indicator:indeterminate { background: $accent_fill; border-color: $accent_fill;
   image: url("$art/dash.svg"); }
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled { border-color: $line; background: $panel; }

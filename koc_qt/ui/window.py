@@ -23,6 +23,7 @@ from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.commands import register_commands
 from koc_qt.ui.desk import Desk, Frame, Level, Notice
 from koc_qt.ui.drops import DropZone
+from koc_qt.ui.focus import FocusGuide, go_on
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.header import Header, icon_of_app
 from koc_qt.ui.icons import icon
@@ -117,6 +118,7 @@ class MainWindow(QMainWindow):
         self.setStatusBar(self.status)
         self.palette_ = CommandPalette(self.actions_, theme, self)
         self.drops = DropZone(self, theme)
+        self._focus_guide = FocusGuide(theme, self)
 
         self.workspace = Workspace(self, kinds(self.bench, self.monitor), partial(make_chart, self.bench))
         self._restore_geometry()
@@ -324,6 +326,14 @@ class MainWindow(QMainWindow):
         """Put every dock where it is at first."""
         self.workspace.reset()
         self._write_timer.start()
+
+    # ---- keys --------------------------------------------------------------------------------------------------------
+
+    def focusNextPrevChild(self, is_forward: bool) -> bool:  # noqa: N802 - Qt's name
+        """Go to the next control that can be seen: Qt would go through docks that lie behind others, too."""
+        docks = (*self.workspace.docks.values(), *self.workspace.charts.values())
+        behind = [dock for dock in docks if dock.visibleRegion().isEmpty()]
+        return go_on(self, is_forward=is_forward, besides=behind)
 
     # ---- remembering and closing ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.bench import Panel
+from koc_qt.ui.focus import go_on
 from koc_qt.ui.memory import ChartMemory, Memory
 from koc_qt.ui.theme import style_as
 
@@ -77,6 +78,10 @@ class Dock(QDockWidget):
         super().closeEvent(event)
         if event.isAccepted():
             self.closed.emit()
+
+    def focusNextPrevChild(self, is_forward: bool) -> bool:  # noqa: N802 - Qt's name
+        """Go to the next control; a dock that floats is a window of its own."""
+        return go_on(self, is_forward=is_forward) if self.isWindow() else super().focusNextPrevChild(is_forward)
 
     def fill(self, panel: Panel) -> None:
         """Put the panel in the place of what says that it is loading."""

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import shiboken6
-from PySide6.QtCore import QCoreApplication, QEvent, Qt
-from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QAbstractButton, QApplication, QDialogButtonBox, QLabel, QToolButton, QWidget
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QRect, Qt
+from PySide6.QtGui import QKeySequence, QRegion
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QDialogButtonBox,
+    QDockWidget,
+    QLabel,
+    QToolButton,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
+from koc_qt.sdk.channel import Described, ParameterInfo
+from koc_qt.ui.focus import _Ring
 from koc_qt.ui.memory import MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.shortcuts import ShortcutsDialog, sections
+from koc_qt.ui.start_form import StartForm
+from koc_qt.ui.tables import RecordTable
 from koc_qt.ui.theme import ThemeChoice
 from koc_qt.ui.window import MainWindow
 from tests.fakes.desk import FakeBench
@@ -115,3 +129,190 @@ def _colors(button: QToolButton) -> set[tuple[int, int, int]]:
     points = [(x, y) for x in range(image.width()) for y in range(image.height())]
     found = [image.pixelColor(x, y) for x, y in points]
     return {(each.red(), each.green(), each.blue()) for each in found if each.alpha() > 200}
+
+
+# ---- by Tab alone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def styled(window: MainWindow, fake: FakeBench, qapp: QApplication, qtbot: QtBot) -> Iterator[MainWindow]:
+    """Give the window as people see it, at the size that it has at first, in front."""
+    font, palette, style = qapp.font(), qapp.palette(), qapp.style().objectName()
+    fake.theme.apply(qapp)
+    window.resize(1480, 900)
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    yield window
+    qapp.setStyleSheet("")
+    qapp.setStyle(style)
+    qapp.setPalette(palette)
+    qapp.setFont(font)
+
+
+def walk(top: QWidget, qapp: QApplication, key: Qt.Key = Qt.Key.Key_Tab) -> list[QWidget]:
+    """Press a key until the focus is where it was before; give where it has been."""
+    stops: list[QWidget] = []
+    for _ in range(400):
+        QTest.keyClick(qapp.focusWidget() or top, key)
+        focus = qapp.focusWidget()
+        assert focus is not None
+        if focus in stops:
+            assert focus is stops[0], f"{named(focus)} is a trap"
+            return stops
+        stops.append(focus)
+    raise AssertionError("the walk has no end")
+
+
+def named(widget: QWidget) -> str:
+    """Say which widget that is."""
+    return f"{type(widget).__name__} {widget.accessibleName() or widget.toolTip()!r}"
+
+
+def usable(place: QWidget) -> set[QWidget]:
+    """Give the controls that the keyboard is meant to reach."""
+    return {
+        each
+        for each in place.findChildren(QWidget)
+        if each.focusPolicy().value & Qt.FocusPolicy.TabFocus.value
+        and each.isVisible()
+        and each.isEnabled()
+        and each.focusProxy() is None
+    }
+
+
+def invisible(top: QWidget, stops: list[QWidget], qapp: QApplication) -> list[str]:
+    """Walk once more, and give the stops that lie out of sight or do not look otherwise with the focus."""
+    wrong = []
+    stops[-1].setFocus(Qt.FocusReason.TabFocusReason)
+    for stop in stops:
+        QTest.keyClick(qapp.focusWidget() or top, Qt.Key.Key_Tab)
+        assert qapp.focusWidget() is stop
+        place = QRect(stop.mapTo(top, QPoint(0, 0)), stop.size())
+        seen = QRegion(place).intersected(top.rect())
+        area = stop.parentWidget()
+        while area is not None and area is not top:
+            seen = seen.intersected(QRect(area.mapTo(top, QPoint(0, 0)), area.size()))
+            area = area.parentWidget()
+        focused = top.grab(place).toImage()
+        stop.clearFocus()
+        if seen.isEmpty() or top.grab(place).toImage() == focused:
+            wrong.append(named(stop))
+        stop.setFocus(Qt.FocusReason.TabFocusReason)
+    return wrong
+
+
+def test_tab_goes_through_all_that_can_be_seen_and_back(styled: MainWindow, qapp: QApplication) -> None:
+    styled.setFocus()
+    there = walk(styled, qapp)
+    styled.setFocus()
+    back = walk(styled, qapp, Qt.Key.Key_Backtab)
+    assert back == there[::-1]
+    behind = [dock for dock in docks(styled) if dock.visibleRegion().isEmpty()]
+    assert len(behind) >= 4
+    hidden = {each for dock in behind for each in dock.findChildren(QWidget)}
+    assert not hidden & set(there)
+    assert usable(styled) - hidden == set(there)
+    header = [stop for stop in there if styled.header.isAncestorOf(stop)]
+    assert there[: len(header)] == header
+    assert [stop.accessibleName() for stop in header] == ["Commands…", "Kill switch"]
+
+
+def docks(window: MainWindow) -> list[QDockWidget]:
+    """Give all docks."""
+    return [*window.workspace.docks.values(), *window.workspace.charts.values()]
+
+
+def test_the_focus_can_be_seen_everywhere(styled: MainWindow, qapp: QApplication) -> None:
+    for dock in docks(styled):
+        dock.show()
+        dock.raise_()
+        settle_until_seen(dock)
+        styled.setFocus()
+        stops = walk(styled, qapp)
+        assert usable(dock) - set(stops) == set()
+        if dock.objectName() != "deploy":  # nothing to press while no engine is on another machine
+            assert usable(dock)
+        assert invisible(styled, stops, qapp) == []
+
+
+def settle_until_seen(dock: QDockWidget) -> None:
+    """Let Qt lay it out."""
+    for _ in range(50):
+        QCoreApplication.processEvents()
+        if not dock.visibleRegion().isEmpty():
+            return
+    raise AssertionError(f"{dock.objectName()} is not shown")
+
+
+def test_docks_are_walked_from_the_top_down(styled: MainWindow, qapp: QApplication) -> None:
+    wrong = []
+    for dock in docks(styled):
+        dock.raise_()
+        settle_until_seen(dock)
+        styled.setFocus()
+        stops = [stop for stop in walk(styled, qapp) if dock.isAncestorOf(stop)]
+        for first, second in pairwise(stops):
+            before, after = (QRect(each.mapTo(dock, QPoint(0, 0)), each.size()) for each in (first, second))
+            is_same_column = before.left() < after.right() and after.left() < before.right()
+            if is_same_column and after.bottom() < before.top() and not first.isAncestorOf(second):
+                wrong.append(f"{dock.objectName()}: {named(first)} before {named(second)}")
+    assert wrong == []
+
+
+def test_what_was_clicked_has_no_frame(styled: MainWindow, qapp: QApplication) -> None:
+    table = next(each for each in styled.workspace.docks["orders"].findChildren(RecordTable) if each.isVisible())
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton)
+    assert qapp.focusWidget() is table
+    assert not table.findChildren(_Ring)
+    QTest.keyClick(table, Qt.Key.Key_Tab)
+    QTest.keyClick(qapp.focusWidget() or styled, Qt.Key.Key_Backtab)
+    assert qapp.focusWidget() is table
+    ring = table.findChild(_Ring)
+    assert ring is not None
+    table.resize(table.width() - 20, table.height())
+    assert ring.geometry() == table.rect()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton)
+    assert shiboken6.isValid(table)
+
+
+def test_a_floating_dock_keeps_the_focus_to_itself(styled: MainWindow, qapp: QApplication, qtbot: QtBot) -> None:
+    dock = styled.workspace.docks["ticket"]
+    dock.setFloating(True)
+    dock.activateWindow()
+    qtbot.waitUntil(dock.isActiveWindow)
+    stops = walk(dock, qapp)
+    assert usable(dock) == set(stops)
+    styled.activateWindow()
+    qtbot.waitUntil(styled.isActiveWindow)
+    styled.setFocus()
+    assert not set(stops) & set(walk(styled, qapp))
+
+
+def test_the_start_form_is_walked_whole_and_in_sight(
+    styled: MainWindow, fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1\n")
+    fake.engine.described = Described(
+        "Mine",
+        "Words.",
+        (
+            ParameterInfo("fast", "int", 5, 1, 500),
+            ParameterInfo("maker", "bool", True),
+            ParameterInfo("side", "choice", "both", None, None, None, ("both", "long")),
+            ParameterInfo("note", "str", ""),
+        ),
+        "1s",
+        ("bars",),
+        1,
+        20,
+    )
+    form = StartForm(fake.bench, str(file), styled)
+    form.open()
+    qtbot.waitUntil(form.sheet.isVisible)
+    form.activateWindow()
+    qtbot.waitUntil(form.isActiveWindow)
+    stops = walk(form, qapp)
+    assert usable(form) == set(stops)
+    assert invisible(form, stops, qapp) == []
+    form.reject()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,8 @@ class StrategiesPanel(Panel):
             row.addWidget(tool)
         column.addLayout(row)
         column.addWidget(table, 1)
+        for before, after in pairwise((first, *tools, table)):
+            QWidget.setTabOrder(before, after)
         return column
 
     def _tool(self, action: QAction, parent: QWidget) -> QToolButton:
