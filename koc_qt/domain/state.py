@@ -53,12 +53,13 @@ class JobState(StrEnum):
 
 
 class TradingMode(StrEnum):
-    """Where an account's orders go."""
+    """Where an account's orders go. DATA takes none: its keys are for market data alone."""
 
     SIMULATED = "simulated"
     PAPER = "paper"
     TESTNET = "testnet"
     LIVE = "live"
+    DATA = "data"
 
 
 class Badge(StrEnum):
@@ -107,7 +108,11 @@ class VenuePosition(msgspec.Struct, frozen=True):
 
 
 class AccountSnapshot(msgspec.Struct, frozen=True, tag="account"):
-    """An account and what is in it."""
+    """An account and what is in it.
+
+    `label` is what people call it, empty for its id. `reason` says why it cannot be used, or what is being done to it;
+    one that is not `enabled` is left alone.
+    """
 
     account_id: str
     venue: str
@@ -115,6 +120,9 @@ class AccountSnapshot(msgspec.Struct, frozen=True, tag="account"):
     state: VenueState
     balances: tuple[Balance, ...]
     time_ns: int
+    label: str = ""
+    enabled: bool = True
+    reason: str = ""
 
 
 class VenueSnapshot(msgspec.Struct, frozen=True, tag="venue"):

@@ -25,6 +25,7 @@ from koc_qt.engine.strategies import StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
+from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.messages import (
     MANUAL,
     CancelAllOrders,
@@ -80,6 +81,7 @@ class Commands:
         backtests: Backtests,
         library: StrategyLibrary,
         log_book: LogBook,
+        account_commands: Callable[[AccountCommand], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self._services = services
         self._host = host
@@ -91,6 +93,7 @@ class Commands:
         self._backtests = backtests
         self._library = library
         self._log_book = log_book
+        self._account_commands = account_commands
         self._numbers = itertools.count(1)
         self._wanted: dict[str, dict[InstrumentId, tuple[str, ...]]] = {}  # by client: what it streams, and which bars
         self._gone: deque[str] = deque(maxlen=GONE_KEPT)
@@ -114,6 +117,7 @@ class Commands:
             downloads=self._downloads.all,
             backtests=self._backtests.all,
             streams=tuple(store.streams.values()),
+            notices=tuple(store.notices),
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
@@ -126,6 +130,10 @@ class Commands:
 
     async def execute(self, command: Command, client_id: str) -> Any:
         """Do what a client asks; gives the reply's value. Raises KocError with a sentence for a person."""
+        if isinstance(command, AccountCommand):
+            if self._account_commands is None:
+                raise LinkError("this engine's accounts cannot be changed")
+            return await self._account_commands(command)
         match command:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself

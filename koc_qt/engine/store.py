@@ -37,6 +37,7 @@ class Store:
         self.bars: dict[tuple[InstrumentId, str], Bar] = {}
         self.fills: deque[Fill] = deque(maxlen=FILLS_KEPT)
         self.positions: dict[PositionKey, Position] = {}
+        self.notices: list[str] = []  # what the person has to be told, also who comes later
         self.order_counts: dict[str, int] = {}
         self._open: dict[str, Order] = {}
         self._closed: dict[str, Order] = {}

@@ -25,8 +25,9 @@ from koc_qt.domain.state import (
     StrategySpec,
     VenueSnapshot,
 )
+from koc_qt.link.account_messages import AccountCommand
 
-PROTOCOL = 3  # raised with every change that an older peer could not read
+PROTOCOL = 4  # raised with every change that an older peer could not read
 
 MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
 
@@ -225,6 +226,7 @@ Command = (
     | StopBacktest
     | FetchBacktest
     | FetchBacktestPage
+    | AccountCommand
     | Shutdown
 )
 
@@ -261,6 +263,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
 
     `orders` are the newest closed ones and all open ones, `fills` the newest. `older` counts the orders and fills that
     follow as HistoryPages, as limited by the engine; those that are older still are read from the journal.
+    `notices` are sentences that the person has to be told, such as that keys were moved out of a file.
     """
 
     engine: EngineSnapshot
@@ -275,6 +278,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     backtests: tuple[BacktestSnapshot, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
     older: int = 0
+    notices: tuple[str, ...] = ()
 
 
 class HistoryPage(msgspec.Struct, frozen=True, tag=True):
@@ -305,6 +309,18 @@ class AccountChanged(msgspec.Struct, frozen=True, tag=True):
     """An account's state or balances."""
 
     account: AccountSnapshot
+
+
+class AccountRemoved(msgspec.Struct, frozen=True, tag=True):
+    """An account is there no more."""
+
+    account_id: str
+
+
+class NoticeGiven(msgspec.Struct, frozen=True, tag=True):
+    """A sentence that the person has to be told; the snapshots from now on have it too."""
+
+    text: str
 
 
 class StrategyChanged(msgspec.Struct, frozen=True, tag=True):
@@ -411,6 +427,8 @@ Fact = (
     | EngineChanged
     | VenueChanged
     | AccountChanged
+    | AccountRemoved
+    | NoticeGiven
     | StrategyChanged
     | OrderChanged
     | FillRecorded

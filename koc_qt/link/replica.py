@@ -18,6 +18,7 @@ from koc_qt.domain.state import (
 )
 from koc_qt.link.messages import (
     AccountChanged,
+    AccountRemoved,
     BacktestChanged,
     BookChanged,
     DownloadChanged,
@@ -25,6 +26,7 @@ from koc_qt.link.messages import (
     Fact,
     FillRecorded,
     HistoryPage,
+    NoticeGiven,
     OrderChanged,
     PositionChanged,
     QuoteChanged,
@@ -62,6 +64,7 @@ class Replica:
         self.downloads: dict[str, DownloadSnapshot] = {}
         self.backtests: dict[str, BacktestSnapshot] = {}
         self.streams: dict[InstrumentId, StreamStatus] = {}
+        self.notices: tuple[str, ...] = ()  # what the person has to be told
         self.quotes: dict[InstrumentId, Quote] = {}
         self.books: dict[InstrumentId, Book] = {}
         self.trades: dict[InstrumentId, Trade] = {}
@@ -79,6 +82,10 @@ class Replica:
                 self.venues[venue.venue] = venue
             case AccountChanged(account):
                 self.accounts[account.account_id] = account
+            case AccountRemoved(account_id):
+                self.accounts.pop(account_id, None)
+            case NoticeGiven(text):
+                self.notices = (*self.notices, *({text} - {*self.notices}))
             case StrategyChanged(strategy):
                 self.strategies[strategy.spec.strategy_id] = strategy
             case PositionChanged(position):
@@ -114,6 +121,7 @@ class Replica:
         self.downloads = {download.download_id: download for download in snapshot.downloads}
         self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
+        self.notices = snapshot.notices
         self.orders = {}
         self.open_orders = {}
         self.fills = {}

@@ -31,6 +31,17 @@ ERRANDS: Mapping[str, str] = {
     "StopBacktest": "stop the back-test",
     "FetchBacktest": "send the back-test's result",
     "FetchBacktestPage": "send the back-test's trades",
+    "ListVenues": "list its venues",
+    "ListAccounts": "list its accounts",
+    "AddAccount": "add the account",
+    "UpdateCredentials": "keep the account's keys",
+    "RenameAccount": "rename the account",
+    "SetAccountEnabled": "open or close the account",
+    "RemoveAccount": "remove the account",
+    "SwitchAccount": "switch the account",
+    "TestConnection": "test the connection",
+    "UnlockSecrets": "unlock the keys",
+    "SecretsStatus": "say where keys are kept",
     "Shutdown": "stop",
 }
 

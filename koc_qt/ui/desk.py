@@ -19,6 +19,7 @@ from koc_qt.domain.orders import Fill
 from koc_qt.link.client import LinkState
 from koc_qt.link.messages import (
     AccountChanged,
+    AccountRemoved,
     BacktestChanged,
     BarChanged,
     BookChanged,
@@ -154,7 +155,7 @@ class Desk(QObject):
         self.replica.apply(fact)
         frame = self._frame
         match fact:
-            case Snapshot():
+            case Snapshot() | AccountRemoved():  # what is there no more concerns every panel
                 self._frame = Frame(snapshot=True, logs=frame.logs)
             case EngineChanged():
                 frame.engine = True

@@ -19,6 +19,7 @@ from koc_qt.domain.state import EngineState, JobState, StoredSeries, StrategySta
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import commands as module
 from koc_qt.link import messages
+from koc_qt.link.account_messages import AccountCommand, SecretsStatus
 from koc_qt.link.messages import (
     CancelAllOrders,
     CancelOrder,
@@ -58,7 +59,13 @@ NOWHERE = InstrumentId("nowhere", "BTC/USDT")
 
 def test_every_command_is_tried_here() -> None:
     tried = {value for value in globals().values() if value in get_args(messages.Command)}
-    assert tried == set(get_args(messages.Command))
+    # those of accounts are handed on: they are tried where they are carried out
+    assert tried == set(get_args(messages.Command)) - set(get_args(AccountCommand))
+
+
+async def test_commands_about_accounts_need_somebody_who_keeps_them(engine: EngineDesk) -> None:
+    with pytest.raises(LinkError, match="this engine's accounts cannot be changed"):
+        await engine.commands.execute(SecretsStatus(), "window-1")
 
 
 async def priced(engine: EngineDesk) -> None:

@@ -1,0 +1,65 @@
+"""Accounts as people see and change them: settings, what is known of their keys, and where keys are kept.
+
+None of it holds a key: those travel to the engine in commands alone (link/messages.py), and never back.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from koc_qt.domain.state import Balance, TradingMode, VenueState
+
+
+class PaperOptions(msgspec.Struct, frozen=True):
+    """How an account is filled that trades in a simulated market or on paper.
+
+    It begins with `balances`; `latency_ms` is how long an order is on its way; fees are fractions of the notional, the
+    venue's own where they are None, a rebate when negative.
+    """
+
+    balances: tuple[Balance, ...] = (Balance("USDT", Decimal(100_000)),)
+    allow_short: bool = False
+    latency_ms: float = 5.0
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+
+
+class AccountDetails(msgspec.Struct, frozen=True):
+    """All there is to know of an account but its keys and what is in it.
+
+    `is_editable` is False for one that koc.yaml describes: that file is its owner's, and only keys can be changed here.
+    `modes` are those it can be switched to, the present one included; `keys_for` those for which keys are kept.
+    `reason` says why it cannot be used, with what to do; empty where all is well.
+    """
+
+    account_id: str
+    label: str
+    venue: str
+    mode: TradingMode
+    enabled: bool
+    is_editable: bool
+    modes: tuple[TradingMode, ...]
+    keys_for: tuple[TradingMode, ...]
+    state: VenueState
+    reason: str
+    paper: PaperOptions | None
+
+    @property
+    def name(self) -> str:
+        """What people call it, and type to go live: the label, or the id where there is none."""
+        return self.label or self.account_id
+
+
+class SecretsState(msgspec.Struct, frozen=True):
+    """Where keys are kept. `reason` says why there, in a sentence.
+
+    `is_locked` asks for a passphrase; with `is_new` too, the person chooses one now: nothing is kept yet.
+    """
+
+    title: str
+    is_writable: bool
+    is_locked: bool
+    is_new: bool
+    reason: str
