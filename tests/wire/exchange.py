@@ -201,6 +201,7 @@ class Exchange:
 
     def _forget_and_meet(self, symbol: str) -> None:
         market, now_ns = self.market(symbol), self.time_ns()
+        market.sequence += 1
         for user in self.directory.users:
             user.engine.forget_market(market.id)  # stops must not go off on an older trade
         self._meet(market.book(now_ns))

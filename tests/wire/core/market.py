@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import takewhile
 
 import numpy as np
 
@@ -123,7 +124,7 @@ class LiveMarket:
             first_ns = bar_open_ns(max(since_ns, self.listing.listed_ns) + step_ns - 1, timeframe)
             until_ns = min(until_ns, first_ns + limit * step_ns)
         bars = self._past(timeframe, since_ns, until_ns)
-        for second, bar in self._seconds.items():
+        for second, bar in self._live_since(bar_open_ns(max(since_ns, 0), timeframe)):
             open_ns = bar_open_ns(second, timeframe)
             if not since_ns <= open_ns < until_ns:
                 continue
@@ -134,6 +135,10 @@ class LiveMarket:
         if fill:
             bars = _filled(bars, step_ns, until_ns)
         return [self._candle(bar) for bar in bars][-limit if limit is not None and newest else 0 : None]
+
+    def _live_since(self, since_ns: int) -> list[tuple[int, Bar]]:
+        newest_first = takewhile(lambda item: item[0] >= since_ns, reversed(self._seconds.items()))
+        return list(newest_first)[::-1]
 
     def _past(self, timeframe: str, since_ns: int, until_ns: int) -> list[Bar]:
         live_ns = self._live_from_ns
@@ -157,7 +162,6 @@ class LiveMarket:
         """Let this be the market, one price a side, until `release`."""
         self.held = True
         self._shown = (bid, ask, size)
-        self.sequence += 1
 
     def release(self) -> None:
         """Let it move again, from where it was."""
