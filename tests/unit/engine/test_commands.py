@@ -58,9 +58,9 @@ NOWHERE = InstrumentId("nowhere", "BTC/USDT")
 
 
 def test_every_command_is_tried_here() -> None:
-    tried = {value for value in globals().values() if value in get_args(messages.Command)}
-    # those of accounts are handed on: they are tried where they are carried out
-    assert tried == set(get_args(messages.Command)) - set(get_args(AccountCommand))
+    handed_on = set(get_args(AccountCommand))  # tried where they are carried out
+    commands = set(get_args(messages.Command)) - handed_on
+    assert {value for value in globals().values() if value in get_args(messages.Command)} - handed_on == commands
 
 
 async def test_commands_about_accounts_need_somebody_who_keeps_them(engine: EngineDesk) -> None:
