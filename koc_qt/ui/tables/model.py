@@ -28,12 +28,11 @@ PERIOD_MS = 90  # about 11 times a second
 _MANY = 100  # changed rows, above which all are laid out anew: what Qt does for a single one is slow
 _MOVING = 8  # the same for rows that come, go or move, which is slower still
 _SLICE = 250  # records
-_AT_ONCE = 1_000  # records that are laid out at once, not in slices
+_AT_ONCE = 400  # records that are laid out at once, not in slices
 _SCANNED = 16  # rows are looked through in the time that it takes to look one up
-PILL_ROLE = Qt.ItemDataRole.UserRole + 1
 _NONE = QModelIndex()
 # as numbers, as which Qt brings them: comparing enums takes ten times as long
-_DISPLAY, _ALIGNMENT, _FOREGROUND, _TOOL_TIP, _DECORATION, _FONT, _PILL = (
+_DISPLAY, _ALIGNMENT, _FOREGROUND, _TOOL_TIP, _DECORATION, _FONT = (
     int(role)
     for role in (
         Qt.ItemDataRole.DisplayRole,
@@ -42,7 +41,6 @@ _DISPLAY, _ALIGNMENT, _FOREGROUND, _TOOL_TIP, _DECORATION, _FONT, _PILL = (
         Qt.ItemDataRole.ToolTipRole,
         Qt.ItemDataRole.DecorationRole,
         Qt.ItemDataRole.FontRole,
-        PILL_ROLE,
     )
 )
 
@@ -393,8 +391,6 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         if role == _FOREGROUND:
             tone = column.tone(record) if column.tone is not None else None
             return QColor(getattr(self._theme.colors, tone)) if tone else None
-        if role == _PILL:
-            return column.pill(record) if column.pill is not None else None
         if role == _DECORATION:
             name = column.icon(record) if column.icon is not None else None
             return icon(name, self._theme) if name else None
