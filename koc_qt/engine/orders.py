@@ -10,10 +10,12 @@ import asyncio
 import random
 import string
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from loguru import logger
+from msgspec import structs
 
 from koc_qt.domain.errors import (
     InvalidOrder,
@@ -27,17 +29,18 @@ from koc_qt.domain.errors import (
     VenueUnavailable,
 )
 from koc_qt.domain.market import Side
-from koc_qt.domain.order_state import apply, events_from_report
+from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
+    AmendRejected,
+    AmendRequested,
     CancelRejected,
     CancelRequested,
     Order,
-    OrderCanceled,
     OrderEvent,
     OrderFilled,
     OrderRejected,
-    OrderReport,
     OrderRequest,
+    OrderStatus,
     OrderSubmitted,
     OrderUnknown,
 )
@@ -46,6 +49,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.order_lookups import LOOKUP_DELAYS_S, OrderLookups
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
 from koc_qt.ports.clock import Clock
@@ -54,8 +58,6 @@ from koc_qt.ports.venue import TradingVenue
 
 SUBMIT_TIMEOUT_S = 10.0
 EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it no new orders; events are kept
-LOOKUP_DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # the last one repeats
-LOOKUPS_BEFORE_ABSENT = 3  # a venue may need a moment to know an order that it took
 RETRY_JOURNAL_S = 1.0
 
 
@@ -85,7 +87,6 @@ class OrderService:
         self._kill_switch = kill_switch
         self._limits = limits
         self._latencies = latencies
-        self._lookup_delays_s = tuple(lookup_delays_s)
         self._session = "".join(rng.choices(string.ascii_lowercase + string.digits, k=6))
         self._count = 0
         self._working: dict[str, Order] = {}  # newest state of open orders, durable or not
@@ -95,7 +96,11 @@ class OrderService:
         self._idle = asyncio.Event()
         self._idle.set()
         self._recent: dict[str, deque[int]] = {}
-        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
+        self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
+        self._lookups = OrderLookups(
+            venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
+        )
         self._pump_task: asyncio.Task[None] | None = None
         self.journal_ok = True
 
@@ -105,9 +110,7 @@ class OrderService:
 
     async def close(self) -> None:
         """Stop looking orders up, and end once everything heard so far is in the journal or it cannot be written."""
-        for task in list(self._lookups.values()):
-            task.cancel()
-        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
+        await self._lookups.close()
         if self._pump_task is None:
             return
         if self.journal_ok:
@@ -163,26 +166,106 @@ class OrderService:
         return self._working.get(order.client_order_id, sent)
 
     async def _send(self, venue: TradingVenue, order: Order) -> None:
-        key, refused = order.client_order_id, None
+        key = order.client_order_id
+        refused = await self._ask(key, venue.submit(order), lambda reason: self._lose(order, reason))
+        if refused:
+            self.receive(OrderRejected(key, venue.time_ns(), refused))
+
+    async def _ask(self, key: str, request: Coroutine[Any, Any, None], lose: Callable[[str], None]) -> str:
+        """Wait for a venue to take a request; gives why it was certainly not made, empty when it was.
+
+        Where that is not known `lose` is called with the reason.
+        """
+        self._sending.add(key)
         try:
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                await venue.submit(order)
+                await request
         except (VenueRejected, VenueUnavailable) as error:
-            refused = str(error)
+            return str(error) or type(error).__name__
         except asyncio.CancelledError:
-            self._lose(order, "the engine was stopping while the venue had not answered")
+            lose("the engine was stopping while the venue had not answered")
             raise
         except (TimeoutError, VenueTimeout) as error:
-            self._lose(order, str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s")
+            lose(str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s")
         except Exception as error:
-            logger.exception("sending order {} failed in a way nobody foresaw; it will be looked up", key)
-            self._lose(order, f"{type(error).__name__} while sending")
-        if refused is not None:
-            self.receive(OrderRejected(key, venue.time_ns(), refused))
+            logger.exception("a request about order {} failed in a way nobody foresaw; it will be looked up", key)
+            lose(f"{type(error).__name__} while sending")
+        finally:
+            self._sending.discard(key)
+        return ""
+
+    async def amend(self, client_order_id: str, quantity: Decimal | None = None, price: Decimal | None = None) -> Order:
+        """Give a working order another total quantity or limit, None for the one that it has.
+
+        Returns it as it stood when the venue had answered or could not be heard. Raises InvalidOrder, RiskRefused or
+        StorageError when it was refused here: then nothing was sent. What the venue says of it, refusal included,
+        arrives as OrderChanged on the bus.
+        """
+        order = self._changeable(client_order_id)
+        asked = {"quantity": quantity, "price": price}
+        request = structs.replace(order.request, **{name: value for name, value in asked.items() if value is not None})
+        if request == order.request:
+            return order
+        if request.quantity <= order.filled_quantity:
+            raise InvalidOrder(
+                f"{order.filled_quantity:f} of order {client_order_id} is filled already: cancel the rest"
+            )
+        self._check_risk(request, order.strategy_id, order.account_id, order)
+        await self._intend_change(order, request)
+        now = self._newest(client_order_id) or order
+        if now.amending != request:
+            return now  # it ended while the intent was being written
+        if self._kill_switch.engaged:
+            self._refuse_change(order, self._kill_switch.refusal)
+        else:
+            sent = self._venues[order.account_id].amend(now, request.quantity, request.price)
+            refused = await self._ask(client_order_id, sent, lambda reason: self._look_for_change(now, reason))
+            if refused:
+                self._refuse_change(order, refused)
+        return self._newest(client_order_id) or order
+
+    def _changeable(self, client_order_id: str) -> Order:
+        """Give an order that the venue works on and nobody changes or cancels yet. Raises InvalidOrder."""
+        order = self._newest(client_order_id)
+        if order is None:
+            raise InvalidOrder(f"there is no order {client_order_id!r}")
+        if not order.is_open:
+            raise InvalidOrder(f"order {client_order_id} is {order.status} already and cannot be changed")
+        if order.status in (OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN):
+            raise InvalidOrder(f"the venue has not answered to order {client_order_id} yet: change it once it works")
+        if order.cancel_requested or order.amending is not None:
+            what = "cancel" if order.cancel_requested else "change"
+            raise InvalidOrder(f"a {what} of order {client_order_id} is on its way: wait for the venue's answer")
+        if order.account_id not in self._venues:
+            raise InvalidOrder(f"account {order.account_id!r} is not connected: order {client_order_id} stays as it is")
+        return order
+
+    async def _intend_change(self, order: Order, request: OrderRequest) -> None:
+        """Return once the intent is durable. Raises StorageError when it cannot be."""
+        key = order.client_order_id
+        written = self._amends[key] = asyncio.Event()
+        self.receive(AmendRequested(key, self._time_ns(order.account_id), request.quantity, request.price))
+        try:
+            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
+                await written.wait()
+        except BaseException as error:
+            self._refuse_change(order, "the journal did not take the change: nothing was sent")
+            if isinstance(error, TimeoutError):
+                raise StorageError(f"the journal does not take the change of order {key}: nothing was sent") from None
+            raise
+        finally:
+            del self._amends[key]
+
+    def _refuse_change(self, order: Order, reason: str) -> None:
+        self.receive(AmendRejected(order.client_order_id, self._time_ns(order.account_id), reason))
+
+    def _look_for_change(self, order: Order, reason: str) -> None:
+        logger.warning("whether order {} was changed is not known ({}): it is looked up", order.client_order_id, reason)
+        self._lookups.look_up(order)
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask the venue to cancel an order; no matter when it ended already. Raises InvalidOrder, StorageError."""
-        order = self._working.get(client_order_id) or self._store.order(client_order_id)
+        order = self._newest(client_order_id)
         if order is None:
             raise InvalidOrder(f"there is no order {client_order_id!r}")
         if not order.is_open or order.cancel_requested:
@@ -215,18 +298,23 @@ class OrderService:
                 raise outcome
         return len(orders)
 
-    def _check_risk(self, request: OrderRequest, strategy_id: str, account_id: str) -> None:
+    def _check_risk(
+        self, request: OrderRequest, strategy_id: str, account_id: str, changed: Order | None = None
+    ) -> None:
+        """Let a new order pass, or what `changed` is to become. Raises InvalidOrder and RiskRefused."""
         instrument = self._store.instrument(request.instrument)
         if instrument is None:
             raise InvalidOrder(f"{request.instrument} is not known: its venue is not connected, or has no such symbol")
         if len(self._unwritten) >= EVENTS_LIMIT:
             raise RiskRefused(f"{EVENTS_LIMIT} venue events wait for the journal: no new orders until they are written")
-        open_orders = [*self._store.open_orders(strategy_id)]
+        shown = None if changed is None else self._store.order(changed.client_order_id)  # as the positions have it
+        open_orders = [order for order in self._store.open_orders(strategy_id) if order is not shown]
         open_orders += [order for order in self._unsent.values() if order.strategy_id == strategy_id]
         pending = {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
         for order in open_orders:
             if order.request.instrument == request.instrument:
-                pending[order.request.side] += order.remaining
+                newest = self._working.get(order.client_order_id, order)  # a change may have begun since
+                pending[order.request.side] += max(order.most_remaining, newest.most_remaining)
         context = RiskContext(
             instrument=instrument,
             reference_price=self._store.mark(request.instrument),
@@ -238,6 +326,7 @@ class OrderService:
             daily_pnl=self._ledger.daily_pnl(strategy_id),
             kill_switch=self._kill_switch.engaged,
             kill_reason=self._kill_switch.reason,
+            filled_quantity=Decimal(0) if shown is None else shown.filled_quantity,
         )
         check(request, context, self._limits)
         self._recent[strategy_id].append(self._clock.monotonic_ns())
@@ -263,7 +352,7 @@ class OrderService:
         """Take what a venue says; the sink of every trading venue. Never blocks, never raises."""
         self._latencies.answered(event)
         key = event.client_order_id
-        before = self._working.get(key) or self._store.order(key)
+        before = self._newest(key)
         if before is None:
             logger.error("a venue spoke of an order that is not ours: {}", event)
             return
@@ -277,6 +366,13 @@ class OrderService:
             self._unwritten.append(OrderRecord(after, event))
             self._idle.clear()
             self._wake.set()
+
+    def _newest(self, client_order_id: str) -> Order | None:
+        """Give an order as it is now, durable or not."""
+        return self._working.get(client_order_id) or self._store.order(client_order_id)
+
+    def _is_sending(self, client_order_id: str) -> bool:
+        return client_order_id in self._sending or client_order_id in self._amends
 
     async def _pump(self) -> None:
         while True:
@@ -320,7 +416,9 @@ class OrderService:
         if not order.is_open and self._working.get(order.client_order_id) is order:
             del self._working[order.client_order_id]
         if isinstance(event, OrderUnknown):
-            self._look_up(order)
+            self._lookups.look_up(order)
+        elif isinstance(event, AmendRequested) and order.client_order_id in self._amends:
+            self._amends[order.client_order_id].set()
 
     def _show(self, order: Order) -> None:
         self._store.put_order(order)
@@ -337,14 +435,10 @@ class OrderService:
 
     async def reconcile(self, account_id: str) -> None:
         """Ask an account's venue about every order that is open as far as we know."""
-        for order in self._store.open_orders():
-            if order.account_id == account_id:
-                self._look_up(order)
-        lookups = [
-            self._lookups[o.client_order_id] for o in self._store.open_orders() if o.client_order_id in self._lookups
-        ]
-        if lookups:
-            await asyncio.wait(lookups, timeout=SUBMIT_TIMEOUT_S)
+        orders = [order for order in self._store.open_orders() if order.account_id == account_id]
+        for order in orders:
+            self._lookups.look_up(order)
+        await self._lookups.wait(orders)
 
     def _lose(self, order: Order, reason: str) -> None:
         self.receive(OrderUnknown(order.client_order_id, self._time_ns(order.account_id), reason))
@@ -353,53 +447,3 @@ class OrderService:
         """Give the time by the clock that stamps the account's orders, its venue's; ours while it is not connected."""
         venue = self._venues.get(account_id)
         return self._clock.time_ns() if venue is None else venue.time_ns()
-
-    def _look_up(self, order: Order) -> None:
-        key = order.client_order_id
-        if key not in self._lookups and order.account_id in self._venues:
-            task = asyncio.create_task(self._look_up_until_known(key, order.account_id), name=f"lookup-{key}")
-            self._lookups[key] = task
-            task.add_done_callback(lambda _: self._lookups.pop(key, None))
-
-    async def _look_up_until_known(self, key: str, account_id: str) -> None:
-        absent = tries = 0
-        while True:
-            order = self._working.get(key)
-            if order is None or not order.is_open:
-                return
-            try:
-                async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                    report = await self._venues[account_id].find_order(order)
-            except (VenueError, TimeoutError) as error:
-                logger.warning("order {} could not be looked up: {}", key, str(error) or "no answer")
-            else:
-                if report is not None:
-                    self._take_report(self._working.get(key, order), report)
-                    now = self._working.get(key)
-                    if now is None or not now.is_open:
-                        return
-                    if not report.status.is_terminal:
-                        if now.cancel_requested:  # that request may have been lost as well: nobody else asks again
-                            await self._send_cancel(now)
-                        return
-                    # it ended there, but not all of its fills have been told yet
-                elif (absent := absent + 1) >= LOOKUPS_BEFORE_ABSENT:
-                    self.receive(self._absence(order))
-                    return
-            await asyncio.sleep(self._lookup_delays_s[min(tries, len(self._lookup_delays_s) - 1)])
-            tries += 1
-
-    def _take_report(self, order: Order, report: OrderReport) -> None:
-        try:
-            events = events_from_report(order, report, self._time_ns(order.account_id))
-        except InvalidTransition as error:
-            logger.error("order {}: what its venue reports cannot be: {}", order.client_order_id, error)
-            return
-        for event in events:
-            self.receive(event)
-
-    def _absence(self, order: Order) -> OrderEvent:
-        now_ns = self._time_ns(order.account_id)
-        if order.venue_order_id:
-            return OrderCanceled(order.client_order_id, now_ns, "the venue no longer knows this order")
-        return OrderRejected(order.client_order_id, now_ns, "the venue never received this order")

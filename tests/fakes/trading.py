@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 
-from koc_qt.domain.errors import VenueRejected
+import msgspec
+
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Quote, Side
 from koc_qt.domain.orders import (
@@ -14,6 +15,7 @@ from koc_qt.domain.orders import (
     Liquidity,
     Order,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderFilled,
     OrderReport,
@@ -85,9 +87,9 @@ def fill_of(
 class FakeTradingVenue:
     """Implements ports/venue.py TradingVenue.
 
-    It accepts what is submitted, fills market orders at once at 100, and cancels what it is asked to. `refuse_submit`
-    and `refuse_cancel` are raised instead; `lose_answer` takes the order and then raises, as a time-out does; `hold`
-    keeps a submit waiting until it is set.
+    It accepts what is submitted, fills market orders at once at 100, and cancels and changes what it is asked to.
+    `refuse_submit`, `refuse_cancel` and `refuse_amend` are raised instead; `lose_answer` takes an order or a change and
+    then raises, as a time-out does; `hold` keeps them waiting until it is set.
     """
 
     def __init__(self, account_id: str = "sim") -> None:
@@ -99,6 +101,8 @@ class FakeTradingVenue:
         self.reports: dict[str, OrderReport] = {}
         self.refuse_submit: Exception | None = None
         self.refuse_cancel: Exception | None = None
+        self.amended: list[tuple[str, Decimal, Decimal | None]] = []
+        self.refuse_amend: Exception | None = None
         self.refuse_lookup: list[Exception] = []
         self.lose_answer: Exception | None = None
         self.hold: asyncio.Event | None = None
@@ -161,8 +165,18 @@ class FakeTradingVenue:
         return list(self.money)
 
     async def amend(self, order: Order, quantity: Decimal, price: Decimal | None) -> None:
-        """Refuse to change an order."""
-        raise VenueRejected(f"order {order.client_order_id} cannot be changed here")
+        """Change an order, as told; what was found of it before is changed as well."""
+        key = order.client_order_id
+        self.amended.append((key, quantity, price))
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refuse_amend is not None:
+            raise self.refuse_amend
+        if key in self.reports:
+            self.reports[key] = msgspec.structs.replace(self.reports[key], quantity=quantity, price=price)
+        if self.lose_answer is not None:
+            raise self.lose_answer
+        self.say(OrderAmended(key, NOW_NS, quantity, price))
 
     async def positions(self) -> Sequence[VenuePosition]:
         """Give what the venue calls positions."""

@@ -25,6 +25,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.order_lookups import LOOKUPS_BEFORE_ABSENT
 from koc_qt.engine.orders import OrderService
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
@@ -242,7 +243,7 @@ async def test_a_silent_venue_is_not_waited_for_for_ever(desk: Desk, monkeypatch
     order = await desk.orders.submit(market_buy(), "sma", "sim")
     order = await desk.ends(order.client_order_id)
     assert (order.status, order.reason) == (OrderStatus.REJECTED, "the venue never received this order")
-    assert len(desk.venue.looked_up) == orders_module.LOOKUPS_BEFORE_ABSENT
+    assert len(desk.venue.looked_up) == LOOKUPS_BEFORE_ABSENT
 
 
 async def test_an_order_that_ended_is_asked_about_until_its_fills_are_told(desk: Desk) -> None:
@@ -519,7 +520,7 @@ async def test_close_does_not_wait_for_a_disk_that_stays_full(desk: Desk) -> Non
 @pytest.mark.expected_warnings("could not be looked up")
 async def test_close_stops_looking_orders_up(desk: Desk) -> None:
     before_the_crash(desk, OrderStatus.SUBMITTED)
-    desk.orders._lookup_delays_s = (3600.0,)
+    desk.orders._lookups.delays_s = (3600.0,)
     desk.venue.refuse_lookup = [VenueUnavailable("not now")]
     reconciling = asyncio.create_task(desk.orders.reconcile("sim"))
     await until(lambda: desk.venue.looked_up, what="a lookup")
