@@ -314,3 +314,11 @@ def test_nothing_reaches_a_panel_that_is_half_made(fake: FakeBench, qtbot: QtBot
     fake.requests.instrument_chosen.emit(ETH)
     assert panel.form.symbol.instrument() == ETH
     assert panel.form.command() is not None
+
+
+def test_what_is_said_of_no_history_has_room_in_a_dock_as_it_is_at_first(panel: DataPanel, fake: FakeBench) -> None:
+    panel.resize(500, 600)
+    panel.show()
+    panel.table.set_empty_text("Nothing is stored yet. What charts and back-tests fetch is kept here too.")
+    panel.resize(358, 310)
+    assert panel.table.viewport().height() >= 2 * panel.table.fontMetrics().lineSpacing()

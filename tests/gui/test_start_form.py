@@ -578,3 +578,24 @@ def test_an_error_of_the_engine_is_no_accident(fake: FakeBench, qtbot: QtBot, pa
     assert "out of memory" in form.trouble.words.text()
     assert not form.trouble.code.isVisible()
     form.reject()
+
+
+def test_a_form_that_grows_stays_on_the_screen(fake: FakeBench, qtbot: QtBot, path: str) -> None:
+    gate = asyncio.Event()
+
+    async def late(command: Command) -> Any:
+        await gate.wait()
+        return None
+
+    intercept(fake, lambda command: late(command) if isinstance(command, DescribeStrategy) else None)
+    fake.engine.described = DESCRIBED
+    fake.window.show()
+    form = StartForm(fake.bench, path, fake.window)
+    form.open()
+    area = form.screen().availableGeometry()
+    form.move(area.left(), area.bottom() - form.frameGeometry().height())
+    gate.set()
+    qtbot.waitUntil(form.sheet.isVisible)
+    assert form.frameGeometry().bottom() <= area.bottom()
+    assert form.frameGeometry().top() >= area.top()
+    form.reject()

@@ -83,7 +83,8 @@ class DataPanel(Panel):
         yield
         yield from self._make_below(QScrollArea(splitter))
         yield
-        splitter.setStretchFactor(0, 1)
+        splitter.setStretchFactor(0, 2)
+        splitter.setStretchFactor(1, 3)
         splitter.setSizes([200, 300])
         self._connect()
         yield

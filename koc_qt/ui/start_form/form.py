@@ -384,12 +384,16 @@ class StartForm(QDialog):
         else:
             page = self.trouble if self.trouble.isVisibleTo(self) else self.reading
             height = max(page.sizeHint().height(), page.heightForWidth(WIDTH)) + self._foot.sizeHint().height()
-        room = self.screen().availableGeometry().size() * 0.94
+        area = self.screen().availableGeometry()
+        room = area.size() * 0.94
         parent = self.parentWidget()
         if parent is not None:
             behind = parent.window().size()
             room = room.boundedTo(QSize(100_000, max(420, behind.height() - 24)))
         self.resize(QSize(WIDTH, height).boundedTo(room))
+        below = self.frameGeometry().bottom() - area.bottom()
+        if below > 0:  # it grows downwards as the file becomes known
+            self.move(self.x(), max(area.top(), self.y() - below))
 
     def _judge(self) -> None:
         if self._busy or self._described is None:
