@@ -131,7 +131,7 @@ async def test_the_risk_of_the_new_order_counts_in_place_of_the_old_one(desk: De
     await desk.orders.amend(key, Decimal(8))
     await desk.orders.amend(key, Decimal(7))
     await desk.orders.settle()
-    with pytest.raises(RiskRefused, match="more than 5 % beyond the price"):
+    with pytest.raises(RiskRefused, match=r"more than 5\.00 % beyond the price"):
         await desk.orders.amend(other, price=Decimal(106))
     assert desk.ledger.position("sma", "sim", BTC).quantity == 5
 
