@@ -36,7 +36,7 @@ from tests.fakes.link import BTC, BTC_RULES, START_NS, FakeEngine
 MINUTE_NS = 60 * SECOND_NS
 BARS = 1_000
 PAGE = 400  # records of a history that comes in pages
-QUIET_S = 0.4  # without a turn above a millisecond: nothing is left to do
+QUIET_S = 0.4  # since something was still to come or to be shown; longer than any timer of the panels
 MOST_S = 30.0
 OTHERS = tuple(InstrumentId("sim", f"{name}/USDT") for name in ("ETH", "SOL", "XRP"))
 
@@ -86,17 +86,17 @@ class Stage:
             chart.show_market(instrument, "1m")
         self.monitor = FrameMonitor(fake.window)
         self.monitor.start()
-        self._watched: tuple[int, float] = (0, 0.0)
+        self._pages_left = 0
         self.settle()
 
     def settle(self) -> None:
         """Run the loop until it rests."""
         loop, watch = QEventLoop(), QTimer()
-        last, deadline = [time.monotonic(), self.monitor.stats().longest_ms], time.monotonic() + MOST_S
-        seen = [0]
+        last, deadline, seen = [time.monotonic()], time.monotonic() + MOST_S, [0]
 
         def look() -> None:
-            busy = any(chart.is_busy for chart in self.charts) or self.orders.tables[ALL].records.is_busy
+            busy = self._pages_left > 0 or self.orders.tables[ALL].records.is_busy
+            busy = busy or any(chart.is_busy for chart in self.charts)
             now = time.monotonic()
             if busy or seen[0] < 3:
                 last[0] = now
@@ -135,8 +135,10 @@ class Stage:
         def take(page: Sequence[Fact]) -> None:
             for fact in page:
                 self.fake.desk.take(fact)
+            self._pages_left -= 1
 
         def event() -> None:
+            self._pages_left = len(pages)
             for number, page in enumerate(pages):
                 QTimer.singleShot(20 * number, partial(take, page))
 
