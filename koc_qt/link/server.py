@@ -35,6 +35,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.session import Session, StreamKey, stream_of
 from koc_qt.link.watch import Socket, SocketWatch
+from koc_qt.link.wording import errand
 from koc_qt.version import __version__
 
 MAX_CLIENTS = 32
@@ -398,7 +399,9 @@ class LinkServer:
             raise
         except Exception:
             logger.exception("{} of client {} failed", type(command).__name__, session.client_id)
-            error = f"internal error of the engine in {type(command).__name__}, its log says more"
+            error = (
+                f"the engine was asked to {errand(command)}, and an internal error kept it from that: its log says more"
+            )
         finally:
             if error and isinstance(command, Subscribe):
                 session.unsubscribe(command.instrument)

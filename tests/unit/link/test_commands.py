@@ -65,7 +65,7 @@ async def test_errors_of_commands_are_sentences(link: FakeLink, expected_warning
         with pytest.raises(KocError, match="there is no open order 'nope'"):
             await client.request(CancelOrder("nope"))
         link.server._handler = Broken()
-        with pytest.raises(KocError, match="internal error of the engine in DescribeStrategy"):
+        with pytest.raises(KocError, match="asked to read the strategy file, and an internal error"):
             await client.request(DescribeStrategy("x.py"))
         assert any("DescribeStrategy of client" in line for line in expected_warnings)
         with pytest.raises(KocError, match="said hello already"):
