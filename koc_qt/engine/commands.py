@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -28,6 +29,7 @@ from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.messages import (
     MANUAL,
+    AmendOrder,
     CancelAllOrders,
     CancelOrder,
     Command,
@@ -141,6 +143,8 @@ class Commands:
                 return await self._submit(account_id, request, strategy_id)
             case CancelOrder(client_order_id):
                 return await self._services.orders.cancel(client_order_id)
+            case AmendOrder():
+                return await self._amend(command)
             case CancelAllOrders():
                 return await self._services.orders.cancel_all()
             case DescribeStrategy(path, source):
@@ -250,14 +254,27 @@ class Commands:
             )
         if strategy_id != MANUAL:
             self._check_closes(account_id, request, strategy_id)
-        owner = f"order:{next(self._numbers)}"
-        await self._services.market_data.hold(request.instrument, owner)
-        try:
-            await self._services.market_data.wait_priced(request.instrument)
+        async with self._live_market(request.instrument):
             order = await self._services.orders.submit(request, strategy_id, account_id)
-        finally:
-            await self._services.market_data.release(request.instrument, owner)
         return order.client_order_id
+
+    async def _amend(self, command: AmendOrder) -> None:
+        order = self._services.store.order(command.client_order_id)
+        if order is None:
+            raise InvalidOrder(f"there is no order {command.client_order_id!r}")
+        async with self._live_market(order.request.instrument):
+            await self._services.orders.amend(command.client_order_id, command.quantity, command.price)
+
+    @contextlib.asynccontextmanager
+    async def _live_market(self, instrument: InstrumentId) -> AsyncIterator[None]:
+        """Stream a market for a while, and go on once its price is known."""
+        owner = f"order:{next(self._numbers)}"
+        await self._services.market_data.hold(instrument, owner)
+        try:
+            await self._services.market_data.wait_priced(instrument)
+            yield
+        finally:
+            await self._services.market_data.release(instrument, owner)
 
     def _check_closes(self, account_id: str, request: OrderRequest, strategy_id: str) -> None:
         """Raise InvalidOrder for an order for a strategy that can be anything but a close of what it holds.

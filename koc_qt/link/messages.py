@@ -8,6 +8,7 @@ the client reads slowly.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -62,6 +63,14 @@ class CancelOrder(msgspec.Struct, frozen=True, tag=True):
     """Cancel one order."""
 
     client_order_id: str
+
+
+class AmendOrder(msgspec.Struct, frozen=True, tag=True):
+    """Give a working order another total quantity or limit price; None leaves either as it is."""
+
+    client_order_id: str
+    quantity: Decimal | None = None
+    price: Decimal | None = None
 
 
 class CancelAllOrders(msgspec.Struct, frozen=True, tag=True):
@@ -207,6 +216,7 @@ Command = (
     | RequestSnapshot
     | SubmitOrder
     | CancelOrder
+    | AmendOrder
     | CancelAllOrders
     | DescribeStrategy
     | StoreStrategy

@@ -12,6 +12,7 @@ ERRANDS: Mapping[str, str] = {
     "RequestSnapshot": "send everything again",
     "SubmitOrder": "place the order",
     "CancelOrder": "cancel the order",
+    "AmendOrder": "change the order",
     "CancelAllOrders": "cancel all orders",
     "DescribeStrategy": "read the strategy file",
     "StoreStrategy": "keep the strategy file",

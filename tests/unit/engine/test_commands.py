@@ -21,6 +21,7 @@ from koc_qt.engine import commands as module
 from koc_qt.link import messages
 from koc_qt.link.account_messages import AccountCommand, SecretsStatus
 from koc_qt.link.messages import (
+    AmendOrder,
     CancelAllOrders,
     CancelOrder,
     DescribeStrategy,
@@ -87,6 +88,19 @@ async def test_an_order_by_hand(engine: EngineDesk) -> None:
     assert engine.store.open_orders() == []
     with pytest.raises(InvalidOrder, match="no order 'nope'"):
         await engine.commands.execute(CancelOrder("nope"), "window-1")
+
+
+async def test_an_order_is_changed_on_a_market_that_is_streamed_for_it(engine: EngineDesk) -> None:
+    await priced(engine)
+    key = await engine.commands.execute(SubmitOrder("sim", limit_buy()), "window-1")
+    await engine.orders.settle()
+    assert await engine.commands.execute(AmendOrder(key, Decimal("0.2"), Decimal(98)), "window-1") is None
+    await engine.orders.settle()
+    order = engine.store.order(key)
+    assert order is not None
+    assert (order.request.quantity, order.request.price) == (Decimal("0.2"), Decimal(98))
+    with pytest.raises(InvalidOrder, match="no order 'nope'"):
+        await engine.commands.execute(AmendOrder("nope", Decimal(1)), "window-1")
 
 
 async def test_an_order_by_hand_on_a_market_that_nobody_streams(engine: EngineDesk) -> None:
