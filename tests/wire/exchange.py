@@ -2,7 +2,7 @@
 
     class KrakenSite(Dialect):                       # tests/wire/venues/kraken.py; Dialect is a loopback `Site`
         venue = "kraken"                             # the venue part of instrument ids
-        hosts = ("api.kraken.com", "ws.kraken.com", "ws-auth.kraken.com")
+        hosts: Sequence[str] = ("api.kraken.com", "ws.kraken.com", "ws-auth.kraken.com")
 
         async def rest(self, call: Call) -> web.StreamResponse: ...      # call.path .query .form() .json() .headers .ip
         async def heard(self, channel: Channel, text: str) -> None: ...  # a frame from a client
@@ -18,6 +18,9 @@
     def make_exchange(clock: Clock, seed: int = 1) -> Exchange  # the venue's symbols, fees, kinds of ids
     def add_person(exchange: Exchange, name: str = "trader", **options: Any) -> ApiKey  # keys as the venue makes them;
                                                                                         # options go to add_user
+
+A venue with a test network takes `test_network: bool = False` in add_person, and refuses such keys on its live hosts.
+Parts of a dialect that outgrow one module go to modules with an underscore in their name (binance_rows.py).
 
 `on_*` are called at once, within `place` for instance: so before the request is answered. Frames go out through
 `send` (public), `send_private` (faults: silence, duplicates, reorder) and `reply` (answers, which may be lost).

@@ -54,6 +54,8 @@ class LiveMarket:
         begins = np.array([self._live_from_ns // MINUTE_NS], dtype=np.int64)
         self._bid = int(self._history.ticks_at(begins)[0])
         self._ask = self._bid + 1
+        worth = Decimal(5_000) if listing.quote.startswith("USD") else Decimal("0.1")
+        self._typical_lots = float(worth / listing.price / listing.lot)
         self._shown: tuple[Decimal, Decimal, Decimal] | None = None
         for _ in self.advance(start_ns, catch_up=True):
             pass
@@ -96,10 +98,8 @@ class LiveMarket:
         return BookLevel(ticks * self.listing.tick, size if self.thin is None else min(size, self.thin))
 
     def _size(self, part: float) -> Decimal:
-        """Give a size worth some thousands in quote currency (parts of a unit where that is not money)."""
-        worth = Decimal(5_000) if self.listing.quote.startswith("USD") else Decimal("0.1")
-        lots = int(worth * Decimal(repr(part)) / self.listing.price / self.listing.lot)
-        return max(lots, 1) * self.listing.lot
+        """Give a part of a typical size: some thousands in quote currency, or a tenth where that is no money."""
+        return max(int(self._typical_lots * part), 1) * self.listing.lot
 
     def candles(
         self,
@@ -173,10 +173,10 @@ class LiveMarket:
             self._next_ns = max(self._next_ns, now_ns)
             return
         while self._next_ns <= now_ns:
-            yield from self._step(self._next_ns)
+            yield from self._step(self._next_ns, quiet=catch_up)
             self._next_ns += max(int(self._rng.uniform(0.5, 1.5) * SECOND_NS / self.rate), 1_000)
 
-    def _step(self, time_ns: int) -> Iterator[MarketFact]:
+    def _step(self, time_ns: int, *, quiet: bool) -> Iterator[MarketFact]:
         rng = self._rng
         said_ns = time_ns + self.skew_ns
         if rng.random() < 0.4:
@@ -185,6 +185,8 @@ class LiveMarket:
         self._bid = max(self._bid + rng.randint(-wide, wide), 1)
         self._ask = self._bid + rng.randint(1, 2)
         self.sequence += 1
+        if quiet:
+            return
         yield self.quote(said_ns)
         if time_ns - self._book_ns >= _BOOK_EVERY_NS:
             self._book_ns = time_ns

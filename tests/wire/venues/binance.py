@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -63,7 +63,7 @@ class BinanceExchangeSite(Dialect):
     """Implements tests.wire.loopback.Site; `gate` has its limits."""
 
     venue: ClassVar[str] = "binance"
-    hosts = (*_LIVE, *_LIVE_STREAMS, *_TEST)
+    hosts: Sequence[str] = (*_LIVE, *_LIVE_STREAMS, *_TEST)
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(exchange)
