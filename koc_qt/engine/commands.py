@@ -120,6 +120,7 @@ class Commands:
             backtests=self._backtests.all,
             streams=tuple(store.streams.values()),
             notices=tuple(store.notices),
+            latency=self._telemetry.latency,
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:

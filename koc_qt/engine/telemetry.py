@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 from loguru import logger
 
+from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.state import EngineSnapshot, EngineState, StrategySnapshot
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
@@ -21,7 +22,7 @@ from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import Managed, StrategyHost
 from koc_qt.engine.strategy_run import Pulse
 from koc_qt.engine.strategy_words import Allowance
-from koc_qt.link.messages import EngineChanged, PositionChanged, StrategyChanged, VenueChanged
+from koc_qt.link.messages import EngineChanged, LatencyChanged, PositionChanged, StrategyChanged, VenueChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.processes import ProcessMeter
 from koc_qt.sdk.channel import Heartbeat
@@ -98,6 +99,7 @@ class Telemetry:
         self._task: asyncio.Task[None] | None = None
         self.state = EngineState.STARTING
         self.reason = ""
+        latencies.on_measured = lambda latency: sink.publish(f"order_latency.{latency.strategy_id}", latency)
         bus.subscribe(VenueChanged, lambda fact: sink.publish(f"venue.{fact.venue.venue}", fact.venue))
 
     def start(self, host: StrategyHost) -> None:
@@ -189,6 +191,10 @@ class Telemetry:
         self._store.engine = engine
         self._bus.publish(EngineChanged(engine))
         self._sink.publish("engine", engine)
+        latency = self._latencies.news()
+        if latency is not None:
+            self._bus.publish(LatencyChanged(latency))
+            self._sink.publish("latency", latency)
 
     def strategy(self, managed: Managed) -> StrategySnapshot:
         """A strategy's pulse as it is now."""
@@ -260,6 +266,11 @@ class Telemetry:
             journal_ok=self._orders.journal_ok,
             time_ns=now_ns,
         )
+
+    @property
+    def latency(self) -> LatencySnapshot:
+        """How long orders took so far."""
+        return self._latencies.snapshot()
 
     def _rate(self, key: str, pulse: Pulse, monotonic_ns: int) -> float:
         """Messages to the worker a second, over the time since the last look (half a second or a little less)."""

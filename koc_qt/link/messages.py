@@ -15,6 +15,7 @@ import msgspec
 
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import (
@@ -289,6 +290,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     streams: tuple[StreamStatus, ...] = ()
     older: int = 0
     notices: tuple[str, ...] = ()
+    latency: LatencySnapshot | None = None
 
 
 class HistoryPage(msgspec.Struct, frozen=True, tag=True):
@@ -409,6 +411,12 @@ class BacktestChanged(msgspec.Struct, frozen=True, tag=True):
     backtest: BacktestSnapshot
 
 
+class LatencyChanged(msgspec.Struct, frozen=True, tag=True):
+    """How long orders take, stage by stage; at most twice a second."""
+
+    latency: LatencySnapshot
+
+
 class Resync(msgspec.Struct, frozen=True, tag=True):
     """The client read too slowly and facts were lost to it; ask for a snapshot."""
 
@@ -451,6 +459,7 @@ Fact = (
     | LogRecorded
     | DownloadChanged
     | BacktestChanged
+    | LatencyChanged
     | Resync
     | Reply
     | EngineStopped

@@ -6,6 +6,7 @@ from itertools import islice
 
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.state import (
@@ -26,6 +27,7 @@ from koc_qt.link.messages import (
     Fact,
     FillRecorded,
     HistoryPage,
+    LatencyChanged,
     NoticeGiven,
     OrderChanged,
     PositionChanged,
@@ -53,6 +55,7 @@ class Replica:
         self._limit = limit
         self.has_history = False
         self.engine: EngineSnapshot | None = None
+        self.latency: LatencySnapshot | None = None
         self.venues: dict[str, VenueSnapshot] = {}
         self.accounts: dict[str, AccountSnapshot] = {}
         self.instruments: dict[InstrumentId, Instrument] = {}
@@ -78,6 +81,8 @@ class Replica:
                 self._prepend(fact)
             case EngineChanged(engine):
                 self.engine = engine
+            case LatencyChanged(latency):
+                self.latency = latency
             case VenueChanged(venue):
                 self.venues[venue.venue] = venue
             case AccountChanged(account):
@@ -113,6 +118,7 @@ class Replica:
         """Forget what was known: after a lost connection it may be wrong. Market data goes on by itself."""
         self.has_history = snapshot.older == 0
         self.engine = snapshot.engine
+        self.latency = snapshot.latency
         self.venues = {venue.venue: venue for venue in snapshot.venues}
         self.accounts = {account.account_id: account for account in snapshot.accounts}
         self.instruments = {instrument.id: instrument for instrument in snapshot.instruments}

@@ -30,6 +30,7 @@ from koc_qt.link.messages import (
     Fact,
     FillRecorded,
     HistoryPage,
+    LatencyChanged,
     LogRecorded,
     OrderChanged,
     PositionChanged,
@@ -77,6 +78,7 @@ class Frame:
     snapshot: bool = False
     older: bool = False
     engine: bool = False
+    latency: bool = False
     venues: set[str] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
     strategies: set[str] = field(default_factory=set)
@@ -159,6 +161,8 @@ class Desk(QObject):
                 self._frame = Frame(snapshot=True, logs=frame.logs)
             case EngineChanged():
                 frame.engine = True
+            case LatencyChanged():
+                frame.latency = True
             case VenueChanged(venue):
                 frame.venues.add(venue.venue)
             case AccountChanged(account):

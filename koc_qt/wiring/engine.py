@@ -79,6 +79,7 @@ PUBLISHED = (
     messages.StreamChanged,
     messages.DownloadChanged,
     messages.BacktestChanged,
+    messages.LatencyChanged,
 )
 
 

@@ -14,11 +14,13 @@ from PySide6.QtGui import QColor, QImage, QPainter
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.errors import KocError
+from koc_qt.domain.latency import LatencySnapshot, Stage, StageLatency
 from koc_qt.domain.state import Badge, StrategySnapshot, StrategyState
-from koc_qt.link.messages import StartStrategy, StopStrategy, StrategyChanged
+from koc_qt.link.messages import LatencyChanged, StartStrategy, StopStrategy, StrategyChanged
 from koc_qt.ui.desk import Level
 from koc_qt.ui.frame_monitor import FrameMonitor, FrameStats
 from koc_qt.ui.panels.telemetry import TelemetryPanel
+from koc_qt.ui.panels.telemetry_latency import paint_histogram
 from koc_qt.ui.panels.telemetry_rows import (
     COLUMNS,
     ENGINE_KEY,
@@ -282,11 +284,15 @@ def test_nothing_runs_while_nobody_looks(panel: TelemetryPanel, fake: FakeBench)
 
 def test_columns_are_remembered(panel: TelemetryPanel, fake: FakeBench, monitor: FrameMonitor) -> None:
     panel.table.setColumnWidth(1, 123)
+    panel.latency.setColumnWidth(0, 77)
+    state = panel.state()
+    panel.retire()
     other = TelemetryPanel(fake.bench, monitor, fake.window)
-    other.restore(panel.state())
+    other.restore(state)
     assert other.table.columnWidth(1) == 123
-    other.restore({"columns": "nonsense"})
-    assert other.state() == panel.state()
+    assert other.latency.columnWidth(0) == 77
+    other.restore({"columns": "nonsense", "latency_columns": 1, "latency": "yes"})
+    assert other.state() == state
 
 
 def test_a_sparkline_stays_in_its_area(fake: FakeBench) -> None:
@@ -334,3 +340,62 @@ def test_a_hundred_strategies_stay_smooth(fake: FakeBench, monitor: FrameMonitor
     assert share < 0.9
     values = [pulse.pnl for pulse in panel.model.records if pulse.pnl is not None]
     assert values == sorted(values, reverse=True)
+
+
+def latency_of(*stages: tuple[Stage, float]) -> LatencySnapshot:
+    buckets = (0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0)
+    return LatencySnapshot(tuple(StageLatency(stage, 5, p50, p50 * 2, 620.0, buckets) for stage, p50 in stages), 1, 0)
+
+
+def test_order_latency_is_shown_stage_by_stage(panel: TelemetryPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fake.window.resize(1_200, 400)
+    panel.resize(1_000, 300)
+    fake.window.show()
+    panel.show()
+    fake.engine.publish(LatencyChanged(latency_of((Stage.TOTAL, 1.23), (Stage.JOURNAL, 12.34), (Stage.SENT, 1234.0))))
+    records = panel.latency.records
+    qtbot.waitUntil(lambda: records.rowCount() == 3)
+    shown = [[records.index(row, column).data() for column in range(4)] for row in range(3)]
+    assert shown == [
+        ["Journal", "12.3", "24.7", "620"],
+        ["Sending", "1,234", "2,468", "620"],
+        ["Signal to answer", "1.23", "2.46", "620"],
+    ]
+    tip = str(records.index(0, 4).data(Qt.ItemDataRole.ToolTipRole))
+    assert tip == "up to 1 ms: 3\nup to 2 ms: 1\nup to 1000 ms: 1"
+    fake.client.connect()  # a new engine: nothing was measured yet
+    qtbot.waitUntil(lambda: records.rowCount() == 0)
+
+
+def test_latency_stands_beside_where_there_is_room_and_it_is_wanted(
+    panel: TelemetryPanel, fake: FakeBench, qtbot: QtBot
+) -> None:
+    fake.window.resize(1_200, 400)
+    panel.resize(1_000, 300)
+    fake.window.show()
+    panel.show()
+    qtbot.waitUntil(panel.latency.isVisible)
+    assert panel.table.width() > panel.latency.width() > 300
+    panel.resize(600, 300)
+    qtbot.waitUntil(lambda: not panel.latency.isVisible())
+    panel.resize(1_000, 300)
+    qtbot.waitUntil(panel.latency.isVisible)
+    fake.bench.actions.run("telemetry.latency")
+    assert not panel.latency.isVisible()
+    assert panel.state()["latency"] is False
+    panel.restore({"latency": True})
+    assert panel.latency.isVisible()
+
+
+def test_the_bars_of_slow_orders_are_red(fake: FakeBench) -> None:
+    image = QImage(160, 24, QImage.Format.Format_RGB32)
+    image.fill(QColor("#000000"))
+    painter = QPainter(image)
+    buckets = latency_of((Stage.TOTAL, 1.0)).stages[0].buckets
+    paint_histogram(painter, QRect(0, 0, 160, 24), buckets, "#0000ff", "#ff0000", "#00ff00")
+    painter.end()
+    step = 152 / 15
+    colors = [image.pixelColor(int(4 + (place + 0.4) * step), 18).name() for place in range(15)]
+    assert {place: color for place, color in enumerate(colors) if color not in ("#000000", "#00ff00")} == {
+        3: "#0000ff", 4: "#0000ff", 12: "#ff0000",
+    }  # fmt: skip

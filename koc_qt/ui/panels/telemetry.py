@@ -14,11 +14,13 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import StrategySnapshot, StrategyState
 from koc_qt.link.messages import StartStrategy, StopStrategy
+from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.telemetry_cells import PulseDelegate
+from koc_qt.ui.panels.telemetry_latency import LatencyTable, SideBySide
 from koc_qt.ui.panels.telemetry_rows import (
     COLUMNS,
     ENGINE_KEY,
@@ -34,6 +36,7 @@ from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
 
 BEAT_MS = 1_000
 STOP_TIMEOUT_S = 30.0
+SHOW_LATENCY = "telemetry.latency"
 _ENDED = (StrategyState.STOPPED, StrategyState.FAILED)
 
 
@@ -66,21 +69,32 @@ class TelemetryPanel(Panel):
         """Make the table, then what stands below it."""
         bench = self.bench
         self.model: RecordModel[Pulse] = RecordModel(COLUMNS, bench.theme, self)
-        self.table: RecordTable[Pulse] = RecordTable(self.model, bench.theme, self, empty="Waiting for the engine")
-        self.table.setItemDelegate(PulseDelegate(bench.theme, self.model, self.table))
-        self.table.setAccessibleName("Telemetry")
-        yield
-        self.detail = DetailLine(self)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        column.addWidget(self.table, 1)
+        self.splitter = SideBySide(self)
+        column.addWidget(self.splitter, 1)
+        self.table: RecordTable[Pulse] = RecordTable(
+            self.model, bench.theme, self.splitter, empty="Waiting for the engine"
+        )
+        self.table.setItemDelegate(PulseDelegate(bench.theme, self.model, self.table))
+        self.table.setAccessibleName("Telemetry")
+        yield
+        self.latency = LatencyTable(bench.theme, self.splitter)
+        yield
+        self.detail = DetailLine(self)
         column.addWidget(self.detail)
         self.stop = self._action("stop", "&Stop", self._stop)
         self.restart = self._action("refresh", "&Restart", self._restart)
         self.chart = self._action("chart", "Show its &chart", self._show_chart)
         self.table.picked.connect(self._picked)
         self.table.opened.connect(lambda _pulse: self._show_chart())
+        self.show_latency = bench.actions.add(
+            Command(SHOW_LATENCY, "Order &latency", "&View", "clock", tip="Show how long orders take, stage by stage"),
+            lambda: self.splitter.want(self.show_latency.isChecked()),
+            checkable=True,
+        )
+        self.show_latency.setChecked(True)
         yield
         self._timer = QTimer(self)
         self._timer.setInterval(BEAT_MS)
@@ -98,6 +112,8 @@ class TelemetryPanel(Panel):
             return
         if frame.engine:
             self._take_engine()
+        if frame.latency:
+            self.latency.show_latency(self.desk.replica.latency)
         for strategy_id in frame.strategies:
             self._take_strategy(strategy_id)
         if frame.strategies:
@@ -115,7 +131,12 @@ class TelemetryPanel(Panel):
         self._take_window()
         for strategy_id in replica.strategies:
             self._take_strategy(strategy_id)
+        self.latency.show_latency(replica.latency)
         self._picked()
+
+    def retire(self) -> None:
+        """Take the command away."""
+        self.bench.actions.remove(SHOW_LATENCY)
 
     def _take_engine(self) -> None:
         engine = self.desk.replica.engine
@@ -236,14 +257,23 @@ class TelemetryPanel(Panel):
     # ---- memory -----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Give the columns' widths and order."""
-        return {"columns": self.table.column_state()}
+        """Give the columns' widths and order, and whether latencies are shown."""
+        return {
+            "columns": self.table.column_state(),
+            "latency_columns": self.latency.column_state(),
+            "latency": self.show_latency.isChecked(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take them over."""
         columns = state.get("columns")
         if isinstance(columns, dict):
             self.table.restore_columns(columns)
+        if isinstance(columns := state.get("latency_columns"), dict):
+            self.latency.restore_columns(columns)
+        if isinstance(is_shown := state.get("latency"), bool):
+            self.show_latency.setChecked(is_shown)
+            self.splitter.want(is_shown)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for room for some rows."""

@@ -3,6 +3,6 @@
 from koc_qt.ui.tables.columns import Column
 from koc_qt.ui.tables.detail import DetailLine
 from koc_qt.ui.tables.model import RecordModel
-from koc_qt.ui.tables.view import RecordTable
+from koc_qt.ui.tables.view import CellDelegate, RecordTable
 
-__all__ = ["Column", "DetailLine", "RecordModel", "RecordTable"]
+__all__ = ["CellDelegate", "Column", "DetailLine", "RecordModel", "RecordTable"]

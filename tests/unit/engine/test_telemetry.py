@@ -96,6 +96,10 @@ async def test_a_subscriber_reads_everything(engine: EngineDesk, bus: Subscriber
     assert (shown["metrics"], shown["trades"], shown["anomalies"]) == ({"edge": 1.5}, 1, 1)
     assert float(shown["pnl"]) == 0
     assert shown["order_latency_p50_ms"] is not None
+    stages = {stage["stage"]: stage["count"] for stage in (await bus.heard("latency"))[-1]["stages"]}
+    assert stages["acknowledged"] == stages["total"] == 1
+    order = (await bus.heard("order_latency.sma"))[-1]
+    assert order["stages_ms"].keys() >= {"acknowledged", "total"}
     pulse = (await bus.heard("engine"))[-1]
     assert (pulse["state"], pulse["uptime_s"], pulse["trades"], pulse["journal_ok"]) == ("running", 6.5, 1, True)
     engine.venue.breaker_state = "open"
