@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from koc_qt.adapters.ccxt_client import LoopbackEndpoint, _session
+from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint, make_session
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.binance import BinanceVenue
 from koc_qt.domain.market import Book, StreamState, Trade
@@ -42,7 +42,7 @@ async def site() -> BinanceSite:
 async def http(site: BinanceSite, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with LoopbackServer(site, tmp_path) as server:
         tls = ssl.create_default_context(cafile=server.endpoint.ca_file)
-        async with _session(server.endpoint, tls) as session:
+        async with make_session(server.endpoint, tls) as session:
             yield session
 
 

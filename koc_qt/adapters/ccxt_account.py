@@ -1,0 +1,241 @@
+"""One account's own connection to its venue: signed requests behind one budget, kept warm, by the venue's clock.
+
+Requests are let through by urgency (cancels, orders, queries, data), counted by a breaker for orders and one for
+queries, bounded in time, and fail in our words. Cancels pass an open breaker: they are what one wants most then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from koc_qt.adapters.ccxt_client import CcxtClient, Timeouts, VenueClock, pause_s
+from koc_qt.adapters.ccxt_errors import Hints, Trouble, diagnose, explain
+from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint
+from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
+from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUnavailable
+from koc_qt.domain.state import TradingMode
+from koc_qt.ports.clock import Clock
+from koc_qt.resilience import SAFE_TO_REREAD, Breakers, transient_retry
+
+T = TypeVar("T")
+
+WARM_S = 8.0  # an order finds a connection that was used at most so long ago
+CLOCK_S = 60.0  # the venue's time is asked for this often
+TURN_S = 4.0  # how long a request may wait for its turn in the budget
+_SLOW_NS = 500_000_000  # a round trip this slow says too little of the venue's time
+
+
+class VenueFacts(msgspec.Struct, frozen=True):
+    """What an account's connection needs to know of its venue; see CcxtTrading for each."""
+
+    venue: str
+    title: str
+    exchange_id: str
+    options: Mapping[str, Any]
+    market_parameters: Mapping[str, Any]
+    spans: Sequence[Span]
+    weights: Mapping[str, int]
+    hints: Hints
+    additions: Callable[[Any], Any] | None
+
+
+class AccountClient:
+    """The signed side of one account. `on_headers` sees every answer's headers, names in lower case."""
+
+    def __init__(
+        self,
+        facts: VenueFacts,
+        mode: TradingMode,
+        keys: Mapping[str, str],
+        clock: Clock,
+        endpoint: LoopbackEndpoint | None,
+        breakers: Breakers,
+        timeouts: Timeouts,
+        on_headers: Callable[[Mapping[str, str]], None],
+        time_ms: Callable[[Any], Awaitable[int | None]],
+    ) -> None:
+        if mode not in (TradingMode.LIVE, TradingMode.TESTNET):
+            raise ConfigError(f"an account in {mode} mode sends nothing to {facts.title}")
+        self._facts = facts
+        self._mode = mode
+        self._keys = dict(keys)
+        self._clock = clock
+        self._endpoint = endpoint
+        self._timeouts = timeouts
+        self._on_headers = on_headers
+        self._time_ms = time_ms
+        self.orders = breakers.breaker(f"{facts.venue} orders")
+        self.queries = breakers.breaker(f"{facts.venue} queries")
+        self.budget = RateBudget(facts.venue, clock, facts.spans)
+        self.venue_clock = VenueClock(clock)
+        self._client = CcxtClient(facts.venue, clock, self.queries, timeouts)
+        self._warmth: asyncio.Task[None] | None = None
+        self._spoke_ns = 0  # monotonic; the last answer
+        self._set_ns = -(10**18)  # monotonic; the venue's clock was set
+        self._resetting: asyncio.Task[None] | None = None
+
+    @property
+    def exchange(self) -> Any:
+        """The ccxt object. Raises VenueUnavailable while not connected."""
+        return self._client.exchange
+
+    def drop(self, url: str, why: str) -> None:
+        """Give a stream's connection up, as if the network had."""
+        self._client.drop(url, why)
+
+    async def open(self, heard: Callable[[str], None], unreadable: Callable[[Exception], None]) -> None:
+        """Load the markets and set the clock. Raises VenueError, ConfigError."""
+        facts = self._facts
+        settings = {"enableRateLimit": False, "number": str, **self._keys}
+        await self._client.open(
+            facts.exchange_id, facts.options, self._endpoint, heard, unreadable, facts.additions, settings
+        )
+        exchange = self._client.exchange
+        exchange.number = str  # amounts as the venue writes them, digit for digit
+        exchange.answered = self._answered
+        exchange.venue_ms = lambda: self.venue_clock.time_ns() // 1_000_000
+        if self._mode is TradingMode.TESTNET:
+            if not exchange.urls.get("test"):
+                raise VenueRejected(f"{facts.title} has no testnet; use paper trading")
+            exchange.set_sandbox_mode(True)
+        await self.set_clock()
+        await self.read(
+            "markets", "the list of instruments", lambda x: x.load_markets(True, dict(facts.market_parameters))
+        )
+        self._warmth = asyncio.create_task(self._keep_warm(), name=f"keep {facts.venue} warm")
+
+    async def close(self) -> None:
+        """End what runs and the connections. Safe to call twice."""
+        tasks = [task for task in (self._warmth, self._resetting) if task is not None]
+        self._warmth = self._resetting = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.budget.close()
+        await self._client.close()
+
+    # ---- requests ------------------------------------------------------------------------------------------------
+
+    async def read(
+        self,
+        kind: str,
+        what: str,
+        call: Callable[[Any], Awaitable[T]],
+        *,
+        priority: Priority = Priority.QUERY,
+        attempts: int = 3,
+    ) -> T:
+        """Ask what changes nothing there, again where that can help. `kind` is one of WEIGHTS. Raises VenueError."""
+
+        async def attempt() -> T:
+            await self.budget.acquire(priority, self._facts.weights.get(kind, 1), within_s=TURN_S)
+            return await self.queries.call(lambda: self._once(what, call, has_effect=False))
+
+        return await self._again(attempt, attempts)
+
+    async def order(self, kind: str, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Send an order or its change, once. Raises VenueRejected (a certain no), VenueUnavailable (certainly not
+        sent, the breaker's refusal included) and VenueTimeout (not known).
+        """
+        await self.budget.acquire(Priority.ORDER, self._facts.weights.get(kind, 1), within_s=TURN_S)
+        return await self.orders.call(lambda: self._once(what, call, has_effect=True))
+
+    async def cancel(self, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Send a cancel, again where that can help: twice does no harm. Raises VenueError."""
+
+        async def attempt() -> T:
+            await self.budget.acquire(Priority.CANCEL, self._facts.weights.get("cancel", 1), within_s=TURN_S)
+            return await self._once(what, call, has_effect=True)
+
+        return await self._again(attempt, 3)
+
+    async def _again(self, attempt: Callable[[], Awaitable[T]], attempts: int) -> T:
+        again = transient_retry(
+            attempts=attempts,
+            total_s=self._timeouts.request_s,
+            first_wait_s=self._timeouts.first_backoff_s,
+            on=SAFE_TO_REREAD,
+        )
+        return await again(attempt)()
+
+    async def _once(self, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool) -> T:
+        exchange = self.exchange
+        try:
+            async with asyncio.timeout(self._timeouts.request_s):
+                return await call(exchange)
+        except Exception as error:
+            raise self.in_our_words(what, error, has_effect=has_effect) from error
+
+    def in_our_words(self, what: str, error: Exception, *, has_effect: bool = False) -> VenueError:
+        """Say a failure of ccxt as one of ours, and do what it asks for: set the clock, wait."""
+        ours = explain(self._facts.title, what, error, self._facts.hints, has_effect=has_effect)
+        trouble = diagnose(error, self._facts.hints)
+        if trouble is Trouble.CLOCK:
+            self._set_clock_soon()
+        elif trouble is Trouble.RATE and isinstance(ours, VenueUnavailable):
+            if self.budget.held_s == 0:
+                self.budget.hold(pause_s({}))  # it asked in words of its own, not by 429
+            ours.retry_after_s = self.budget.held_s
+        return ours
+
+    def trouble(self, error: VenueError) -> Trouble:
+        """Say what an error of ours was made of."""
+        return diagnose(error.__cause__ or error, self._facts.hints)
+
+    def _answered(self, status: int, headers: Mapping[str, str]) -> None:
+        self._spoke_ns = self._clock.monotonic_ns()
+        if status in (418, 429):
+            self.budget.hold(pause_s(headers))
+        self._on_headers(headers)
+
+    # ---- clock and warmth ----------------------------------------------------------------------------------------
+
+    async def set_clock(self) -> None:
+        """Ask for the venue's time twice: the first answer may have waited for a handshake. Raises VenueError."""
+        samples: list[tuple[int, int, int]] = []
+        for _ in range(2):
+            sent_ns = self._clock.monotonic_ns()
+            time_ms = await self.read("time", "its time", self._time_ms)
+            if time_ms is not None:
+                samples.append((time_ms * 1_000_000, sent_ns, self._clock.monotonic_ns()))
+        if samples:
+            self.venue_clock.answered(*min(samples, key=lambda sample: sample[2] - sample[1]))
+        self._set_ns = self._clock.monotonic_ns()
+
+    def _set_clock_soon(self) -> None:
+        if self._resetting is None or self._resetting.done():
+            self._resetting = asyncio.create_task(self._set_clock_quietly(), name=f"clock of {self._facts.venue}")
+
+    async def _set_clock_quietly(self) -> None:
+        try:
+            await self.set_clock()
+        except VenueError:
+            self._set_ns = -(10**18)  # the next turn of `_keep_warm` tries again
+
+    async def _keep_warm(self) -> None:
+        """Use the connection before it is let go, and look at the venue's clock now and then."""
+        slept_wall_ns, slept_ns = self._clock.time_ns(), self._clock.monotonic_ns()
+        while True:
+            await asyncio.sleep(WARM_S / 4)
+            wall_ns, now_ns = self._clock.time_ns(), self._clock.monotonic_ns()
+            woke = abs((wall_ns - slept_wall_ns) - (now_ns - slept_ns)) > 1_000_000_000  # the machine slept
+            slept_wall_ns, slept_ns = wall_ns, now_ns
+            if woke or now_ns - self._set_ns > CLOCK_S * 1e9:
+                await self._set_clock_quietly()
+            elif now_ns - self._spoke_ns > (WARM_S - WARM_S / 4) * 1e9:
+                await self._touch()
+
+    async def _touch(self) -> None:
+        sent_ns = self._clock.monotonic_ns()
+        try:
+            time_ms = await self.read("time", "its time", self._time_ms, attempts=1)
+        except VenueError:
+            return  # whoever needs the venue next will say so, and the next turn tries again
+        received_ns = self._clock.monotonic_ns()
+        self._spoke_ns = received_ns
+        if time_ms is not None and received_ns - sent_ns < _SLOW_NS:
+            self.venue_clock.answered(time_ms * 1_000_000, sent_ns, received_ns)

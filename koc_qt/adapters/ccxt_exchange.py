@@ -1,0 +1,200 @@
+"""ccxt's own exchange objects as this program needs them: watched over, on a session of ours, led where we say.
+
+A subclass adds what ccxt lacks in a process that runs for months: a message that cannot be read does not end a stream
+in silence, every task can be ended, reconnecting is paced by us, and every answer's headers are seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ssl
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from koc_qt.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+KEEP_ALIVE_S = 75.0  # an idle connection is kept as long as venues keep it; aiohttp would let go after 15 s
+
+
+class LoopbackEndpoint(msgspec.Struct, frozen=True):
+    """Where every host name of a venue leads instead of the internet, and the CA file that vouches for it.
+
+    URLs, TLS and ports stay as they are, so that the client library behaves as it does in production.
+    """
+
+    host: str
+    port: int
+    ca_file: str
+
+    @classmethod
+    def parse(cls, address: str, ca_file: str) -> LoopbackEndpoint:
+        """Read ``host:port``. Raises ConfigError."""
+        host, colon, port = address.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError(f"{address!r} is not an address: write HOST:PORT, such as 127.0.0.1:8443")
+        if not ca_file:
+            raise ConfigError(f"resolving a venue to {address} needs the CA file that its certificate is signed by")
+        return cls(host, int(port), ca_file)
+
+
+class Watcher:
+    """Whoever awaits a stream; ccxt's `watch_*` leaves here which connection it uses."""
+
+    url: str = ""
+
+
+WATCHER: ContextVar[Watcher | None] = ContextVar("WATCHER", default=None)
+
+
+class TaskKeeper:
+    """The event loop as ccxt sees it: the same loop, but what is started on it can be ended again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def create_task(self, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        """Start a task and remember it."""
+        task = self._loop.create_task(coroutine, **options)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def end(self) -> None:
+        """Cancel what still runs and wait for it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Resolver:
+    """Leads every name to one address; an aiohttp resolver."""
+
+    def __init__(self, endpoint: LoopbackEndpoint) -> None:
+        self._endpoint = endpoint
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+        """Answer with the loopback's address and port, whatever was asked for."""
+        address = {"hostname": host, "host": self._endpoint.host, "port": self._endpoint.port}
+        return [{**address, "family": family or 2, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def make_tls(endpoint: LoopbackEndpoint | None) -> ssl.SSLContext:
+    """Trust the usual authorities, or the loopback's alone. Raises ConfigError."""
+    import certifi
+
+    try:
+        return ssl.create_default_context(cafile=endpoint.ca_file if endpoint else certifi.where())
+    except (OSError, ssl.SSLError) as error:
+        where = endpoint.ca_file if endpoint else certifi.where()
+        raise ConfigError(f"{where} cannot be read as a file of CA certificates: {error}") from error
+
+
+def make_session(endpoint: LoopbackEndpoint | None, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """Make the session that ccxt uses for requests and streams."""
+    import aiohttp
+
+    resolver: Any = _Resolver(endpoint) if endpoint else None
+    connector = aiohttp.TCPConnector(ssl=tls, resolver=resolver, keepalive_timeout=KEEP_ALIVE_S)
+    return aiohttp.ClientSession(connector=connector)
+
+
+def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = None) -> Any:
+    """Import ccxt, which takes the better part of a second, and give the venue's class with our additions.
+
+    `additions` gives a subclass of the class that it is given: what a venue's module mends.
+    """
+    original: Any = getattr(importlib.import_module(f"ccxt.pro.{exchange_id}"), exchange_id)
+    if additions is not None:
+        original = additions(original)
+    errors: Any = importlib.import_module("ccxt.base.errors")
+
+    class Watched(original):  # type: ignore[misc]
+        """ccxt's class, watched over."""
+
+        heard: Callable[[str], None]
+        unreadable: Callable[[Exception], None]
+        answered: Callable[[int, Mapping[str, str]], None] | None = None  # each answer's status and headers
+        venue_ms: Callable[[], int] | None = None  # the venue's clock, by which requests are signed
+        last_nonce = 0
+
+        def client(self, url: str) -> Any:
+            """Give the connection, hardened: ccxt ends its receive loop without a word when a message raises."""
+            connection = super().client(url)
+            if "handle_text_or_binary_message" not in vars(connection):
+                read = connection.handle_text_or_binary_message
+
+                def read_safely(data: Any) -> None:
+                    try:
+                        read(data)
+                    except Exception as error:  # whatever ccxt trips over, the stream goes on
+                        self.unreadable(error)
+                    else:
+                        self.heard(url)
+
+                connection.handle_text_or_binary_message = read_safely
+            return connection
+
+        def watch(self, url: str, *args: Any, **kwargs: Any) -> Any:
+            """Leave word of the connection."""
+            _note(url)
+            return super().watch(url, *args, **kwargs)
+
+        def watch_multiple(self, url: str, *args: Any, **kwargs: Any) -> Any:
+            """Leave word of the connection."""
+            _note(url)
+            return super().watch_multiple(url, *args, **kwargs)
+
+        def ws_dial_delay(self, url: str) -> float:
+            """Dial at once: reconnects are paced by who asks for them."""
+            return 0.0
+
+        def milliseconds(self) -> int:
+            """Give the venue's time: every signature carries it, and this machine's clock may be wrong."""
+            return self.venue_ms() if self.venue_ms is not None else int(super().milliseconds())
+
+        def seconds(self) -> int:
+            """Give the venue's time."""
+            return self.milliseconds() // 1000
+
+        def nonce(self) -> int:
+            """Give a number that is above every earlier one, though the clock be set back."""
+            if self.venue_ms is None:
+                return int(super().nonce())
+            self.last_nonce = max(self.milliseconds(), self.last_nonce + 1)
+            return self.last_nonce
+
+        def on_rest_response(self, code: int, reason: str, url: str, method: str, headers: Any, *args: Any) -> Any:
+            """Refuse web pages and the like, of which ccxt would make an empty answer."""
+            if self.answered is not None:
+                self.answered(code, {str(name).lower(): str(value) for name, value in headers.items()})
+            body = super().on_rest_response(code, reason, url, method, headers, *args)
+            if code < 400 and not (body.startswith(("{", "[")) and body.endswith(("}", "]"))):
+                raise errors.ExchangeNotAvailable(f"{url} answered with {body[:40]!r} instead of data")
+            return body
+
+        def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, timeframe: str = "1m", *_: Any, **__: Any) -> Any:
+            """Leave every row in: ccxt's filter by time would drop those that have none without a word."""
+            return super().parse_ohlcvs(ohlcvs, market, timeframe)
+
+    return Watched
+
+
+def _note(url: str) -> None:
+    watcher = WATCHER.get()
+    if watcher is not None:
+        watcher.url = url

@@ -1,0 +1,153 @@
+"""Asking a venue what became of orders: one that the engine asks for, and those of which streams left something out.
+
+Orders whose status counts more than the executions that came are looked up a moment later. While the private streams
+are down every open order is polled; while they are up a slow audit goes on, so that nothing lost stays unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from koc_qt.adapters import ccxt_order_facts as facts
+from koc_qt.adapters.ccxt_account import AccountClient
+from koc_qt.adapters.ccxt_dialect import CcxtDialect, Raw
+from koc_qt.adapters.ccxt_facts import MalformedError
+from koc_qt.adapters.event_outbox import EventOutbox
+from koc_qt.adapters.order_tracker import OrderTracker, OrderUpdate, ending_of, fill_of
+from koc_qt.domain.errors import InvalidOrder, VenueError, VenueUnavailable
+from koc_qt.domain.orders import Order, OrderEvent, OrderReport
+from koc_qt.domain.venues import VenueTrade
+
+POLL_S = 1.0  # open orders are asked for this often while streams are down
+AUDIT_S = 60.0  # and this often while they are up
+GRACE_S = 0.2  # executions may be on their way still when a status counts them
+EACH = 5  # up to so many open orders are polled one by one
+FILL_TRIES = 4  # a venue may list an execution a moment later than it counts it
+
+
+class OrderLookups:
+    """Looks orders up, and feeds the tracker and the outbox with what it finds.
+
+    `are_streams_up` says whether the streams can be relied on; `on_problem` hears why a round of asking failed.
+    """
+
+    def __init__(
+        self,
+        dialect: CcxtDialect,
+        account: AccountClient,
+        tracker: OrderTracker,
+        outbox: EventOutbox,
+        are_streams_up: Callable[[], bool],
+        on_problem: Callable[[str, Exception], None],
+    ) -> None:
+        self._dialect = dialect
+        self._account = account
+        self._tracker = tracker
+        self._outbox = outbox
+        self._are_streams_up = are_streams_up
+        self._on_problem = on_problem
+        self._wake = asyncio.Event()
+        self._look_at_all = False
+
+    def soon(self, *, everything: bool = False) -> None:
+        """Look in a moment: at what is missing, or at every open order."""
+        self._look_at_all = self._look_at_all or everything
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look whenever that is due, until cancelled."""
+        pause_s = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(AUDIT_S if self._are_streams_up() else POLL_S):
+                    await self._wake.wait()
+                await asyncio.sleep(max(GRACE_S, pause_s))
+                everything = self._look_at_all
+            except TimeoutError:
+                everything = True
+            self._wake.clear()
+            self._look_at_all = False
+            try:
+                await self._round(everything=everything)
+                pause_s = 0.0
+            except (VenueError, MalformedError, InvalidOrder) as error:
+                self._on_problem("polls", error)
+                pause_s = min(max(2 * pause_s, POLL_S, getattr(error, "retry_after_s", None) or 0.0), AUDIT_S)
+                self._look_at_all = self._look_at_all or everything
+                self._wake.set()
+            if self._tracker.missing():
+                self._wake.set()
+
+    async def _round(self, *, everything: bool) -> None:
+        orders = self._tracker.open() if everything else self._tracker.missing()
+        if len(orders) > EACH:
+            orders = await self._changed(orders)
+        for order in orders:
+            await self.learn(order)
+        self._outbox.deliver()
+
+    async def _changed(self, orders: Sequence[Order]) -> list[Order]:
+        """Take what the list of open orders says, and give those that it leaves open what became of."""
+        listed = await self._account.read("open_orders", "the open orders", self._dialect.fetch_open_orders)
+        for raw in listed:
+            self._outbox.post(self._tracker.update(self._dialect.read_update(raw)))
+        working = {str(raw.get("id")) for raw in listed}
+        missing = {order.client_order_id for order in self._tracker.missing()}
+        return [
+            order
+            for order in orders
+            if order.client_order_id in missing or self._tracker.venue_order_id(order.client_order_id) not in working
+        ]
+
+    async def learn(self, order: Order) -> OrderReport | None:
+        """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError."""
+        key = order.client_order_id
+        venue_order_id = self._tracker.venue_order_id(key)
+        for attempt in range(FILL_TRIES):
+            raw = await self._account.read(
+                "find", f"order {key}", lambda x: self._dialect.find_there(x, order, venue_order_id)
+            )
+            if raw is None:
+                return None
+            update = facts.named_update(self._dialect.read_update(raw), key)
+            trades = [] if update.filled == 0 else await self._executions(order, raw, update)
+            if sum((trade.quantity for trade in trades), Decimal(0)) >= (update.filled or 0):
+                return self._take(order, update, trades, raw)
+            await asyncio.sleep(GRACE_S * 2**attempt)
+        raise VenueUnavailable(f"the venue does not list all executions of order {key} yet; it will be asked again")
+
+    async def _executions(self, order: Order, raw: Raw, update: OrderUpdate) -> list[VenueTrade]:
+        key = order.client_order_id
+
+        listed = await self._account.read(
+            "fills", f"the executions of {key}", lambda x: self._dialect.fetch_fills(x, order, raw)
+        )
+        return [facts.named(self._dialect.read_execution(each), key, update.venue_order_id) for each in listed]
+
+    def _take(self, order: Order, update: OrderUpdate, trades: Sequence[VenueTrade], raw: Raw) -> OrderReport:
+        """Say what was found, as events and as a report; who hears a thing twice ignores it."""
+        key = order.client_order_id
+        events: list[OrderEvent] = []
+        for trade in trades:
+            events += self._tracker.trade(trade)
+        events += self._tracker.update(update)
+        self._tracker.caught_up(key)
+        self._outbox.post(events)
+        filled = sum((trade.quantity for trade in trades), Decimal(0))
+        asked = self._tracker.is_cancel_asked(key)
+        status, reason = ending_of(order.request, update, filled, cancel_asked=asked)
+        quantity, price = (None, None)
+        if self._dialect.ABILITIES.amend:
+            quantity, price = facts.present_terms(order, raw)
+        return OrderReport(
+            client_order_id=key,
+            venue_order_id=update.venue_order_id,
+            status=status,
+            fills=tuple(fill_of(order, trade) for trade in trades),
+            time_ns=update.time_ns,
+            reason=reason,
+            quantity=quantity,
+            price=price,
+        )
