@@ -43,6 +43,8 @@ from contextvars import ContextVar
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Protocol
 
+import msgspec
+
 from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Book, Quote, Side, Trade
@@ -71,6 +73,9 @@ from tests.wire.core.orders import Happened, OrderUpdate, RefusedError, Why, Wir
 
 _PUMP_S = 0.01
 _KEPT = 20_000  # orders; the oldest that ended are forgotten
+
+# The bounds are for whole orders and are checked here; the engine may be given the rest of an amended one.
+_NO_BOUNDS: dict[str, Any] = {"min_quantity": Decimal(0), "max_quantity": None, "min_notional": Decimal(0)}
 
 # What was done in the request (or frame) that is being answered; a dialect's base looks whether its answer gets lost.
 DONE: ContextVar[set[str] | None] = ContextVar("DONE", default=None)
@@ -132,8 +137,8 @@ class Exchange:
         self._number = now_ns // 1_000_000
         self._orders: dict[str, WireOrder] = {}
         self._by_engine: dict[str, WireOrder] = {}
+        self._by_client: dict[tuple[str, str], WireOrder] = {}  # the newest of each person's client ids
         self._fills: list[tuple[WireOrder, WireFill]] = []
-        self._replacing = False
         self._pump: asyncio.Task[None] | None = None
 
     # ---- time -----------------------------------------------------------------------------------------------------
@@ -159,11 +164,13 @@ class Exchange:
             await asyncio.sleep(_PUMP_S)
 
     async def stop(self) -> None:
-        """End what runs."""
+        """End what runs. Raises what a listener raised on the way."""
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            await asyncio.wait([pump])
+            if not pump.cancelled():
+                pump.result()
 
     def advance(self) -> None:
         """Let everything happen that is due by the clock; for tests whose clock is moved by hand."""
@@ -232,7 +239,8 @@ class Exchange:
         """Open an account; `balances` are amounts as text by currency, `extra` is for the dialect."""
         funds = [Balance(currency, Decimal(amount)) for currency, amount in balances.items()]
         rng = random.Random(f"{self._seed}/{name}")
-        engine = MatchingEngine(self._instruments.values(), funds, self._model, name, rng, allow_short=allow_short)
+        unbounded = [msgspec.structs.replace(each, **_NO_BOUNDS) for each in self._instruments.values()]
+        engine = MatchingEngine(unbounded, funds, self._model, name, rng, allow_short=allow_short)
         user = User(name, engine, list(keys), extra)
         self.directory.users.append(user)
         for market in self.markets.values():
@@ -346,17 +354,10 @@ class Exchange:
             raise RefusedError(Why.BAD_AMEND, f"{order.filled} are executed already")
         stop = None if order.status is OrderStatus.TRIGGERED else order.stop_price
         kind = order.type if stop else _without_stop(order.type)
-        request = OrderRequest(
-            self.market(order.symbol).id,
-            order.side,
-            kind,
-            total - order.filled,
-            price,
-            stop,
-            order.time_in_force,
-            order.post_only,
-        )
-        self._check_rules(self.market(order.symbol), request)
+        market = self.market(order.symbol)
+        asked = OrderRequest(market.id, order.side, kind, total, price, stop, order.time_in_force, order.post_only)
+        self._check_rules(market, asked)
+        request = msgspec.structs.replace(asked, quantity=total - order.filled)
         self._note("amend")
         self._replace(order, request, total, price)
         return order
@@ -370,10 +371,18 @@ class Exchange:
 
     def find(self, user: User, client_id: str) -> WireOrder:
         """Give the user's newest order of that client id. Raises RefusedError."""
-        for order in reversed(self._orders.values()):
-            if order.user is user and order.client_id == client_id and client_id:
-                return order
+        order = self._by_client.get((user.name, client_id))
+        if order is not None:
+            return order
         raise RefusedError(Why.UNKNOWN_ORDER, f"unknown client order id {client_id}")
+
+    def rename(self, order: WireOrder, client_id: str) -> None:
+        """Give an order another client id. Raises RefusedError where that is in use."""
+        if client_id != order.client_id:
+            self._check_client_id(order.user, client_id)
+            self._by_client.pop((order.user.name, order.client_id), None)
+            order.client_id = client_id
+            self._by_client[order.user.name, client_id] = order
 
     def orders(self, user: User, symbol: str | None = None, *, is_open: bool | None = None) -> list[WireOrder]:
         """Give the user's orders, oldest first."""
@@ -399,10 +408,8 @@ class Exchange:
             done.add(what)
 
     def _check_client_id(self, user: User, client_id: str) -> None:
-        if client_id and any(
-            order.client_id == client_id and (order.is_open or self._for_ever)
-            for order in self.orders(user)  # a few thousand at most
-        ):
+        known = self._by_client.get((user.name, client_id))
+        if known is not None and (known.is_open or self._for_ever):
             raise RefusedError(Why.DUPLICATE, f"client order id {client_id} is in use")
 
     def _check_rules(self, market: LiveMarket, request: OrderRequest) -> None:
@@ -447,15 +454,7 @@ class Exchange:
 
     def _replace(self, order: WireOrder, request: OrderRequest, total: Decimal, price: Decimal | None) -> None:
         now_ns, engine, before = self.time_ns(), order.user.engine, order.engine_key
-        earlier = OrderRequest(
-            request.instrument,
-            order.side,
-            request.type,
-            order.remaining,
-            order.price,
-            request.stop_price,
-            order.time_in_force,
-        )
+        earlier = msgspec.structs.replace(request, quantity=order.remaining, price=order.price, post_only=False)
         engine.cancel(before, now_ns)
         events = self._submit(order, request, now_ns)
         del self._by_engine[before]
@@ -471,12 +470,19 @@ class Exchange:
 
     def _keep(self, order: WireOrder) -> None:
         self._orders[order.id] = order
+        if order.client_id:
+            self._by_client[order.user.name, order.client_id] = order
         if len(self._orders) > _KEPT:
             oldest = next((key for key, each in self._orders.items() if not each.is_open), None)
             if oldest is not None:
-                self._by_engine.pop(self._orders.pop(oldest).engine_key, None)
+                self._forget(self._orders.pop(oldest))
         if len(self._fills) > 5 * _KEPT:
             del self._fills[:_KEPT]
+
+    def _forget(self, order: WireOrder) -> None:
+        self._by_engine.pop(order.engine_key, None)
+        if self._by_client.get((order.user.name, order.client_id)) is order:
+            del self._by_client[order.user.name, order.client_id]
 
     def _pass_on(self, user: User, events: Iterable[OrderEvent]) -> None:
         for event in events:

@@ -135,9 +135,11 @@ class LoopbackServer:
 
     async def stop(self) -> None:
         """Close every connection and the port."""
-        await self.site.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        try:
+            await self.site.stop()
+        finally:
+            if self._runner is not None:
+                await self._runner.cleanup()
 
     async def __aenter__(self) -> LoopbackServer:
         await self.start()

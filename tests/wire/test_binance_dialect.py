@@ -286,7 +286,8 @@ async def test_a_limit_order_rests_is_found_by_either_id_and_cancelled(client: A
         (("limit", "buy", "0.01", "90"), ccxt.BaseError, "NOTIONAL"),
         (("limit", "buy", "2000", "90"), ccxt.InsufficientFunds, "insufficient balance"),
         (("limit", "sell", "3", "200"), ccxt.InsufficientFunds, "insufficient balance"),
-        (("market", "buy", "2000", None), ccxt.InsufficientFunds, "insufficient balance"),
+        (("market", "sell", "3", None), ccxt.InsufficientFunds, "insufficient balance"),
+        (("market", "buy", "121", None), ccxt.BaseError, "MARKET_LOT_SIZE"),
     ],
 )
 async def test_what_breaks_a_rule_is_refused_in_the_venues_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -208,7 +209,7 @@ def test_a_taker_is_filled_and_told_in_order(bench: Bench) -> None:
     bench.show()
     order = bench.place(BUY, "1", client_id="mine")
     assert bench.heard.happened == [Happened.NEW, Happened.FILL]
-    assert (order.status, order.average, order.fee) == (OrderStatus.FILLED, 101, D("0.101"))
+    assert (order.status, order.average, order.fee) == (OrderStatus.FILLED, D(101), D("0.101"))
     assert (bench.total("BTC"), bench.total("USDT")) == (D(3), 100_000 - 101 - D("0.101"))
     assert bench.heard.balances[-1] == {"BTC", "USDT"}
     assert bench.exchange.find(bench.user, "mine") is bench.exchange.order(bench.user, order.id) is order
@@ -318,6 +319,41 @@ def test_an_amendment_that_is_refused_changes_nothing(bench: Bench) -> None:
     assert bench.heard.happened == [Happened.NEW]
     bench.show("85", "86")
     assert order.status is OrderStatus.FILLED
+
+
+def test_bounds_are_for_the_whole_order_not_for_the_rest_of_it(bench: Bench) -> None:
+    bench.show(size="0.98")
+    order = bench.place(BUY, "1", "101")
+    bench.exchange.amend(bench.user, order.id, price=D("100.5"))
+    assert order.remaining * D("100.5") < bench.exchange.market(BTC).listing.min_notional
+    with pytest.raises(RefusedError, match="insufficient"):
+        bench.exchange.amend(bench.user, order.id, D(5000))
+    assert (order.is_open, order.quantity) == (True, D(1))
+    bench.show("99", "100")
+    assert order.status is OrderStatus.FILLED
+
+
+def test_an_order_is_found_by_a_new_client_id(bench: Bench) -> None:
+    bench.show()
+    order, other = bench.place(BUY, "1", "90", client_id="a"), bench.place(BUY, "1", "90", client_id="b")
+    bench.exchange.rename(order, "c")
+    assert bench.exchange.find(bench.user, "c") is order
+    with pytest.raises(RefusedError, match="unknown"):
+        bench.exchange.find(bench.user, "a")
+    with pytest.raises(RefusedError, match="in use"):
+        bench.exchange.rename(other, "c")
+
+
+async def test_what_a_listener_raises_is_not_lost(bench: Bench) -> None:
+    def fail(event: MarketFact) -> None:
+        raise ValueError("a bug of a dialect")
+
+    bench.heard.on_market = fail  # type: ignore[method-assign]
+    bench.clock.advance(1)
+    bench.exchange.run()
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="a bug"):
+        await bench.exchange.stop()
 
 
 def test_by_cost_whole_lots_are_bought_through_the_levels(bench: Bench) -> None:

@@ -88,6 +88,7 @@ class Dialect(FaultMethods):
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.channels: set[Channel] = set()
+        self.failures: list[Exception] = []  # of this dialect's own code; `stop` raises the first
         self._stopping = asyncio.Event()
         exchange.listeners.append(self)
 
@@ -158,9 +159,9 @@ class Dialect(FaultMethods):
             channel.held.append(text)
             faults.reorder -= 1
             if faults.reorder == 0:
-                for held in reversed(channel.held):
-                    channel.send(held)
-                channel.held.clear()
+                for each in self.channels:
+                    while each.held:
+                        each.send(each.held.pop())
             return
         channel.send(text)
         if faults.duplicates > 0:
@@ -179,6 +180,15 @@ class Dialect(FaultMethods):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer REST, or become a stream; faults first."""
+        try:
+            return await self._handled(request)
+        except ConnectionError:  # the client hung up
+            raise
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    async def _handled(self, request: web.Request) -> web.StreamResponse:
         self.exchange.run()
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._stream(request)
@@ -208,15 +218,19 @@ class Dialect(FaultMethods):
         return None if limited is None else self.limited(call, limited.retry_after_s, limited.banned)
 
     async def stop(self) -> None:
-        """End the market and every connection."""
+        """End the market and every connection. Raises what the dialect itself failed with, so that tests fail too."""
         self._stopping.set()
-        await self.exchange.stop()
-        for channel in list(self.channels):
-            await channel.close()
-            await close_politely(channel.socket)
+        try:
+            await self.exchange.stop()
+        finally:
+            for channel in list(self.channels):
+                await channel.close()
+                await close_politely(channel.socket)
+        if self.failures:
+            raise self.failures[0]
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        if self.faults.refuse_streams:
+        if self.faults.refuse_streams or self.faults.maintenance:
             return web.Response(status=503, text="<html><body><h1>503 Service Unavailable</h1></body></html>")
         if self.faults.hang_streams:
             await self._stopping.wait()

@@ -33,6 +33,8 @@ from tests.wire.market import INTERVALS_MS
 from tests.wire.venues.binance_asks import Ask, DataError, Endpoint, LimitedError, answered
 from tests.wire.venues.binance_gate import ORDER_SPANS, Gate
 from tests.wire.venues.binance_rows import (
+    MOST_AT_MARKET,
+    MOST_ORDERS,
     MS,
     ORDER_TYPES,
     PREVENTION,
@@ -266,6 +268,10 @@ class BinanceExchangeSite(Dialect):
             legal = "^[a-zA-Z0-9-_]{1,36}$"
             text = f"Illegal characters found in parameter 'newClientOrderId'; legal range is '{legal}'."
             raise RefusalError(-1100, text)
+        if kind == "MARKET" and (ask.amount("quantity") or 0) > MOST_AT_MARKET:
+            raise RefusalError(-1013, "Filter failure: MARKET_LOT_SIZE")
+        if len(self.exchange.orders(ask.owner, market.listing.symbol, is_open=True)) >= MOST_ORDERS:
+            raise RefusalError(-1013, "Filter failure: MAX_NUM_ORDERS")
         cost = ask.amount("quoteOrderQty")
         if cost is None or kind != "MARKET":
             ask.need("quantity")
@@ -397,9 +403,8 @@ class BinanceExchangeSite(Dialect):
         if quantity is None or quantity >= order.quantity:
             raise RefusedError(Why.BAD_AMEND)
         before = order.client_id
-        given = ask.params.get("newClientOrderId", before)
         self.exchange.amend(ask.owner, order.id, quantity)
-        order.client_id = given
+        self.exchange.rename(order, ask.params.get("newClientOrderId", before))
         amended = order_row(order) | {"preventedQty": "0.00000000"}
         names = {"origClientOrderId": before, "orderId": int(order.id), "symbol": symbol_id(order.symbol)}
         when = self._now_ms()
@@ -618,6 +623,8 @@ class BinanceExchangeSite(Dialect):
         """Tell who has subscribed."""
         name, time_ms = symbol_id(event.instrument.symbol), event.time_ns // MS
         market = self.exchange.markets[event.instrument.symbol]
+        if not self.channels and not isinstance(event, Book):
+            return
         match event:
             case Trade():
                 prices = {"p": eight(event.price), "q": eight(event.quantity)}

@@ -14,6 +14,8 @@ from tests.wire.core.history import Candle
 from tests.wire.core.market import LiveMarket
 from tests.wire.core.orders import Happened, OrderUpdate, WireFill, WireOrder
 
+MOST_AT_MARKET = Decimal(120)
+MOST_ORDERS = 200
 MS = 1_000_000
 ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT")
 PREVENTION = {"selfTradePreventionMode": "EXPIRE_MAKER"}
@@ -194,7 +196,7 @@ def symbol_row(market: LiveMarket, status: str) -> dict[str, Any]:
     listing = market.listing
     prices = {"minPrice": eight(listing.tick), "maxPrice": "1000000.00000000", "tickSize": eight(listing.tick)}
     sizes = {"minQty": eight(listing.min_quantity), "maxQty": eight(listing.max_quantity)}
-    market_sizes = {"minQty": "0.00000000", "maxQty": "120.00000000", "stepSize": "0.00000000"}
+    market_sizes = {"minQty": "0.00000000", "maxQty": eight(MOST_AT_MARKET), "stepSize": "0.00000000"}
     worth = {"minNotional": eight(listing.min_notional), "applyMinToMarket": True, "maxNotional": "9000000.00000000"}
     return {
         "symbol": symbol_id(listing.symbol),
@@ -221,7 +223,7 @@ def symbol_row(market: LiveMarket, status: str) -> dict[str, Any]:
             {"filterType": "LOT_SIZE", **sizes, "stepSize": eight(listing.lot)},
             {"filterType": "MARKET_LOT_SIZE", **market_sizes},
             {"filterType": "NOTIONAL", **worth, "applyMaxToMarket": False, "avgPriceMins": 5},
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
+            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": MOST_ORDERS},
         ],
         "permissions": [],
         "permissionSets": [["SPOT"]],
