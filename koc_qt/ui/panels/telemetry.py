@@ -90,7 +90,7 @@ class TelemetryPanel(Panel):
         self.table.picked.connect(self._picked)
         self.table.opened.connect(lambda _pulse: self._show_chart())
         self.show_latency = bench.actions.add(
-            Command(SHOW_LATENCY, "Order &latency", "&View", "clock", tip="Show how long orders take, stage by stage"),
+            Command(SHOW_LATENCY, "Order late&ncy", "&View", "clock", tip="Show how long orders take, stage by stage"),
             lambda: self.splitter.want(self.show_latency.isChecked()),
             checkable=True,
         )
