@@ -7,6 +7,7 @@ queries, bounded in time, and fail in our words. Cancels pass an open breaker: t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from koc_qt.adapters.ccxt_client import CcxtClient, Timeouts, VenueClock, pause_
 from koc_qt.adapters.ccxt_errors import Hints, Trouble, diagnose, explain
 from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint
 from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
-from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUnavailable
+from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.clock import Clock
 from koc_qt.resilience import SAFE_TO_REREAD, Breakers, transient_retry
@@ -172,15 +173,14 @@ class AccountClient:
 
     def in_our_words(self, what: str, error: Exception, *, has_effect: bool = False) -> VenueError:
         """Say a failure of ccxt as one of ours, and do what it asks for: set the clock, wait."""
-        ours = explain(self._facts.title, what, error, self._facts.hints, has_effect=has_effect)
-        trouble = diagnose(error, self._facts.hints)
+        trouble, pause = diagnose(error, self._facts.hints), None
         if trouble is Trouble.CLOCK:
             self._set_clock_soon()
-        elif trouble is Trouble.RATE and isinstance(ours, VenueUnavailable):
+        elif trouble is Trouble.RATE and not isinstance(error, VenueError):
             if self.budget.held_s == 0:
                 self.budget.hold(pause_s({}))  # it asked in words of its own, not by 429
-            ours.retry_after_s = self.budget.held_s
-        return ours
+            pause = math.ceil(self.budget.held_s)
+        return explain(self._facts.title, what, error, self._facts.hints, has_effect=has_effect, pause_s=pause)
 
     def trouble(self, error: VenueError) -> Trouble:
         """Say what an error of ours was made of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from koc_qt.adapters.ccxt_errors import Trouble, diagnose, explain
+from koc_qt.adapters.ccxt_errors import explain
 from koc_qt.adapters.ccxt_exchange import (
     WATCHER,
     LoopbackEndpoint,
@@ -174,12 +175,8 @@ class CcxtClient:
 
     def in_our_words(self, what: str, error: Exception) -> VenueError:
         """Say a failure of ccxt as one of ours; `what` names the request. Keeps the pause that a venue asks for."""
-        ours = explain(self.venue, what, error)
-        if isinstance(ours, VenueUnavailable) and not isinstance(error, VenueError):
-            left_s = self._held_s()
-            if left_s > 0 and diagnose(error) is Trouble.RATE:
-                return _after(ours, left_s)
-        return ours
+        pause = math.ceil(max(self._held_s(), 0.0)) or None
+        return explain(self.venue, what, error, pause_s=pause)
 
     def is_unknown_symbol(self, error: Exception) -> bool:
         """Tell whether the venue says that it has no such symbol (any more)."""

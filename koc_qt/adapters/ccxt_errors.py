@@ -86,7 +86,7 @@ _SENTENCES = {
     Trouble.SUSPENDED: "the account is suspended; ask the venue's support",
     Trouble.REGION: "it does not serve this country or network",
     Trouble.REFUSED: "",
-    Trouble.RATE: "it asks us to slow down",
+    Trouble.RATE: "",
     Trouble.MAINTENANCE: "it is in maintenance; orders already there stay as they are, try again later",
     Trouble.UNREACHABLE: "no connection could be made; check the network",
     Trouble.NAME: "its name could not be looked up; check the network and its DNS",
@@ -163,15 +163,29 @@ def _network_trouble(error: BaseException) -> Trouble | None:
     return None
 
 
-def explain(venue: str, what: str, error: BaseException, hints: Hints = (), *, has_effect: bool = False) -> VenueError:
+def explain(
+    venue: str,
+    what: str,
+    error: BaseException,
+    hints: Hints = (),
+    *,
+    has_effect: bool = False,
+    pause_s: float | None = None,
+) -> VenueError:
     """Say a failure in our words; `what` names the request and `has_effect` says that it changes something there.
 
-    With an effect: VenueRejected is a certain no, VenueUnavailable certainly not done, VenueTimeout not known.
+    `pause_s` is how long the venue wants to be left alone, where it is the rate that it complains of. With an effect:
+    VenueRejected is a certain no, VenueUnavailable certainly not done, VenueTimeout not known.
     """
     if isinstance(error, VenueError):
         return error
     trouble = diagnose(error, hints)
     text = _sentence(venue, what, trouble, error)
+    if trouble is Trouble.RATE:
+        wait = f" and wait {pause_s:g} s" if pause_s else ""
+        slow = VenueUnavailable(f"{venue} asks us to slow down{wait} ({what}): {venue_words(error)}")
+        slow.retry_after_s = pause_s
+        return slow
     if trouble in _CERTAIN_NO:
         return VenueRejected(text)
     if trouble in _CERTAINLY_NOT_DONE:
@@ -188,7 +202,7 @@ def _sentence(venue: str, what: str, trouble: Trouble, error: BaseException) -> 
         return f"{venue} refused {what}: {meaning} ({words})" if meaning else f"{venue} refused {what}: {words}"
     if trouble is Trouble.SILENT:
         return f"{venue} did not answer in time ({what})"
-    if trouble in (Trouble.RATE, Trouble.MAINTENANCE):
+    if trouble is Trouble.MAINTENANCE:
         return f"{venue} did not do it ({what}): {meaning} ({words})"
     return f"{venue} cannot be reached ({what}): {meaning} ({words})"
 

@@ -140,12 +140,16 @@ class CcxtTrading(CcxtDialect):
     # ---- connection ----------------------------------------------------------------------------------------------
 
     async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
-        """Load the markets, try the keys, and start the private streams.
+        """Load the markets, try the keys, and start the private streams; while connected, change the sinks alone.
 
         Raises VenueUnavailable, and VenueRejected where the keys are not accepted.
         """
+        if self._connected:
+            self._on_state = on_state
+            self._outbox.open(sink)
+            return
         if self._opening:
-            raise VenueUnavailable(f"{self.ABILITIES.title} is connected or connecting already")
+            raise VenueUnavailable(f"{self.ABILITIES.title} is connecting already")
         self._opening = True
         try:
             async with asyncio.timeout(self._timeouts.connect_s):

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.clock import SystemClock
-from koc_qt.adapters.venues.binance import BinanceTrading
+from koc_qt.adapters.venues.binance import ABILITIES, BinanceTrading
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.secrets import Credentials
 from tests.contract.trading_venue import TradingDesk, TradingVenueContract
@@ -34,5 +34,5 @@ class TestBinanceTradingVenue(TradingVenueContract):
                 exchange.show("BTC/USDT", bid, ask, size)
 
             instrument = exchange.market("BTC/USDT").listing.instrument("binance")
-            yield TradingDesk(venue, instrument, Decimal("0.5"), show)
+            yield TradingDesk(venue, instrument, Decimal("0.5"), show, ABILITIES)
             await venue.close()
