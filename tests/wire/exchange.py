@@ -136,6 +136,7 @@ class Exchange:
         self._for_ever = client_ids_for_ever
         self._number = now_ns // 1_000_000
         self._orders: dict[str, WireOrder] = {}
+        self._open: dict[str, WireOrder] = {}
         self._by_engine: dict[str, WireOrder] = {}
         self._by_client: dict[tuple[str, str], WireOrder] = {}  # the newest of each person's client ids
         self._fills: list[tuple[WireOrder, WireFill]] = []
@@ -206,7 +207,7 @@ class Exchange:
         """Open, close or delist a symbol; a delisted one's orders are cancelled."""
         self.markets[symbol].trading = trading
         if trading is Trading.DELISTED:
-            for order in [order for order in self._orders.values() if order.symbol == symbol and order.is_open]:
+            for order in [order for order in self._open.values() if order.symbol == symbol]:
                 self._pass_on(order.user, order.user.engine.cancel(order.engine_key, self.time_ns()))
 
     def _forget_and_meet(self, symbol: str) -> None:
@@ -388,7 +389,7 @@ class Exchange:
         """Give the user's orders, oldest first."""
         return [
             order
-            for order in self._orders.values()
+            for order in (self._open if is_open else self._orders).values()
             if order.user is user and symbol in (None, order.symbol) and is_open in (None, order.is_open)
         ]
 
@@ -470,6 +471,8 @@ class Exchange:
 
     def _keep(self, order: WireOrder) -> None:
         self._orders[order.id] = order
+        if order.is_open:
+            self._open[order.id] = order
         if order.client_id:
             self._by_client[order.user.name, order.client_id] = order
         if len(self._orders) > _KEPT:
@@ -488,6 +491,8 @@ class Exchange:
         for event in events:
             order = self._by_engine.get(event.client_order_id)
             update = None if order is None else self._apply(order, event)
+            if order is not None and not order.is_open:
+                self._open.pop(order.id, None)
             if update is not None:
                 self._tell(update)
                 self._tell_balances(update.order)

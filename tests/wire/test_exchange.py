@@ -221,7 +221,10 @@ def test_resting_orders_lock_and_are_met_or_cancelled(bench: Bench) -> None:
     stays, goes = bench.place(BUY, "1", "95"), bench.place(BUY, "1", "94")
     assert bench.locked("USDT") == (95 + 94) * D("1.001")
     bench.exchange.cancel(bench.user, goes.id)
+    assert bench.exchange.orders(bench.user, is_open=True) == [stays]
     bench.show("90", "91")
+    assert bench.exchange.orders(bench.user, is_open=True) == []
+    assert bench.exchange.orders(bench.user, is_open=False) == [stays, goes]
     assert (stays.status, goes.status) == (OrderStatus.FILLED, OrderStatus.CANCELED)
     assert bench.locked("USDT") == 0
     with pytest.raises(RefusedError, match="canceled"):
