@@ -482,6 +482,23 @@ async def test_headers_tell_what_is_used(client: Any, exchange: Exchange) -> Non
     assert (headers["x-mbx-order-count-10s"], headers["x-mbx-order-count-1d"]) == ("1", "1")
 
 
+async def test_what_is_heavier_weighs_more(client: Any, site: BinanceExchangeSite, exchange: Exchange) -> None:
+    site.gate.weights = RateCounter(6_000, 864_000_000.0)  # no window ends meanwhile
+    client.options["fetchOpenOrders"]["warnWithoutSymbol"] = False
+    weights: list[float] = []
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: client.fetch_order_book(BTC, 100),
+        lambda: client.fetch_order_book(BTC, 1000),
+        lambda: client.fetch_open_orders(BTC),
+        lambda: client.fetch_open_orders(),
+    ]
+    for call in calls:
+        before = site.gate.weights.used("127.0.0.1", exchange.time_ns())
+        await call()
+        weights.append(site.gate.weights.used("127.0.0.1", exchange.time_ns()) - before)
+    assert weights == [5, 50, 6, 80]
+
+
 async def test_too_many_requests_are_429_and_going_on_is_a_ban(client: Any, site: BinanceExchangeSite) -> None:
     site.gate.weights = RateCounter(40, 86_400.0)
     site.gate.ban_after = 2

@@ -30,8 +30,16 @@ from tests.wire.core.market import LiveMarket, MarketFact, book_changes
 from tests.wire.core.orders import OrderUpdate, RefusedError, Why, WireOrder
 from tests.wire.exchange import Exchange
 from tests.wire.market import INTERVALS_MS
-from tests.wire.venues.binance_asks import Ask, DataError, Endpoint, LimitedError, answered
-from tests.wire.venues.binance_gate import ORDER_SPANS, Gate
+from tests.wire.venues.binance_asks import (
+    Ask,
+    DataError,
+    Endpoint,
+    LimitedError,
+    answered,
+    depth_weight,
+    open_orders_weight,
+)
+from tests.wire.venues.binance_gate import Gate
 from tests.wire.venues.binance_rows import (
     MOST_AT_MARKET,
     MOST_ORDERS,
@@ -48,6 +56,7 @@ from tests.wire.venues.binance_rows import (
     order_state,
     rates,
     report,
+    restrictions_row,
     symbol_id,
     symbol_row,
     trade_row,
@@ -83,7 +92,7 @@ class BinanceExchangeSite(Dialect):
             "GET /api/v3/time": ask(lambda _: {"serverTime": self._now_ms()}, 1),
             "GET /api/v3/exchangeInfo": ask(self._exchange_info, 20),
             "GET /api/v3/klines": ask(self._klines, 2),
-            "GET /api/v3/depth": ask(self._depth, 5),
+            "GET /api/v3/depth": ask(self._depth, depth_weight),
             "GET /api/v3/trades": ask(self._trades, 25),
             "GET /api/v3/ticker/24hr": ask(self._day, 2),
             "GET /api/v3/ticker/bookTicker": ask(self._best, 2),
@@ -93,7 +102,7 @@ class BinanceExchangeSite(Dialect):
             "DELETE /api/v3/order": ask(self._cancel, 1, TRADE),
             "POST /api/v3/order/cancelReplace": ask(self._cancel_replace, 1, TRADE, is_order=True),
             "PUT /api/v3/order/amend/keepPriority": ask(self._amend, 4, TRADE),
-            "GET /api/v3/openOrders": ask(self._open_orders, 6, READ),
+            "GET /api/v3/openOrders": ask(self._open_orders, open_orders_weight, READ),
             "DELETE /api/v3/openOrders": ask(self._cancel_all, 1, TRADE),
             "GET /api/v3/allOrders": ask(self._all_orders, 20, READ),
             "GET /api/v3/myTrades": ask(self._my_trades, 20, READ),
@@ -124,7 +133,7 @@ class BinanceExchangeSite(Dialect):
             "GET /sapi/v1/capital/config/getall": ask(self._coins, 10, READ),
             "GET /sapi/v1/margin/allPairs": ask(lambda _: [], 1, READ),
             "GET /sapi/v1/margin/isolated/allPairs": ask(lambda _: [], 10, READ),
-            "GET /sapi/v1/account/apiRestrictions": ask(self._restrictions, 1, READ),
+            "GET /sapi/v1/account/apiRestrictions": ask(lambda asked: restrictions_row(asked.key), 1, READ),
             "GET /sapi/v1/asset/tradeFee": ask(self._trade_fees, 1, READ),
             "GET /sapi/v1/system/status": ask(lambda _: {"status": 0, "msg": "normal"}, 1),
         }
@@ -179,9 +188,7 @@ class BinanceExchangeSite(Dialect):
             symbols = [symbol_row(self._market(ask), status[self._market(ask).trading])]
         weight = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
         limits = [{**weight, "limit": int(self.gate.weights.limit)}]
-        for name, interval, number, _, _ in ORDER_SPANS:
-            most = int(self.gate.order_counts[name].limit)
-            limits.append({"rateLimitType": "ORDERS", "interval": interval, "intervalNum": number, "limit": most})
+        limits += self.gate.order_limits()
         return {
             "timezone": "UTC",
             "serverTime": self._now_ms(),
@@ -488,21 +495,6 @@ class BinanceExchangeSite(Dialect):
             {"symbol": name, "makerCommission": f"{of.maker_fee:f}", "takerCommission": f"{of.taker_fee:f}"}
             for name, of in rows
         ]
-
-    def _restrictions(self, ask: Ask) -> dict[str, Any]:
-        assert ask.key is not None
-        rights = ask.key.permissions
-        allowed = {
-            "enableReading": READ in rights,
-            "enableSpotAndMarginTrading": TRADE in rights,
-            "enableWithdrawals": WITHDRAW in rights,
-        }
-        never = (
-            *("enableInternalTransfer", "enableMargin", "enableFutures", "permitsUniversalTransfer"),
-            *("enableVanillaOptions", "enableFixApiTrade", "enableFixReadOnly", "enablePortfolioMarginTrading"),
-        )
-        made = {"ipRestrict": bool(ask.key.ips), "createTime": 1_698_645_219_000}
-        return {**made, **allowed, **dict.fromkeys(never, False)}
 
     def _coins(self, ask: Ask) -> list[dict[str, Any]]:
         markets = self.exchange.markets.values()

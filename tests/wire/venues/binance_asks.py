@@ -103,9 +103,23 @@ class Endpoint:
     """Who answers, what it weighs, and what the key must be allowed (nothing: anybody may ask)."""
 
     answer: Callable[[Ask], Any]
-    weight: int
+    weight: int | Callable[[Ask], int]
     needs: str = PUBLIC
     is_order: bool = False
+
+    def weigh(self, ask: Ask) -> int:
+        """Give what this request weighs."""
+        return self.weight if isinstance(self.weight, int) else self.weight(ask)
+
+
+def depth_weight(ask: Ask) -> int:
+    """Give the weight of a book: the deeper, the heavier."""
+    return next((weight for most, weight in ((100, 5), (500, 25), (1000, 50)) if ask.limit(100, 5000) <= most), 250)
+
+
+def open_orders_weight(ask: Ask) -> int:
+    """Give the weight of open orders: of all symbols they are heavy."""
+    return 6 if ask.params.get("symbol") else 80
 
 
 def answered(endpoint: Endpoint, ask: Ask) -> Any:

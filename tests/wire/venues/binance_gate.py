@@ -41,9 +41,10 @@ class Gate:
         ban_s = (self._banned_until_ns.get(ask.ip, 0) - now_ns) / SECOND_NS
         if ban_s > 0:
             raise self.too_many(ask.ip, ban_s, banned=True)
-        wait_s = self.weights.take(ask.ip, endpoint.weight, now_ns)
+        weight = endpoint.weigh(ask)
+        wait_s = self.weights.take(ask.ip, weight, now_ns)
         used = self.weights.used(ask.ip, now_ns)
-        if used > self.weights.limit + self.ban_after * endpoint.weight:
+        if used > self.weights.limit + self.ban_after * weight:
             self._banned_until_ns[ask.ip] = now_ns + 120 * SECOND_NS
             raise self.too_many(ask.ip, 120.0, banned=True)
         if wait_s:
@@ -61,6 +62,13 @@ class Gate:
             most = f"{self.weights.limit:.0f} REQUEST_WEIGHT per 1 MINUTE"
             text = f"Too much request weight used; current limit is {most}. {advice}"
         return LimitedError(-1003, text, retry_after_s, banned=banned)
+
+    def order_limits(self) -> list[dict[str, object]]:
+        """Tell the limits of orders, as exchangeInfo does."""
+        return [
+            {"rateLimitType": "ORDERS", "interval": each, "intervalNum": n, "limit": int(self.order_counts[name].limit)}
+            for name, each, n, _, _ in ORDER_SPANS
+        ]
 
     def count_order(self, ask: Ask) -> dict[str, str]:
         """Count an order and give the headers that tell it. Raises LimitedError."""

@@ -9,7 +9,7 @@ from typing import Any
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Liquidity, OrderStatus
 from koc_qt.domain.timeframes import duration_ns
-from tests.wire.core.accounts import User
+from tests.wire.core.accounts import READ, TRADE, WITHDRAW, ApiKey, User
 from tests.wire.core.history import Candle
 from tests.wire.core.market import LiveMarket
 from tests.wire.core.orders import Happened, OrderUpdate, WireFill, WireOrder
@@ -189,6 +189,22 @@ def report(update: OrderUpdate, now_ms: int) -> dict[str, Any]:
         "W": order.created_ns // MS,
         "V": "EXPIRE_MAKER",
     }
+
+
+def restrictions_row(key: ApiKey | None) -> dict[str, Any]:
+    """Write what a key is allowed."""
+    rights = key.permissions if key else set()
+    allowed = {
+        "enableReading": READ in rights,
+        "enableSpotAndMarginTrading": TRADE in rights,
+        "enableWithdrawals": WITHDRAW in rights,
+    }
+    never = (
+        *("enableInternalTransfer", "enableMargin", "enableFutures", "permitsUniversalTransfer"),
+        *("enableVanillaOptions", "enableFixApiTrade", "enableFixReadOnly", "enablePortfolioMarginTrading"),
+    )
+    made = {"ipRestrict": bool(key and key.ips), "createTime": 1_698_645_219_000}
+    return {**made, **allowed, **dict.fromkeys(never, False)}
 
 
 def symbol_row(market: LiveMarket, status: str) -> dict[str, Any]:
