@@ -7,8 +7,10 @@ queries, bounded in time, and fail in our words. Cancels pass an open breaker: t
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +19,7 @@ from koc_qt.adapters.ccxt_client import CcxtClient, Timeouts, VenueClock, pause_
 from koc_qt.adapters.ccxt_errors import Hints, Trouble, diagnose, explain
 from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint
 from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
-from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected
+from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.clock import Clock
 from koc_qt.resilience import SAFE_TO_REREAD, Breakers, transient_retry
@@ -42,6 +44,51 @@ class VenueFacts(msgspec.Struct, frozen=True):
     weights: Mapping[str, int]
     hints: Hints
     additions: Callable[[Any], Any] | None
+    in_order: bool = False
+
+
+class Lane:
+    """Lets one request through at a time, the most urgent of those that wait first."""
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+        self._count = 0
+
+    @asynccontextmanager
+    async def turn(self, priority: Priority, within_s: float) -> AsyncIterator[None]:
+        """Hold the lane. Raises VenueUnavailable, nothing sent, where the turn does not come in time."""
+        if self._busy:
+            await self._wait(priority, within_s)
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._next()
+
+    async def _wait(self, priority: Priority, within_s: float) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._waiting, (priority, self._count, turn))
+        try:
+            async with asyncio.timeout(within_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._next()  # it was handed over to us at the very moment of giving up
+            turn.cancel()
+            if isinstance(error, TimeoutError):
+                raise VenueUnavailable(f"requests before it took longer than {within_s:g} s; not sent") from error
+            raise
+
+    def _next(self) -> None:
+        """Hand the lane over, still busy, or free it."""
+        while self._waiting:
+            *_, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
 
 
 class AccountClient:
@@ -74,6 +121,7 @@ class AccountClient:
         self.budget = RateBudget(facts.venue, clock, facts.spans)
         self.venue_clock = VenueClock(clock)
         self._client = CcxtClient(facts.venue, clock, self.queries, timeouts)
+        self._lane = Lane() if facts.in_order else None
         self._warmth: asyncio.Task[None] | None = None
         self._spoke_ns = 0  # monotonic; the last answer
         self._set_ns = -(10**18)  # monotonic; the venue's clock was set
@@ -134,7 +182,7 @@ class AccountClient:
 
         async def attempt() -> T:
             await self.budget.acquire(priority, self._facts.weights.get(kind, 1), within_s=TURN_S)
-            return await self.queries.call(lambda: self._once(what, call, has_effect=False))
+            return await self.queries.call(lambda: self._in_turn(priority, what, call, has_effect=False))
 
         return await self._again(attempt, attempts)
 
@@ -143,14 +191,14 @@ class AccountClient:
         sent, the breaker's refusal included) and VenueTimeout (not known).
         """
         await self.budget.acquire(Priority.ORDER, self._facts.weights.get(kind, 1), within_s=TURN_S)
-        return await self.orders.call(lambda: self._once(what, call, has_effect=True))
+        return await self.orders.call(lambda: self._in_turn(Priority.ORDER, what, call, has_effect=True))
 
     async def cancel(self, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """Send a cancel, again where that can help: twice does no harm. Raises VenueError."""
 
         async def attempt() -> T:
             await self.budget.acquire(Priority.CANCEL, self._facts.weights.get("cancel", 1), within_s=TURN_S)
-            return await self._once(what, call, has_effect=True)
+            return await self._in_turn(Priority.CANCEL, what, call, has_effect=True)
 
         return await self._again(attempt, 3)
 
@@ -162,6 +210,14 @@ class AccountClient:
             on=SAFE_TO_REREAD,
         )
         return await again(attempt)()
+
+    async def _in_turn(
+        self, priority: Priority, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool
+    ) -> T:
+        if self._lane is None:
+            return await self._once(what, call, has_effect=has_effect)
+        async with self._lane.turn(priority, TURN_S):
+            return await self._once(what, call, has_effect=has_effect)
 
     async def _once(self, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool) -> T:
         exchange = self.exchange

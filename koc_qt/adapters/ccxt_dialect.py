@@ -17,6 +17,7 @@ from koc_qt.adapters import ccxt_order_facts as facts
 from koc_qt.adapters.ccxt_errors import Hints, Trouble, diagnose
 from koc_qt.adapters.order_tracker import OrderUpdate
 from koc_qt.adapters.rate_budget import Span
+from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.orders import Order, OrderType, TimeInForce
 from koc_qt.domain.venues import VenueAbilities, VenueTrade
 from koc_qt.ports.secrets import Credentials
@@ -50,6 +51,8 @@ class CcxtDialect:
     HINTS: ClassVar[Hints] = ()
     # private streams: orders, trades or both; none polls alone
     STREAMS: ClassVar[tuple[str, ...]] = ("orders", "trades")
+    # nonces must come in order: one request at a time, the urgent first (costs an order the request before it)
+    REQUESTS_IN_ORDER: ClassVar[bool] = False
     FILL_IDS_PER_SYMBOL: ClassVar[bool] = False  # trade ids are counted per symbol, not per account
 
     def time_ns(self) -> int:
@@ -74,6 +77,29 @@ class CcxtDialect:
         """Ask for something small that keeps the order connection open; gives the venue's time where it tells it."""
         time_ms = await exchange.fetch_time()
         return int(time_ms) if time_ms is not None else None
+
+    def require_on_grid(self, exchange: Any, order: Order) -> None:
+        """Refuse amounts that ccxt would round without a word. Raises VenueRejected."""
+        request, symbol = order.request, order.request.instrument.symbol
+        if symbol not in (exchange.markets or {}):
+            raise VenueRejected(f"{self.ABILITIES.title} does not trade {symbol}, or no longer; nothing was sent")
+        rules = (
+            ("quantity", request.quantity, exchange.amount_to_precision),
+            ("price", request.price, exchange.price_to_precision),
+            ("stop price", request.stop_price, exchange.price_to_precision),
+        )
+        for name, value, on_grid in rules:
+            if value is None:
+                continue
+            try:
+                near = Decimal(on_grid(symbol, f"{value:f}"))
+            except Exception as error:  # ccxt's InvalidOrder: it would be rounded to nothing
+                raise VenueRejected(f"{name} {value:f} is too small for {symbol} at {self.ABILITIES.title}") from error
+            if near != value:
+                raise VenueRejected(
+                    f"{self.ABILITIES.title} takes {symbol} in other steps: {name} {value:f} is between two, "
+                    f"{near:f} would be one; nothing was sent"
+                )
 
     def client_id(self, order: Order) -> str:
         """Give the id that the venue is to know the order by."""

@@ -7,6 +7,7 @@ are down every open order is polled; while they are up a slow audit goes on, so 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -24,6 +25,7 @@ POLL_S = 1.0  # open orders are asked for this often while streams are down
 AUDIT_S = 60.0  # and this often while they are up
 GRACE_S = 0.2  # executions may be on their way still when a status counts them
 EACH = 5  # up to so many open orders are polled one by one
+ABSENCES = 20  # an order that was not found so often is not looked for any more
 FILL_TRIES = 4  # a venue may list an execution a moment later than it counts it
 
 
@@ -50,6 +52,7 @@ class OrderLookups:
         self._on_problem = on_problem
         self._wake = asyncio.Event()
         self._look_at_all = False
+        self._absences: Counter[str] = Counter()
 
     def soon(self, *, everything: bool = False) -> None:
         """Look in a moment: at what is missing, or at every open order."""
@@ -58,35 +61,46 @@ class OrderLookups:
 
     async def run(self) -> None:
         """Look whenever that is due, until cancelled."""
-        pause_s = 0.0
+        pause_s = GRACE_S
         while True:
             try:
                 async with asyncio.timeout(AUDIT_S if self._are_streams_up() else POLL_S):
                     await self._wake.wait()
-                await asyncio.sleep(max(GRACE_S, pause_s))
+                await asyncio.sleep(pause_s)
                 everything = self._look_at_all
             except TimeoutError:
                 everything = True
             self._wake.clear()
             self._look_at_all = False
-            try:
-                await self._round(everything=everything)
-                pause_s = 0.0
-            except (VenueError, MalformedError, InvalidOrder) as error:
-                self._on_problem("polls", error)
-                pause_s = min(max(2 * pause_s, POLL_S, getattr(error, "retry_after_s", None) or 0.0), AUDIT_S)
-                self._look_at_all = self._look_at_all or everything
-                self._wake.set()
-            if self._tracker.missing():
-                self._wake.set()
+            asked_s = await self._round(everything=everything)
+            if asked_s is not None:
+                self.soon(everything=everything)
+                pause_s = min(max(2 * pause_s, POLL_S, asked_s), AUDIT_S)
+            else:
+                pause_s = POLL_S if everything else GRACE_S
+                if self._tracker.missing():
+                    self._wake.set()
 
-    async def _round(self, *, everything: bool) -> None:
-        orders = self._tracker.open() if everything else self._tracker.missing()
-        if len(orders) > EACH:
-            orders = await self._changed(orders)
+    async def _round(self, *, everything: bool) -> float | None:
+        """Ask once around; gives how many seconds to wait at least after a failure, None after none."""
+        failure: float | None = None
+        try:
+            orders = self._tracker.open() if everything else self._tracker.missing()
+            if len(orders) > EACH:
+                orders = await self._changed(orders)
+        except (VenueError, MalformedError, InvalidOrder) as error:
+            return self._failed(error)
         for order in orders:
-            await self.learn(order)
+            try:
+                await self.learn(order)
+            except (VenueError, MalformedError, InvalidOrder) as error:  # the others are looked up all the same
+                failure = max(failure or 0.0, self._failed(error))
         self._outbox.deliver()
+        return failure
+
+    def _failed(self, error: Exception) -> float:
+        self._on_problem("polls", error)
+        return getattr(error, "retry_after_s", None) or 0.0
 
     async def _changed(self, orders: Sequence[Order]) -> list[Order]:
         """Take what the list of open orders says, and give those that it leaves open what became of."""
@@ -110,7 +124,9 @@ class OrderLookups:
                 "find", f"order {key}", lambda x: self._dialect.find_there(x, order, venue_order_id)
             )
             if raw is None:
+                self._miss(key)
                 return None
+            self._absences.pop(key, None)
             update = facts.named_update(self._dialect.read_update(raw), key)
             trades = [] if update.filled == 0 else await self._executions(order, raw, update)
             if sum((trade.quantity for trade in trades), Decimal(0)) >= (update.filled or 0):
@@ -118,9 +134,14 @@ class OrderLookups:
             await asyncio.sleep(GRACE_S * 2**attempt)
         raise VenueUnavailable(f"the venue does not list all executions of order {key} yet; it will be asked again")
 
+    def _miss(self, key: str) -> None:
+        self._absences[key] += 1
+        if self._absences[key] >= ABSENCES:
+            del self._absences[key]
+            self._tracker.forget(key)
+
     async def _executions(self, order: Order, raw: Raw, update: OrderUpdate) -> list[VenueTrade]:
         key = order.client_order_id
-
         listed = await self._account.read(
             "fills", f"the executions of {key}", lambda x: self._dialect.fetch_fills(x, order, raw)
         )

@@ -22,7 +22,7 @@ class _Stream(Watcher):
         self.run = run
         self.up = False
         self.waiting = False
-        self.reason = ""
+        self.attempt = 0
 
 
 class PrivateStreams:
@@ -47,7 +47,7 @@ class PrivateStreams:
         self._on_change = on_change
         self._streams: list[_Stream] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._was_up = False
+        self._has_told = False
         self._settled = asyncio.Event()  # all are up, or one has failed
 
     @property
@@ -57,6 +57,8 @@ class PrivateStreams:
 
     async def start(self, streams: Mapping[str, Callable[[Any], Awaitable[None]]], within_s: float) -> None:
         """Start the streams, and wait until all are up or one has failed, but not for longer than `within_s`."""
+        self._settled.clear()
+        self._has_told = False
         self._streams = [_Stream(name, run) for name, run in streams.items()]
         self._tasks = [asyncio.create_task(self._run(s), name=f"private stream {s.name}") for s in self._streams]
         if self._streams:
@@ -69,6 +71,7 @@ class PrivateStreams:
     async def close(self) -> None:
         """End them. Safe to call twice."""
         tasks, self._tasks, self._streams = self._tasks, [], []
+        self._settled.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,7 +81,7 @@ class PrivateStreams:
         for stream in self._streams:
             if stream.url == url and not stream.up and stream.waiting:
                 stream.waiting = False
-                asyncio.get_running_loop().call_later(_CONFIRM_S, self._confirm, stream, stream.reason)
+                asyncio.get_running_loop().call_later(_CONFIRM_S, self._confirm, stream, stream.attempt)
 
     def delivered(self, name: str) -> None:
         """Take note that a stream delivered."""
@@ -86,31 +89,31 @@ class PrivateStreams:
             if stream.name == name and not stream.up:
                 self._is_up(stream)
 
-    def _confirm(self, stream: _Stream, reason: str) -> None:
-        if stream in self._streams and not stream.up and not stream.waiting and stream.reason == reason:
+    def _confirm(self, stream: _Stream, attempt: int) -> None:
+        if stream in self._streams and not stream.up and stream.attempt == attempt:
             self._is_up(stream)
 
     def _is_up(self, stream: _Stream) -> None:
         stream.up = True
         if self.up:
             self._settled.set()
-            self._was_up = True
+            self._has_told = True
             self._on_change(True, "")
 
     def _is_down(self, stream: _Stream, reason: str) -> None:
-        was_up, stream.up, stream.reason = self.up, False, reason
+        were_up, stream.up = self.up, False
         self._settled.set()
-        if was_up or not self._was_up:
-            self._was_up = True
+        if were_up or not self._has_told:
+            self._has_told = True
             self._on_change(False, reason)
 
     async def _run(self, stream: _Stream) -> None:
         WATCHER.set(stream)
         backoff = Backoff(self._timeouts.first_backoff_s, self._timeouts.max_backoff_s)
-        failures = 0
         while True:
             began_ns = self._clock.monotonic_ns()
-            stream.reason, stream.waiting = f"attempt {failures}", True
+            stream.attempt += 1
+            stream.waiting = True
             try:
                 await stream.run(self._exchange())
                 reason = f"{stream.name} ended"
@@ -121,7 +124,6 @@ class PrivateStreams:
                 reason = f"{stream.name}: the connection was closed"  # ccxt cancels what waits on it
             except Exception as error:
                 reason = str(self._in_our_words(f"the private stream of {stream.name}", error))
-            failures += 1
             self._is_down(stream, reason)
             if self._clock.monotonic_ns() - began_ns > _STEADY_NS:
                 backoff.reset()

@@ -80,6 +80,7 @@ class CcxtTrading(CcxtDialect):
             weights=self.WEIGHTS,
             hints=self.HINTS,
             additions=self.additions,
+            in_order=self.REQUESTS_IN_ORDER,
         )
         self._account = AccountClient(
             venue_facts,
@@ -165,7 +166,10 @@ class CcxtTrading(CcxtDialect):
         self._on_state, self._connected = on_state, True
         self._outbox.open(sink)
         self._start(self._lookups.run(), "look after orders")
-        await self._streams.start(self._stream_coroutines(), self._timeouts.dial_s)
+        if self.STREAMS:
+            await self._streams.start(self._stream_coroutines(), self._timeouts.dial_s)
+        else:
+            self._tell_state(VenueState.CONNECTED, "")
 
     async def close(self) -> None:
         """End connections; orders stay as they are. Safe to call twice."""
@@ -208,6 +212,7 @@ class CcxtTrading(CcxtDialect):
 
     async def _place(self, order: Order) -> None:
         try:
+            self.require_on_grid(self._account.exchange, order)
             raw = await self._account.order(
                 "order", f"order {order.client_order_id}", lambda x: self.create_there(x, order)
             )
@@ -219,6 +224,8 @@ class CcxtTrading(CcxtDialect):
     def _judge(self, key: str, sending: asyncio.Task[None]) -> None:
         """Raise what became of a submit, unless the venue has spoken of the order by itself meanwhile."""
         try:
+            if sending.cancelled():
+                raise VenueTimeout(f"the connection was closed before {self.ABILITIES.title} had answered {key}")
             sending.result()
         except VenueError as error:
             if self._tracker.is_accepted(key):
@@ -421,8 +428,13 @@ class CcxtTrading(CcxtDialect):
     def _on_streams(self, up: bool, reason: str) -> None:
         if up:
             self._lookups.soon(everything=True)
+            self._tell_state(VenueState.CONNECTED, "")
+        else:
+            meanwhile = "open orders are asked for one by one until it is back"
+            self._tell_state(VenueState.INTERRUPTED, f"{reason}; {meanwhile}")
+
+    def _tell_state(self, state: VenueState, reason: str) -> None:
         if self._on_state is not None:
-            state = VenueState.CONNECTED if up else VenueState.INTERRUPTED
             asyncio.get_running_loop().call_soon(self._on_state, state, reason)
 
     def _start(self, coroutine: Any, name: str) -> asyncio.Task[Any]:

@@ -207,8 +207,12 @@ class BinanceTrading(CcxtTrading):
         return maker, taker
 
     async def fetch_fills(self, exchange: Any, order: Order, raw: Raw) -> Sequence[Raw]:
-        """Ask for the executions of one order."""
-        listed: Sequence[Raw] = await exchange.fetch_my_trades(
-            order.request.instrument.symbol, None, _PAGE, {"orderId": raw["id"]}
-        )
-        return listed
+        """Ask for the executions of one order, a page at a time."""
+        symbol, listed = order.request.instrument.symbol, list[Raw]()
+        parameters: dict[str, Any] = {"orderId": raw["id"]}
+        while True:
+            page = await exchange.fetch_my_trades(symbol, None, _PAGE, parameters)
+            listed += page
+            if len(page) < _PAGE:
+                return listed
+            parameters["fromId"] = int(page[-1]["id"]) + 1
