@@ -6,9 +6,6 @@ line. Times of day are UTC. Secrets have no place here: the system's keyring kee
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from difflib import get_close_matches
@@ -23,6 +20,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import TradingMode
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.files import write_durably
 from koc_qt.paths import Paths, profile_paths
 from koc_qt.yaml_reader import Where, YamlProblems, read, spell, with_top_level, write
 
@@ -351,29 +349,7 @@ def _read_text(file: Path) -> str | None:
 
 def _write_text(file: Path, text: str) -> None:
     """Write durably: the old file or the new one survives a crash, never a part."""
-    temporary = ""
     try:
-        target = file.resolve()  # a link stays a link
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".koc-", suffix=".tmp", dir=target.parent)  # mode 0600
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(target)
-        _sync_folder(target.parent)
+        write_durably(file, text.encode())
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
         raise ConfigError(f"{file} cannot be written: {error.strerror}; it is as it was before") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # Windows has no such call, and makes renames durable itself
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 MASK = "***"
 LONGEST_TEXT = 65_536  # characters; patterns over more would cost the engine's loop too much
-_SHORTEST_SECRET = 6  # a shorter one would be found in prices and names all over the log
+_SHORTEST_WITHIN = 6  # characters; a shorter secret is found as a word of its own alone, or it would be in every price
+_SHORTEST_LINE = 16  # characters; of a secret with several lines, a shorter one tells nothing
 
 _NAME = (
     r"(?:api[_-]?key|private[_-]?key|access[_-]?key|secret|token|pass(?:word|wd|phrase)|pwd"
@@ -38,14 +39,30 @@ _known_forms: set[str] = set()
 
 
 def register_secret(value: str) -> None:
-    """Take `value` out of everything from now on: as it is, URL-quoted, escaped; one below 6 characters is ignored."""
+    """Take `value` out of everything from now on: as it is, URL-quoted, escaped, without the blanks around it.
+
+    So are the lines of one that has several. One below 6 characters is taken out where it stands as a word of its own.
+    """
     global _known
-    if len(value) < _SHORTEST_SECRET:
+    bare = value.strip()
+    if not bare:
         return
+    parts = {line.strip() for line in bare.splitlines() if len(line.strip()) >= _SHORTEST_LINE}
+    forms = {form for part in {value, bare, *parts} for form in _forms(part)}
     with _lock:
-        _known_forms.update({value, quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1]})
+        if forms <= _known_forms:
+            return
+        _known_forms.update(forms)
         # The longest first, so that a secret within a secret does not leave the rest of it standing.
-        _known = re.compile("|".join(re.escape(form) for form in sorted(_known_forms, key=len, reverse=True)))
+        _known = re.compile("|".join(_pattern(form) for form in sorted(_known_forms, key=len, reverse=True)))
+
+
+def _forms(value: str) -> set[str]:
+    return {value, quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1]}
+
+
+def _pattern(form: str) -> str:
+    return re.escape(form) if len(form) >= _SHORTEST_WITHIN else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def scrub(text: str) -> str:

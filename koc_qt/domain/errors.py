@@ -10,6 +10,7 @@ KocError                 said to a person as it is: what happened, to what, and 
 ├── BadTimeframe         not a length of bars such as 5m
 ├── BadBars              bars that fail validation; names the row
 ├── StorageError         journal or bar store cannot write or read (disk full, permission, corruption)
+├── SecretsUnavailable   keys cannot be read or kept: no keyring, locked, wrong passphrase, damaged file
 ├── LinkError            engine and client cannot talk (absent, other version, lost, refused)
 │   └── NotSent          a command was certainly not sent
 └── VenueError           a venue did not do what was asked
@@ -62,6 +63,10 @@ class BadBars(KocError):
 
 class StorageError(KocError):
     """The journal or the bar store cannot read or write."""
+
+
+class SecretsUnavailable(KocError):
+    """Keys cannot be read or kept where they are; says what to do, and never holds one."""
 
 
 class LinkError(KocError):

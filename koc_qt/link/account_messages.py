@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from koc_qt.domain.accounts import PaperOptions
 from koc_qt.domain.state import TradingMode
+from koc_qt.scrub import register_secret
 
 
 class WithSecrets(msgspec.Struct, frozen=True):
-    """A command with secrets in it: no text made of it, also none that another message is part of, shows them."""
+    """A command with secrets in it: no text made of it, also none that another message is part of, shows them.
+
+    Whoever makes or reads one has its secrets taken out of logs and errors from then on.
+    """
+
+    def __post_init__(self) -> None:
+        for value in self.secrets():
+            register_secret(value)
+
+    def secrets(self) -> Iterable[str]:
+        """Give every secret in it."""
+        return ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"
@@ -43,6 +56,10 @@ class AddAccount(WithSecrets, frozen=True, tag=True):
     paper: PaperOptions | None = None
     confirmation: str = ""
 
+    def secrets(self) -> Iterable[str]:
+        """Give the values of the credentials."""
+        return self.credentials.values()
+
 
 class UpdateCredentials(WithSecrets, frozen=True, tag=True):
     """Keep these keys instead of those of a mode (the present one when None); an open account is opened anew."""
@@ -50,6 +67,10 @@ class UpdateCredentials(WithSecrets, frozen=True, tag=True):
     account_id: str
     credentials: dict[str, str]
     mode: TradingMode | None = None
+
+    def secrets(self) -> Iterable[str]:
+        """Give the values of the credentials."""
+        return self.credentials.values()
 
 
 class RenameAccount(msgspec.Struct, frozen=True, tag=True):
@@ -101,11 +122,19 @@ class TestConnection(WithSecrets, frozen=True, tag=True):
     credentials: dict[str, str] = {}
     account_id: str = ""
 
+    def secrets(self) -> Iterable[str]:
+        """Give the values of the credentials."""
+        return self.credentials.values()
+
 
 class UnlockSecrets(WithSecrets, frozen=True, tag=True):
     """Unlock the encrypted file of keys, or choose its passphrase where it is new. Answered with a SecretsState."""
 
     passphrase: str
+
+    def secrets(self) -> Iterable[str]:
+        """Give the passphrase."""
+        return (self.passphrase,)
 
 
 class SecretsStatus(msgspec.Struct, frozen=True, tag=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from koc_qt.domain.state import TradingMode
 
@@ -59,4 +59,23 @@ class SecretStore(Protocol):
 
     def delete(self, account_id: str, mode: TradingMode | None = None) -> None:
         """Forget what is kept for a mode, or for all; nothing happens where there is nothing."""
+        ...
+
+
+@runtime_checkable
+class LockableStore(SecretStore, Protocol):
+    """A store behind a passphrase that a person types; locked, it raises SecretsUnavailable."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether `unlock` has to be called first."""
+        ...
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is kept yet, so that `unlock` takes whatever passphrase the person chooses."""
+        ...
+
+    def unlock(self, passphrase: str) -> None:
+        """Open the store. Raises SecretsUnavailable for a wrong passphrase, or one that is too short to choose."""
         ...

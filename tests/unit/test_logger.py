@@ -134,12 +134,12 @@ def test_a_known_secret_is_taken_out_in_every_form(profile: Paths) -> None:
     logger.info(
         "plain {} quoted p%2Fss%20w%27%C3%B6%22rd%2B1 repr {!r} json {}", secret, secret, json.dumps({"a": secret})
     )
-    logger.bind(note=secret, deep=[{"x": secret}], password="x y z").info("abc stays")
+    logger.bind(note=secret, deep=[{"x": secret}], password="x y z").info("abcd stays, abc goes")
     log.close()
     everything = profile.log_file.read_text(encoding="utf-8") + stream.getvalue()
     assert "rd+1" not in everything
     assert "x y z" not in everything
-    assert "abc stays" in everything
+    assert "abcd stays, *** goes" in everything, "a short one is taken out as a word of its own alone"
     assert lines(profile)[0]["text"] == 'plain *** quoted *** repr \'***\' json {"a": "***"}'
 
 
@@ -148,6 +148,14 @@ def test_a_secret_within_a_secret_leaves_nothing() -> None:
     register_secret("abcdef")
     register_secret("abcdefghij")
     assert scrub("x abcdefghij y abcdef") == "x *** y ***"
+
+
+@pytest.mark.usefixtures("forget_secrets")
+def test_a_secret_of_several_lines_is_taken_out_line_by_line() -> None:
+    register_secret(" \n")
+    register_secret("BEGIN\n0123456789abcdefXYZ\nfedcba9876543210XYZ\nEND\n")
+    assert scrub("BEGIN | 0123456789abcdefXYZ | fedcba9876543210XYZ | END") == "BEGIN | *** | *** | END"
+    assert scrub("BEGIN\n0123456789abcdefXYZ\nfedcba9876543210XYZ\nEND") == "***"
 
 
 def test_tracebacks_show_no_values_of_variables(profile: Paths) -> None:
