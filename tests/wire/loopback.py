@@ -60,21 +60,21 @@ class Stream:
         self.combined = combined
         self.socket = socket
         self._transport = request.transport
-        self._queue: asyncio.Queue[str] = asyncio.Queue(_SLOWEST)
+        self._queue: asyncio.Queue[str | bytes] = asyncio.Queue(_SLOWEST)
         self._writer = asyncio.create_task(self._write(), name="stream writer")
 
-    def send(self, text: str) -> None:
-        """Queue a message; a client that reads too slowly is cut off."""
+    def send(self, data: str | bytes) -> None:
+        """Queue a message, bytes as a binary one; a client that reads too slowly is cut off."""
         try:
-            self._queue.put_nowait(text)
+            self._queue.put_nowait(data)
         except asyncio.QueueFull:
             self.cut()
 
     async def _write(self) -> None:
         while True:
-            text = await self._queue.get()
+            data = await self._queue.get()
             try:
-                await self.socket.send_str(text)
+                await (self.socket.send_str(data) if isinstance(data, str) else self.socket.send_bytes(data))
             except ConnectionError:
                 return
 

@@ -65,11 +65,12 @@ class Channel(Stream):
         self.host = request.host.partition(":")[0]
         self.path = request.path
         self.query = request.query
+        self.headers = request.headers
         self.ip = request.remote or ""
         self.user: User | None = None
         self.topics: dict[str, Any] = {}
         self.state: dict[str, Any] = {}
-        self.held: list[str] = []  # private frames that are to go out last to first
+        self.held: list[str | bytes] = []  # private frames that are to go out last to first
 
     def is_of(self, kind: str) -> bool:
         """Whether it is of a kind: `private`, `public`, or what a topic contains; everything is of the empty kind."""
@@ -118,6 +119,10 @@ class Dialect(FaultMethods):
         """Answer while the venue is down for maintenance."""
         return web.Response(status=503, text=MAINTENANCE_PAGE, content_type="text/html")
 
+    def decoded(self, data: bytes) -> str:
+        """Give a binary frame as the text that `heard` takes."""
+        return data.decode()
+
     def on_order(self, update: OrderUpdate) -> None:
         """Tell the user's streams."""
 
@@ -145,15 +150,15 @@ class Dialect(FaultMethods):
         return (channel for channel in list(self.channels) if topic in channel.topics)
 
     def send(self, channel: Channel, data: Any) -> None:
-        """Send a public frame; data is written as JSON unless it is text."""
+        """Send a public frame; data is written as JSON unless it is text, or bytes for a binary frame."""
         if "public" not in self.faults.silent:
-            channel.send(data if isinstance(data, str) else compact(data))
+            channel.send(data if isinstance(data, str | bytes) else compact(data))
 
     def send_private(self, channel: Channel, data: Any) -> None:
         """Send a private frame, through silence, duplication and reordering."""
         if "private" in self.faults.silent:
             return
-        text = data if isinstance(data, str) else compact(data)
+        text = data if isinstance(data, str | bytes) else compact(data)
         faults = self.faults
         if faults.reorder > 0:
             channel.held.append(text)
@@ -174,7 +179,7 @@ class Dialect(FaultMethods):
             if self.faults.lost_how == "drop":
                 channel.cut()
             return
-        channel.send(data if isinstance(data, str) else compact(data))
+        channel.send(data if isinstance(data, str | bytes) else compact(data))
 
     # ---- tests.wire.loopback.Site ---------------------------------------------------------------------------------
 
@@ -250,7 +255,7 @@ class Dialect(FaultMethods):
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     DONE.set(set())
                     data = message.data
-                    await self.heard(channel, data if isinstance(data, str) else data.decode())
+                    await self.heard(channel, data if isinstance(data, str) else self.decoded(data))
         finally:
             self.channels.discard(channel)
             await channel.close()
