@@ -62,6 +62,18 @@ class TradingMode(StrEnum):
     DATA = "data"
 
 
+class AccountActivity(StrEnum):
+    """What an account is doing, the first that holds of: HALTED by the kill switch; RATE_LIMITED, its venue wants to be
+    left alone for a while; ORDER_SUBMITTED, orders of ours are open; IN_POSITION, something is held; IDLE.
+    """
+
+    IDLE = "idle"
+    ORDER_SUBMITTED = "order_submitted"
+    IN_POSITION = "in_position"
+    RATE_LIMITED = "rate_limited"
+    HALTED = "halted"
+
+
 class Badge(StrEnum):
     """What a worker's self-test proved about its sandbox, strongest first."""
 
@@ -111,7 +123,9 @@ class AccountSnapshot(msgspec.Struct, frozen=True, tag="account"):
     """An account and what is in it.
 
     `label` is what people call it, empty for its id. `reason` says why it cannot be used, or what is being done to it;
-    one that is not `enabled` is left alone.
+    one that is not `enabled` is left alone. `held_s` is how long its venue is not to be asked anything, counted from
+    `time_ns`. Fees are fractions of the notional, None where the venue does not say or they differ. `positions` are
+    those that the venue calls so; `foreign_orders` counts open orders on the account that are not ours.
     """
 
     account_id: str
@@ -123,6 +137,13 @@ class AccountSnapshot(msgspec.Struct, frozen=True, tag="account"):
     label: str = ""
     enabled: bool = True
     reason: str = ""
+    activity: AccountActivity = AccountActivity.IDLE
+    held_s: float = 0.0
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    positions: tuple[VenuePosition, ...] = ()
+    foreign_orders: int = 0
+    has_keys: bool = False
 
 
 class VenueSnapshot(msgspec.Struct, frozen=True, tag="venue"):

@@ -103,7 +103,8 @@ class TradingVenue(Protocol):
     async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
         """Make ready to be used; `on_state` hears of connections that are lost and made again, never from inside.
 
-        Raises VenueUnavailable, and VenueRejected where the keys are not accepted.
+        Raises VenueUnavailable, and VenueRejected where the keys are not accepted. What failed, or was closed, may be
+        connected again.
         """
         ...
 

@@ -138,7 +138,7 @@ class Engine:
             rng,
         )
         infos = {key: AccountInfo(key, account.venue, account.mode) for key, account in self._accounts.items()}
-        self.accounts = Accounts(self.store, self.bus, self.clock, infos, self._trading)
+        self.accounts = Accounts(self.store, self.bus, self.clock, infos, self._trading, self.orders.reconcile)
 
         self._gatekeeper = Gatekeeper(resources.context, resources.keys)
         self.telemetry = Telemetry(

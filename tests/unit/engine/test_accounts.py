@@ -134,7 +134,7 @@ async def test_an_account_that_does_not_answer_is_not_waited_for(monkeypatch: py
     monkeypatch.setattr(accounts_module, "CONNECT_TIMEOUT_S", 0.001)
     venue = Broken()
 
-    async def never(_: object) -> None:
+    async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
     venue.connect = never  # type: ignore[method-assign, assignment]
@@ -171,3 +171,16 @@ async def test_accounts_that_were_never_started_are_closed() -> None:
     _, _, accounts = make(venue)
     await accounts.close()
     assert venue.closed
+
+
+async def test_a_connection_that_is_back_is_shown_where_nobody_asks_about_orders() -> None:
+    venue = FakeTradingVenue()
+    store, _, accounts = make(venue)
+    accounts.start()
+    await accounts.connect("sim", lambda event: None)
+    assert venue.on_state is not None
+    for state in (VenueState.INTERRUPTED, VenueState.CONNECTED):
+        venue.on_state(state, "")
+        assert store.accounts["sim"].state is state
+    await until(lambda: not accounts._accounts["sim"].tasks, what="the end of what that began")
+    await accounts.close()
