@@ -4,7 +4,8 @@ Pure: no I/O, no clock. An adapter tells it of every order before that is sent (
 the submit's answer (`answered`, `refused`, `lost`), status updates (`update`), executions (`trade`), also those of
 orders that were looked up. Each call gives the events that are due now, in the order in which to hand them over:
 
-- OrderAccepted once, before anything else; each fill once, by its id; OrderTriggered once.
+- OrderAccepted once, before anything else, and again with the venue's id where the first word told none; each fill
+  once, by its id; OrderTriggered once.
 - OrderCanceled, OrderExpired and OrderRejected once, and only after every fill that the venue counts in the order.
   Until those have come, the order is one of `missing`: ask the venue for its executions.
 - What IOC, FOK and market orders leave unfilled has expired, unless a cancel was asked for.
@@ -118,6 +119,7 @@ class _Known:
         self.cancel_asked = order.cancel_requested
         self.accepted_ns: int | None = None
         self.accepted_told = order.status not in _UNHEARD
+        self.told_id = order.venue_order_id
         self.triggered_ns: int | None = None
         self.triggered_told = order.status is OrderStatus.TRIGGERED
         self.fill_ids = set(order.fill_ids)
@@ -175,8 +177,9 @@ class _Known:
         if self.in_flight:
             return []
         told: list[OrderEvent] = []
-        if self.accepted_ns is not None and not self.accepted_told:
-            self.accepted_told = True
+        is_nameless = self.accepted_told and not self.told_id and bool(self.venue_order_id)
+        if self.accepted_ns is not None and (not self.accepted_told or is_nameless):
+            self.accepted_told, self.told_id = True, self.venue_order_id
             told.append(OrderAccepted(self.key, self.accepted_ns, self.venue_order_id))
         if self.triggered_ns is not None and not self.triggered_told and self.order.request.type in _STOPS:
             self.triggered_told = True
