@@ -15,16 +15,19 @@ from loguru import logger
 
 from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError, VenueError, VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.orders import Order
 from koc_qt.domain.positions import Position
 from koc_qt.domain.state import Badge, StrategySpec
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_feed import StrategyFeed
-from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, StrategyLog, clip, name_of
+from koc_qt.engine.strategy_orders import StrategyOrders
+from koc_qt.engine.strategy_words import LONGEST_REASON, StrategyLog, clip, name_of
 from koc_qt.link.messages import FillRecorded, OrderChanged
 from koc_qt.ports.bars import BarSeries
 from koc_qt.ports.workers import WorkerExit, WorkerHandle
 from koc_qt.sdk.channel import (
+    Amend,
     Cancel,
     Described,
     Failed,
@@ -113,6 +116,7 @@ class StrategyRun:
         self._requests: dict[str, int] = {}  # client order id -> the worker's request id
         self._orders: set[asyncio.Task[None]] = set()  # these two outlive the run, until the venue has answered
         self._cancels: set[asyncio.Task[None]] = set()
+        self._own_orders = StrategyOrders(spec.strategy_id, services, self._log, self._tell_order)
         self._questions = 0
         self._fills: deque[tuple[int, FillRecorded, PositionState]] = deque()  # to be told, with the money after them
         self._telling = False
@@ -283,7 +287,9 @@ class StrategyRun:
             case Submit():
                 self._take_order(message)
             case Cancel():
-                self._keep(self._cancels, self._cancel(message.client_order_id), "cancel")
+                self._keep(self._cancels, self._own_orders.cancel(message), "cancel")
+            case Amend():
+                self._keep(self._cancels, self._own_orders.amend(message), "amend")
             case Heartbeat():
                 self._beat(message)
             case MetricValue():
@@ -380,17 +386,6 @@ class StrategyRun:
         named.append(client_order_id)
         self._requests[client_order_id] = request_id
 
-    async def _cancel(self, client_order_id: str) -> None:
-        order = self._services.store.order(client_order_id)
-        if order is None or order.strategy_id != self.spec.strategy_id:
-            shown = clip(client_order_id, LONGEST_NAME)
-            self._log("WARNING", f"asked to cancel {shown!r}, which is not an order of this strategy")
-            return
-        try:
-            await self._services.orders.cancel(client_order_id)
-        except KocError as error:
-            self._log("WARNING", f"order {client_order_id} could not be cancelled: {error}")
-
     def _take_question(self, message: RequestHistory) -> None:
         if self._questions >= QUESTIONS_LIMIT:
             self._send(HistoryBars(message.request_id, (), f"{QUESTIONS_LIMIT} questions wait for an answer already"))
@@ -441,9 +436,12 @@ class StrategyRun:
         order = fact.order
         if order.strategy_id != self.spec.strategy_id:
             return
-        self._send(OrderUpdate(self._requests.get(order.client_order_id, 0), order))
+        self._tell_order(order)
         if not order.is_open and len(self._requests) > REQUESTS_KEPT:
             self._forget_requests()
+
+    def _tell_order(self, order: Order) -> None:
+        self._send(OrderUpdate(self._requests.get(order.client_order_id, 0), order))
 
     def _forget_requests(self) -> None:
         """Drop the ids of orders that ended long ago; a late fill of one then carries request id 0."""

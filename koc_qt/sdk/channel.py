@@ -234,6 +234,14 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     client_order_id: str
 
 
+class Amend(msgspec.Struct, frozen=True, tag=True):
+    """Give an order of this strategy this total quantity and limit; None for one without a limit."""
+
+    client_order_id: str
+    quantity: Decimal
+    price: Decimal | None
+
+
 class RequestHistory(msgspec.Struct, frozen=True, tag=True):
     """Ask for the last `count` closed bars."""
 
@@ -328,6 +336,7 @@ WorkerMessage = (
     | Running
     | Submit
     | Cancel
+    | Amend
     | RequestHistory
     | LogLine
     | MetricValue

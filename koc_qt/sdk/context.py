@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Protocol
 
 from koc_qt.domain.instruments import InstrumentId
@@ -22,6 +23,10 @@ class Context(Protocol):
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel an order, by the engine's id."""
+        ...
+
+    def amend(self, client_order_id: str, quantity: Decimal, price: Decimal | None) -> None:
+        """Give an order this total quantity and limit; None for one without a limit."""
         ...
 
     def request_history(self, request_id: int, instrument: InstrumentId, timeframe: str, count: int) -> None:

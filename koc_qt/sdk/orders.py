@@ -6,6 +6,8 @@ import operator
 from decimal import Decimal, InvalidOperation
 from typing import Any, SupportsFloat, SupportsIndex
 
+import msgspec
+
 from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -69,6 +71,20 @@ def build_request(
     )
 
 
+def amended(
+    instrument: Instrument, request: OrderRequest, quantity: Number | None, price: Number | None
+) -> OrderRequest:
+    """Give what an order becomes with another total quantity or limit, rounded as build_request does.
+
+    Raises InvalidOrder when nothing is left, or the order has no limit to change.
+    """
+    lots = request.quantity if quantity is None else _whole_lots(instrument, to_decimal(quantity, "quantity"))
+    limit = request.price
+    if price is not None:
+        limit = _on_tick(instrument, to_decimal(price, "price"), up=request.side is Side.SELL)
+    return msgspec.structs.replace(request, quantity=lots, price=limit)
+
+
 _TYPES = {
     (False, False): OrderType.MARKET,
     (True, False): OrderType.LIMIT,
@@ -122,6 +138,7 @@ class OrderHandle:
         "_notional_seen",
         "_seen",
         "_seen_ids",
+        "amend_requested",
         "cancel_requested",
         "client_order_id",
         "reason",
@@ -137,6 +154,7 @@ class OrderHandle:
         self.status = OrderStatus.NEW
         self.reason = ""
         self.cancel_requested = False
+        self.amend_requested = False
         self._filled = Decimal(0)
         self._average_price: Decimal | None = None
         self._seen = Decimal(0)
@@ -151,12 +169,16 @@ class OrderHandle:
         handle._notional_seen = order.filled_quantity * (order.average_price or 0)
         handle._seen_ids = set(order.fill_ids)
         handle.update(order)
-        handle.cancel_requested = False  # what an earlier worker asked for may have been lost: it may be asked again
+        handle.cancel_requested = handle.amend_requested = (
+            False  # what an earlier worker asked for may have been lost: it may be asked again
+        )
         return handle
 
     def update(self, order: Order) -> None:
         """Take what the engine says about it."""
         self.client_order_id = order.client_order_id
+        self.request = order.request
+        self.amend_requested = order.amending is not None
         self.status = order.status
         self.reason = order.reason or self.reason
         self.cancel_requested = order.cancel_requested
@@ -194,7 +216,7 @@ class OrderHandle:
 
     @property
     def quantity(self) -> Decimal:
-        """Base units that were asked for, after rounding to the lot."""
+        """Base units that were asked for, after rounding to the lot; those of a change once it is made."""
         return self.request.quantity
 
     @property

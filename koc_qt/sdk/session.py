@@ -20,7 +20,7 @@ from koc_qt.domain.orders import Fill, Order, TimeInForce
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import PositionState
 from koc_qt.sdk.context import Context
-from koc_qt.sdk.orders import Number, OrderHandle, build_request, to_decimal
+from koc_qt.sdk.orders import Number, OrderHandle, amended, build_request, to_decimal
 from koc_qt.sdk.script import Api, Data, MarketData, Script
 from koc_qt.sdk.strategy import Strategy, overrides
 from koc_qt.sdk.trading import AnyInstrument, Log, Position
@@ -247,6 +247,16 @@ class Session:
         handle.cancel_requested = True
         if handle.client_order_id and not already:
             self.context.cancel(handle.client_order_id)
+
+    def amend(self, handle: OrderHandle, quantity: Number | None, price: Number | None) -> bool:
+        """Ask for another total quantity or limit; False where that cannot be asked now. Raises InvalidOrder."""
+        request = amended(self.resolve(handle.instrument), handle.request, quantity, price)
+        is_busy = handle.cancel_requested or handle.amend_requested or not handle.client_order_id
+        if is_busy or not handle.is_open or request == handle.request:
+            return False
+        handle.amend_requested = True
+        self.context.amend(handle.client_order_id, request.quantity, request.price)
+        return True
 
     def open_orders(self) -> list[OrderHandle]:
         """Give the orders that may still be filled, oldest first."""

@@ -122,6 +122,15 @@ class Trading:
         """Ask for the rest of an order not to be filled. It is over when `order.is_open` turns false."""
         self._session.cancel(order)
 
+    def amend(self, order: OrderHandle, quantity: Number | None = None, *, price: Number | None = None) -> bool:
+        """Ask for another total quantity, filled part included, or another limit of a working order.
+
+        It has them once `order.quantity` and `order.price` say so; a refusal is in `order.reason`. Less quantity at the
+        same price keeps the order's place in the queue. Rounded as buy() does. Returns False, nothing asked, while the
+        order is not known to the engine, another change or a cancel is on its way, or it is over. Raises InvalidOrder.
+        """
+        return self._session.amend(order, quantity, price)
+
     def cancel_all(self, instrument: AnyInstrument | None = None) -> None:
         """Cancel every open order of this strategy, or those of one instrument."""
         wanted = None if instrument is None else self._session.resolve(instrument).id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from threading import get_ident
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import OrderRequest
-from koc_qt.sdk.channel import Cancel, MetricValue, RequestHistory, Submit, WorkerMessage
+from koc_qt.sdk.channel import Amend, Cancel, MetricValue, RequestHistory, Submit, WorkerMessage
 from koc_qt.worker.failure import clean
 from koc_qt.worker.outbox import LogGate, Outbox
 
@@ -42,6 +43,10 @@ class WorkerContext:
     def cancel(self, client_order_id: str) -> None:
         """Send a cancel at once."""
         self._send(Cancel(client_order_id))
+
+    def amend(self, client_order_id: str, quantity: Decimal, price: Decimal | None) -> None:
+        """Send a change at once."""
+        self._send(Amend(client_order_id, quantity, price))
 
     def request_history(self, request_id: int, instrument: InstrumentId, timeframe: str, count: int) -> None:
         """Ask the engine for bars."""

@@ -32,6 +32,7 @@ from koc_qt.domain.market import Bar, Side
 from koc_qt.domain.matching import FillModel, MatchingEngine
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
+    AmendRequested,
     CancelRequested,
     Fill,
     Order,
@@ -45,7 +46,7 @@ from koc_qt.domain.positions import Position
 from koc_qt.domain.risk import RiskContext, RiskLimits, check
 from koc_qt.domain.state import Balance
 from koc_qt.domain.timeframes import duration_ns
-from koc_qt.sdk.channel import Cancel, PositionState, ReplayBars, RequestHistory, StartReplay, Submit
+from koc_qt.sdk.channel import Amend, Cancel, PositionState, ReplayBars, RequestHistory, StartReplay, Submit
 from koc_qt.sdk.orders import to_decimal
 from koc_qt.sdk.session import HISTORY_LIMIT, Session
 from koc_qt.sdk.strategy import Strategy, overrides, subscriptions_of
@@ -63,7 +64,7 @@ _NO_LIMITS = RiskLimits(
     max_daily_loss=_FREE,
 )
 
-Message = Submit | Cancel | RequestHistory
+Message = Submit | Cancel | Amend | RequestHistory
 
 
 class ReplayContext:
@@ -81,6 +82,10 @@ class ReplayContext:
     def cancel(self, client_order_id: str) -> None:
         """Cancel an order."""
         self.outbox.append(Cancel(client_order_id))
+
+    def amend(self, client_order_id: str, quantity: Decimal, price: Decimal | None) -> None:
+        """Change an order."""
+        self.outbox.append(Amend(client_order_id, quantity, price))
 
     def request_history(self, request_id: int, instrument: InstrumentId, timeframe: str, count: int) -> None:
         """Ask for bars."""
@@ -317,14 +322,16 @@ class Replay:
             self._placed += 1
             if self._placed > ORDERS_A_MOMENT:
                 raise StrategyError(
-                    f"the strategy asked for more than {ORDERS_A_MOMENT:,} orders, cancels and histories between two "
-                    "bars: does it place an order in answer to each refusal?"
+                    f"the strategy asked for more than {ORDERS_A_MOMENT:,} orders, changes, cancels and histories "
+                    "between two bars: does it place an order in answer to each refusal?"
                 )
             match message:
                 case Submit(request_id, request):
                     self._submit(request_id, request)
                 case Cancel(client_order_id):
                     self._cancel(client_order_id)
+                case Amend():
+                    self._amend(message)
                 case RequestHistory():
                     self._give_history(message)
 
@@ -342,12 +349,12 @@ class Replay:
         self._session.on_order_update(request_id, order)
         self._hear(self._venues[request.instrument.venue].submit(order, now_ns))
 
-    def _check(self, request: OrderRequest) -> None:
+    def _check(self, request: OrderRequest, changed: Order | None = None) -> None:
         """Refuse what the live engine refuses, the limits of a profile aside. Raises InvalidOrder, RiskRefused."""
         row = self._rows[request.instrument]
         pending = {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
         for order in self._orders.values():
-            if order.request.instrument == request.instrument:
+            if order.request.instrument == request.instrument and order is not changed:
                 pending[order.request.side] += order.remaining
         close = self._closes[row]
         context = RiskContext(
@@ -359,6 +366,7 @@ class Replay:
             open_orders=len(self._orders),
             orders_last_minute=0,
             daily_pnl=Decimal(0),
+            filled_quantity=Decimal(0) if changed is None else changed.filled_quantity,
         )
         check(request, context, _NO_LIMITS)
 
@@ -369,6 +377,22 @@ class Replay:
         now_ns = self._context.time_ns
         self._hear((CancelRequested(client_order_id, now_ns),))
         self._hear(self._venues[order.request.instrument.venue].cancel(client_order_id, now_ns))
+
+    def _amend(self, asked: Amend) -> None:
+        order = self._orders.get(asked.client_order_id)
+        if order is None or order.cancel_requested:
+            return
+        key, now_ns = order.client_order_id, self._context.time_ns
+        request = msgspec.structs.replace(order.request, quantity=asked.quantity, price=asked.price)
+        try:
+            if request.quantity <= order.filled_quantity:
+                raise InvalidOrder(f"{order.filled_quantity:f} of order {key} is filled already: cancel the rest")
+            self._check(request, order)
+        except (InvalidOrder, RiskRefused) as error:
+            self._session.on_order_update(self._requests[key], msgspec.structs.replace(order, reason=str(error)))
+            return
+        self._hear((AmendRequested(key, now_ns, request.quantity, request.price),))
+        self._hear(self._venues[request.instrument.venue].amend(key, request.quantity, request.price, now_ns))
 
     def _hear(self, events: Iterable[OrderEvent]) -> None:
         """Apply what the account says and tell the strategy, in the order in which the live engine does."""

@@ -17,6 +17,7 @@ from koc_qt.engine import strategy_feed
 from koc_qt.engine import strategy_run as module
 from koc_qt.ports.workers import WorkerExit
 from koc_qt.sdk.channel import (
+    Amend,
     BarClosed,
     Cancel,
     Failed,
@@ -327,6 +328,32 @@ async def test_cancels_that_cannot_be(engine: EngineDesk) -> None:
     assert run is not None
     await run.landed()
     engine.orders.cancel = cancel  # type: ignore[method-assign]
+
+
+async def test_an_order_is_changed_for_its_strategy(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+    order = await resting(engine, worker)
+    worker.say(Amend(order.client_order_id, Decimal("0.2"), Decimal(98)))
+    await until(lambda: worker.got(OrderUpdate)[-1].order.request.quantity == Decimal("0.2"), what="the change")
+    update = worker.got(OrderUpdate)[-1]
+    assert (update.request_id, update.order.request.price) == (1, 98)
+
+
+@pytest.mark.expected_warnings(
+    "could not be changed: price", "asked to change 'x+.*', which is not an order of this strategy"
+)
+async def test_a_change_that_cannot_be_is_told_with_the_reason(engine: EngineDesk) -> None:
+    _, worker = await running(engine)
+    order = await resting(engine, worker)
+    worker.say(Amend(order.client_order_id, Decimal("0.2"), Decimal("98.001")))
+    await until(lambda: worker.got(OrderUpdate)[-1].order.reason, what="the refusal")
+    update = worker.got(OrderUpdate)[-1]
+    assert "is not a multiple of the tick size" in update.order.reason
+    assert (update.request_id, update.order.request) == (1, order.request)
+    worker.say(Amend("x" * 100_000, Decimal(1), None))
+    run = engine.host.managed["sma"].run
+    assert run is not None
+    await run.landed()
 
 
 async def test_request_ids_of_ended_orders_are_forgotten(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> None:

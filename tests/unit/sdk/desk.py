@@ -61,6 +61,7 @@ class Desk:
         self.now_ns = START_NS
         self.submitted: list[tuple[int, OrderRequest]] = []
         self.cancels: list[str] = []
+        self.amends: list[tuple[str, Decimal, Decimal | None]] = []
         self.questions: list[tuple[int, InstrumentId, str, int]] = []
         self.lines: list[tuple[str, str]] = []
         self.metrics: dict[str, float] = {}
@@ -85,6 +86,9 @@ class Desk:
 
     def cancel(self, client_order_id: str) -> None:
         self.cancels.append(client_order_id)
+
+    def amend(self, client_order_id: str, quantity: Decimal, price: Decimal | None) -> None:
+        self.amends.append((client_order_id, quantity, price))
 
     def request_history(self, request_id: int, instrument: InstrumentId, timeframe: str, count: int) -> None:
         self.questions.append((request_id, instrument, timeframe, count))

@@ -492,3 +492,54 @@ def test_a_timer_that_makes_no_sense_is_refused(seconds: float) -> None:
     strategy, _ = started()
     with pytest.raises(StrategyError, match="a timer's seconds must be above zero"):
         strategy.set_timer(seconds)
+
+
+# ---- changes of orders
+
+
+def test_a_change_is_asked_for_once_and_shown_when_it_is_made() -> None:
+    strategy, desk = started()
+    order = strategy.buy(1, price=10)
+    assert not strategy.amend(order, 2)  # the engine has not named it yet
+    desk.update(1, OrderStatus.ACCEPTED)
+    assert strategy.amend(order, "2.000001", price="9.999")
+    assert desk.amends == [("koc-1", Decimal("2.00000"), Decimal("9.99"))]
+    assert (order.amend_requested, order.quantity, order.price) == (True, Decimal(1), Decimal(10))
+    assert not strategy.amend(order, 3)
+    request = msgspec.structs.replace(order.request, quantity=Decimal(2), price=Decimal("9.99"))
+    desk.update(1, OrderStatus.ACCEPTED, amending=request)
+    assert order.amend_requested
+    desk.update(1, OrderStatus.ACCEPTED, amending=None, request=request)
+    assert (order.amend_requested, order.quantity, order.price) == (False, Decimal(2), Decimal("9.99"))
+    assert not strategy.amend(order, 2)  # it has that
+    assert strategy.amend(order, price=9)
+    desk.update(1, OrderStatus.ACCEPTED, reason="too late")
+    assert (order.amend_requested, order.reason) == (False, "too late")
+    strategy.cancel(order)
+    assert not strategy.amend(order, 5)
+    desk.update(1, OrderStatus.CANCELED)
+    assert not strategy.amend(order, 5)
+    assert len(desk.amends) == 2
+
+
+def test_a_change_to_what_no_order_can_be_is_refused_at_once() -> None:
+    strategy, desk = started()
+    order = strategy.sell(1, price=10)
+    desk.update(1, OrderStatus.ACCEPTED)
+    with pytest.raises(InvalidOrder, match="less than one lot"):
+        strategy.amend(order, "0.0000001")
+    with pytest.raises(InvalidOrder, match="price must be a number"):
+        strategy.amend(order, price="much")
+    assert strategy.amend(order, price="10.001")
+    assert desk.amends == [("koc-1", Decimal(1), Decimal("10.01"))]  # a sell asks for more, never for less
+    market = strategy.buy(1)
+    desk.update(2, OrderStatus.ACCEPTED)
+    with pytest.raises(InvalidOrder, match="a market order takes no price"):
+        strategy.amend(market, price=5)
+
+
+def test_a_change_that_an_earlier_worker_asked_for_may_be_asked_again() -> None:
+    old = open_order()
+    strategy, desk = started(open_orders=[msgspec.structs.replace(old, amending=old.request)])
+    assert strategy.amend(strategy.open_orders[0], 3)
+    assert desk.amends == [("old-1", Decimal(3), Decimal(100))]

@@ -10,6 +10,7 @@ import pytest
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderRequest, OrderStatus, OrderType
 from koc_qt.sdk.channel import (
+    Amend,
     BarClosed,
     Cancel,
     Describe,
@@ -132,6 +133,16 @@ def test_an_order_leaves_before_its_callback_ends() -> None:
         host.send(BarClosed(bar(1.0)))
         host.wait_for(Submit)
         sys.modules["koc_strategy"].Mine.until.set()
+
+
+def test_orders_are_changed() -> None:
+    request = OrderRequest(BTC_ID, Side.BUY, OrderType.LIMIT, Decimal(1), price=Decimal(5))
+    old = Order("old-1", "s", "a", request, 0, 0, OrderStatus.ACCEPTED)
+    source = ECHO + "    def on_timer(self): self.amend(self.open_orders[0], 2, price=4), self.set_timer(None)\n"
+    source = source.replace('self.log.info(f"start', 'self.set_timer(0.01), self.log.info(f"start')
+    with in_thread() as host:
+        host.start(source, open_orders=(old,))
+        assert host.wait_for(Amend) == Amend("old-1", Decimal(2), Decimal(4))
 
 
 def test_orders_are_followed_and_cancelled() -> None:

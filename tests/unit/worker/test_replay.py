@@ -378,3 +378,68 @@ def test_metrics_are_for_people_who_watch() -> None:
 
     run = Run(Measured()).play(bars(flat(100, 101)))
     assert run.lines == [(SINCE_NS + MINUTE_NS, "INFO", "100"), (SINCE_NS + 2 * MINUTE_NS, "INFO", "101")]
+
+
+class Changer(Strategy):
+    """Keep one order, and change it as told bar by bar."""
+
+    def __init__(self, *changes: dict[str, Any]) -> None:
+        self.changes = list(changes)
+        self.told: list[str] = []
+        self.order: OrderHandle | None = None
+
+    def on_bar(self, bar: Bar) -> None:
+        if self.order is None:
+            self.order = self.buy(2, price=50)
+        elif self.changes:
+            self.amend(self.order, **self.changes.pop(0))
+
+    def on_order(self, order: OrderHandle) -> None:
+        price = None if order.price is None else float(order.price)
+        flag = "?" if order.amend_requested else ""
+        self.told.append(f"{order.status}{flag} {float(order.quantity):g}@{price:g} {order.reason}".rstrip())
+
+
+def test_an_order_is_changed_and_trades_as_what_it_became() -> None:
+    strategy = Changer({"quantity": 3, "price": 95})
+    run = Run(strategy).play(bars([*flat(100, 100), (100, 100, 94, 99), *flat(99)]))
+    assert strategy.told == [
+        "submitted 2@50", "accepted 2@50",
+        "accepted? 2@50", "accepted 3@95",
+        "filled 3@95",
+    ]  # fmt: skip
+    assert run.fills == [("buy", Decimal(95), Decimal(3), 2)]
+    run.check_money()
+
+
+def test_a_change_that_the_live_engine_would_refuse_is_refused_with_its_words() -> None:
+    strategy = Changer({"quantity": "0.00001"}, {"quantity": 1_000_000})
+    Run(strategy).play(bars(flat(100, 100, 100, 100)))
+    assert "below the least" in strategy.told[2]
+    assert "insufficient margin" in strategy.told[-1]
+    assert strategy.order is not None
+    assert (strategy.order.quantity, strategy.order.amend_requested) == (Decimal(2), False)
+
+
+def test_no_less_than_what_is_filled() -> None:
+    strategy = Changer({"price": 100}, {"quantity": "0.3"}, {"quantity": "0.5"})
+    Run(strategy).play(bars(flat(100, 100, 100, 100, 100), volume=4.0))
+    assert any("is filled already: cancel the rest" in line for line in strategy.told)
+
+
+class Hasty(Changer):
+    """Change and cancel an order in one breath."""
+
+    def on_bar(self, bar: Bar) -> None:
+        super().on_bar(bar)
+        if self.order is not None and self.order.client_order_id and self.order.is_open:
+            self.order.cancel_requested = False
+            self.cancel(self.order)
+            self.order.cancel_requested = self.order.amend_requested = False
+            self.amend(self.order, 5)
+
+
+def test_a_change_behind_a_cancel_comes_to_nothing() -> None:
+    strategy = Hasty()
+    Run(strategy).play(bars(flat(100, 100, 100)))
+    assert strategy.told[-1].startswith("canceled 2")
