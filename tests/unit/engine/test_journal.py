@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from koc_qt.adapters import sqlite_journal
 from koc_qt.adapters.sqlite_journal import SqliteJournal, read_journal
 from koc_qt.domain.errors import StorageError
 from koc_qt.domain.order_state import apply
-from koc_qt.domain.orders import Order, OrderAccepted, OrderFilled, OrderSubmitted
+from koc_qt.domain.orders import (
+    AmendRejected,
+    AmendRequested,
+    Order,
+    OrderAccepted,
+    OrderAmended,
+    OrderFilled,
+    OrderSubmitted,
+)
 from koc_qt.domain.state import StrategySpec
 from koc_qt.ports.journal import KillSwitchRecord, OrderRecord, StrategyRecord
 from tests.conditions import until
@@ -51,6 +60,37 @@ async def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
     assert state.orders[0].average_price == Decimal(100)
     assert state.strategies == (StrategyRecord(SPEC, True, 5),)
     assert state.kill_switch == KillSwitchRecord(True, "too wild", 6)
+
+
+async def test_a_change_that_was_on_its_way_comes_back(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    records = life()[:-1]
+    for event in (
+        AmendRequested("koc1", NOW_NS, Decimal("0.2"), Decimal(98)),
+        AmendRejected("koc1", NOW_NS, "too late"),
+        AmendRequested("koc1", NOW_NS, Decimal("0.3"), Decimal("97.5")),
+        OrderAmended("koc1", NOW_NS, Decimal("0.25"), Decimal(97), "v2"),
+        AmendRequested("koc1", NOW_NS, Decimal("0.4"), Decimal(97)),
+    ):
+        records.append(OrderRecord(apply(records[-1].order, event), event))
+    await journal.append(records)
+    await journal.close()
+    (order,) = read_journal(tmp_path / "journal.sqlite").orders
+    assert order == records[-1].order
+    assert (order.request.quantity, order.request.price, order.venue_order_id) == (Decimal("0.25"), Decimal(97), "v2")
+    assert order.amending is not None
+    assert order.amending.quantity == Decimal("0.4")
+
+
+async def test_an_order_of_a_journal_from_before_changes_were_known_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life())
+    await journal.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE orders SET body = json_remove(body, '$.amending')")
+        connection.commit()
+    assert read_journal(path).orders == (life()[-1].order,)
 
 
 async def test_a_fill_that_is_written_twice_is_there_once(tmp_path: Path) -> None:
