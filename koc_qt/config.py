@@ -6,7 +6,7 @@ line. Times of day are UTC. Secrets have no place here: the system's keyring kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,7 +25,8 @@ from koc_qt.paths import Paths, profile_paths
 from koc_qt.yaml_reader import Where, YamlProblems, read, spell, with_top_level, write
 
 SIMULATED_VENUES = ("sim", "sim2")
-VENUES = (*SIMULATED_VENUES, "binance")
+REAL_VENUES = ("binance", "kraken", "coinbase", "kucoin", "bitfinex", "alpaca", "polygon", "yahoo")
+VENUES = (*SIMULATED_VENUES, *REAL_VENUES)
 MAX_BYTES = 256 * 1024
 _SHOWN_PROBLEMS = 10
 
@@ -39,6 +40,14 @@ Name = Annotated[
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
         description="a name of letters, digits, '-', '_' and '.' (put a number in quotes)",
+    ),
+]
+Label = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^(\S(.*\S)?)?$",
+        description="up to 64 letters on a line, without blanks at either end",
     ),
 ]
 Symbol = Annotated[str, Meta(min_length=1, max_length=64, description="a symbol such as BTC/USDT or sim:BTC/USDT")]
@@ -97,8 +106,11 @@ class SimulatorConfig(msgspec.Struct, frozen=True):
     speed: Annotated[float, Meta(gt=0, le=3600, description="a number above 0 and up to 3600")] = 1.0
 
 
-class BinanceConfig(msgspec.Struct, frozen=True):
-    """Binance's public streams. `endpoint` and `ca_file` point it at another server, such as a test's."""
+class VenueConfig(msgspec.Struct, frozen=True):
+    """A venue. `enabled` connects it from the start; else it is connected when an account or a strategy needs it.
+
+    `endpoint` and `ca_file` send everything to another server, such as a test's, which has a certificate of that CA.
+    """
 
     enabled: bool = False
     endpoint: HostPort | None = None
@@ -108,7 +120,19 @@ class BinanceConfig(msgspec.Struct, frozen=True):
 class VenuesConfig(msgspec.Struct, frozen=True):
     """Venues beyond the simulated ones, which are always there."""
 
-    binance: BinanceConfig = BinanceConfig()
+    binance: VenueConfig = VenueConfig()
+    kraken: VenueConfig = VenueConfig()
+    coinbase: VenueConfig = VenueConfig()
+    kucoin: VenueConfig = VenueConfig()
+    bitfinex: VenueConfig = VenueConfig()
+    alpaca: VenueConfig = VenueConfig()
+    polygon: VenueConfig = VenueConfig()
+    yahoo: VenueConfig = VenueConfig()
+
+    def of(self, name: str) -> VenueConfig:
+        """Give a venue's settings; those of a simulated one are the defaults."""
+        venue: VenueConfig = getattr(self, name) if name in REAL_VENUES else VenueConfig()
+        return venue
 
 
 FeeRate = Annotated[Decimal, Meta(description="a fraction of the notional between -0.01 and 0.1, such as 0.001")]
@@ -123,15 +147,31 @@ class FeesConfig(msgspec.Struct, frozen=True):
 
 
 class AccountConfig(msgspec.Struct, frozen=True):
-    """An account whose orders are filled by the matching engine, on its venue's market data."""
+    """An account. Simulated and on paper, its orders are filled by the matching engine, on its venue's market data:
+    `balances` to `fees` say how. Keys of the others are kept elsewhere, see docs/accounts.md.
+
+    `label` is what people call it; one that is not `enabled` is left alone.
+    """
 
     id: Name
     venue: str
     mode: TradingMode
-    balances: dict[Currency, Amount]
+    balances: dict[Currency, Amount] = {}
     allow_short: bool = False
     latency_ms: Annotated[float, Meta(ge=0, le=60_000, description="a number of milliseconds from 0 to 60000")] = 5.0
     fees: FeesConfig | None = None
+    label: Label = ""
+    enabled: bool = True
+
+    @property
+    def name(self) -> str:
+        """What people call it, and type to go live: the label, or the id where there is none."""
+        return self.label or self.id
+
+    @property
+    def is_filled_here(self) -> bool:
+        """Whether the matching engine fills its orders: no real venue hears of them."""
+        return self.mode in (TradingMode.SIMULATED, TradingMode.PAPER)
 
 
 class StrategyConfig(msgspec.Struct, frozen=True):
@@ -192,7 +232,7 @@ class Config(msgspec.Struct, frozen=True):
 
 def load_config(paths: Paths) -> Config:
     """Read the profile's configuration; without a file, the defaults. Raises ConfigError with every line at fault."""
-    text = _read_text(paths.config_file)
+    text = read_text(paths.config_file)
     return Config() if text is None else _parse(text, paths.config_file)
 
 
@@ -216,17 +256,25 @@ def switch_account(config: Config, account_id: str, paths: Paths | None = None) 
     """
     config.find_account(account_id)
     paths = paths or profile_paths()
-    text = _read_text(paths.config_file) or ""
+    text = read_text(paths.config_file) or ""
     stored = _parse(text, paths.config_file)
     stored.find_account(account_id)
     try:
         changed = with_top_level(text, "account", account_id)
     except YamlProblems as error:
-        raise _at_fault(paths.config_file, error) from None
+        raise where_at_fault(paths.config_file, error) from None
     if _parse(changed, paths.config_file) != msgspec.structs.replace(stored, account=account_id):
         raise ConfigError(f"{paths.config_file} is written in a way that cannot be changed here: set 'account' by hand")
     _write_text(paths.config_file, changed)
     return msgspec.structs.replace(config, account=account_id)
+
+
+def with_venues(config: Config, names: Iterable[str]) -> Config:
+    """Enable venues, in memory; simulated ones always are."""
+    changed = {
+        name: msgspec.structs.replace(config.venues.of(name), enabled=True) for name in names if name in REAL_VENUES
+    }
+    return msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, **changed))
 
 
 def resolve_path(paths: Paths, text: str) -> Path:
@@ -238,7 +286,7 @@ def _parse(text: str, file: Path) -> Config:
     try:
         config, lines = read(text, Config)
     except YamlProblems as error:
-        raise _at_fault(file, error) from None
+        raise where_at_fault(file, error) from None
     problems = [f"{file}, line {_line(lines, where)}: {problem}" for where, problem in _contradictions(config)]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -252,7 +300,8 @@ def _line(lines: dict[Where, int], where: Where) -> int:
     return lines.get(where, 1)
 
 
-def _at_fault(file: Path, error: YamlProblems) -> ConfigError:
+def where_at_fault(file: Path, error: YamlProblems) -> ConfigError:
+    """Say everything that is wrong with a file, with the lines."""
     lines = [f"{file}, line {problem.line}: {problem.text}" for problem in error.problems[:_SHOWN_PROBLEMS]]
     more = len(error.problems) - _SHOWN_PROBLEMS
     return ConfigError("\n".join([*lines, f"... and {more} more"] if more > 0 else lines))
@@ -266,7 +315,7 @@ def _contradictions(config: Config) -> Iterator[tuple[Where, str]]:
     if config.engine.workers.backoff_max_s < config.engine.workers.backoff_s:
         yield ("engine", "workers"), "engine.workers.backoff_max_s must not be below backoff_s"
     for index, account in enumerate(config.accounts):
-        for where, problem in _account_problems(account, ids[:index]):
+        for where, problem in account_problems(account, ids[:index]):
             yield ("accounts", index, *where), f"{spell(('accounts', index, *where))} {problem}"
     strategy_ids: list[str] = []
     for index, strategy in enumerate(config.strategies):
@@ -276,22 +325,22 @@ def _contradictions(config: Config) -> Iterator[tuple[Where, str]]:
     for name, endpoint in (("link", config.engine.link.endpoint), ("telemetry", config.engine.telemetry.endpoint)):
         if not endpoint.endswith("*") and not 0 < int(endpoint.rsplit(":", 1)[1]) < 65536:
             yield ("engine", name, "endpoint"), f"engine.{name}.endpoint must have a port from 1 to 65535, or *"
-    remote = config.venues.binance.endpoint
-    if remote and not 0 < int(remote.rsplit(":", 1)[1]) < 65536:
-        yield ("venues", "binance", "endpoint"), "venues.binance.endpoint must have a port from 1 to 65535"
+    for name in REAL_VENUES:
+        remote = config.venues.of(name).endpoint
+        if remote and not 0 < int(remote.rsplit(":", 1)[1]) < 65536:
+            yield ("venues", name, "endpoint"), f"venues.{name}.endpoint must have a port from 1 to 65535"
 
 
-def _account_problems(account: AccountConfig, earlier: list[str]) -> Iterator[tuple[Where, str]]:
+def account_problems(account: AccountConfig, earlier: Sequence[str] = ()) -> Iterator[tuple[Where, str]]:
+    """Find what is wrong with an account; `earlier` are the ids of others. What its venue can do is not asked here."""
     if account.id in earlier:
         yield ("id",), f"is {account.id!r}, as an account above it is"
     if account.venue not in VENUES:
         yield ("venue",), f"is {account.venue!r}, but the venues are {', '.join(VENUES)}"
-    if account.mode not in (TradingMode.SIMULATED, TradingMode.PAPER):
-        yield ("mode",), f"is {account.mode}, which this version does not trade: use simulated or paper"
-    elif account.venue in VENUES and (account.mode is TradingMode.SIMULATED) != (account.venue in SIMULATED_VENUES):
-        right = "simulated" if account.venue in SIMULATED_VENUES else "paper"
+    elif (account.mode is TradingMode.SIMULATED) != (account.venue in SIMULATED_VENUES):
+        right = "simulated" if account.venue in SIMULATED_VENUES else "paper, testnet, live or data"
         yield ("mode",), f"is {account.mode}, but an account on {account.venue} is {right}"
-    if not account.balances:
+    if account.is_filled_here and not account.balances:
         yield ("balances",), "must name at least one currency, such as USDT: 100000"
     for currency, amount in account.balances.items():
         if amount < 0:
@@ -328,7 +377,8 @@ def _strategy_problems(
         yield ("start",), "is the same as stop: such a strategy would never run"
 
 
-def _read_text(file: Path) -> str | None:
+def read_text(file: Path) -> str | None:
+    """Give a configuration file's text, None where there is none. Raises ConfigError."""
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)

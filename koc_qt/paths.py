@@ -41,6 +41,11 @@ class Paths:
         return self.config / "koc.yaml"
 
     @property
+    def accounts_file(self) -> Path:
+        """The accounts that were added in the window, written by the engine; need not exist."""
+        return self.config / "accounts.yaml"
+
+    @property
     def bars(self) -> Path:
         """The folder of cached bars."""
         return self.data / "bars"

@@ -10,7 +10,7 @@ import enum
 import math
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -43,6 +43,18 @@ class Problem(NamedTuple):
 
     line: int
     text: str
+
+
+class TakenOut(NamedTuple):
+    """A value that was taken out of a text: where it was, its name, and its line, which counts from 1."""
+
+    where: Where
+    name: str
+    value: str
+    line: int
+
+    def __repr__(self) -> str:
+        return f"TakenOut({spell(self.where)}, line {self.line})"
 
 
 class YamlProblems(Exception):
@@ -84,7 +96,7 @@ def read(text: str, struct: type[S]) -> tuple[S, dict[Where, int]]:
     return value, builder.lines
 
 
-def write(struct: msgspec.Struct) -> str:
+def write(struct: msgspec.Struct | Mapping[str, Any]) -> str:
     """Give the YAML that reads back as `struct`, keys in their declared order."""
     plain = msgspec.to_builtins(struct)
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
@@ -104,6 +116,55 @@ def with_top_level(text: str, key: str, value: str) -> str:
     if root.flow_style:
         return text[: at + 1] + f"{key}: {scalar}, " + text[at + 1 :]
     return text[:at] + f"{key}: {scalar}\n" + " " * root.start_mark.column + text[at:]
+
+
+def take_out(text: str, is_secret: Callable[[str], bool]) -> tuple[str, tuple[TakenOut, ...]]:
+    """Give `text` without whatever has a secret's name, and what that was; comments are lost where there was any.
+
+    All that is below such a name is taken out, by its own name where it has one. Raises YamlProblems.
+    """
+    root = _compose(text)
+    taken: list[TakenOut] = []
+    if root is None:
+        return text, ()
+    _take_out(root, (), "", is_secret, taken)
+    if not taken:
+        return text, ()
+    clean = yaml.serialize(root, Dumper=_Dumper, allow_unicode=True, width=120)
+    return clean, tuple(each for each in taken if each.value.strip())
+
+
+def _take_out(
+    node: yaml.Node, where: Where, name: str, is_secret: Callable[[str], bool], taken: list[TakenOut]
+) -> None:
+    """Take secrets out below a node; with a `name`, that is all there is."""
+    if isinstance(node, yaml.ScalarNode):
+        if name:
+            taken.append(TakenOut(where, name, "" if _is_null(node) else str(node.value), node.start_mark.line + 1))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _take_out(item, (*where, index), name, is_secret, taken)
+    else:
+        kept = []
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inside = key if name or is_secret(key) else ""
+            _take_out(value_node, (*where, key), inside, is_secret, taken)
+            if not inside:
+                kept.append((key_node, value_node))
+        node.value[:] = kept
+
+
+def outline(text: str) -> Any:
+    """Give a text as dictionaries and lists of plain text, whatever it means. Raises YamlProblems."""
+
+    def plain(node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return {str(key.value): plain(value) for key, value in node.value}
+        return [plain(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else str(node.value)
+
+    root = _compose(text)
+    return None if root is None else plain(root)
 
 
 def spell(where: Where) -> str:

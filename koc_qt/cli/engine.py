@@ -85,7 +85,7 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
     """Give the configuration as the command line changes it, and what it adds. Raises KocError."""
     import msgspec
 
-    from koc_qt.config import VENUES
+    from koc_qt.config import VENUES, with_venues
     from koc_qt.domain.instruments import InstrumentId
     from koc_qt.domain.state import StrategySpec
     from koc_qt.domain.timeframes import duration_ns
@@ -103,9 +103,7 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
     for file in args.strategy:
         if not Path(file).is_file():
             raise ConfigError(f"there is no strategy file {Path(file).absolute()}: name a .py file that is there")
-    if "binance" in venues and not config.venues.binance.enabled:
-        binance = msgspec.structs.replace(config.venues.binance, enabled=True)
-        config = msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
+    config = with_venues(config, venues)
     changes: dict[str, Any] = {}
     if args.speed is not None:
         if not 0 < args.speed <= MAX_SPEED:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 from loguru import logger
 
-from koc_qt.config import Config, StrategyConfig, resolve_path
+from koc_qt.config import REAL_VENUES, Config, StrategyConfig, resolve_path, with_venues
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.state import StrategySpec
@@ -43,11 +42,10 @@ def with_venues_in_use(config: Config, paths: Paths, remembered: JournalState) -
     in_use = {instrument.venue for spec in (*planned, *running) for instrument in spec.instruments}
     in_use |= {order.request.instrument.venue for order in remembered.orders if order.is_open}
     in_use |= _venues_held(remembered)
-    if "binance" not in in_use or config.venues.binance.enabled:
-        return config
-    logger.info("binance is used: a strategy, an order or a holding of this profile needs it")
-    binance = msgspec.structs.replace(config.venues.binance, enabled=True)
-    return msgspec.structs.replace(config, venues=msgspec.structs.replace(config.venues, binance=binance))
+    new = [name for name in REAL_VENUES if name in in_use and not config.venues.of(name).enabled]
+    if new:
+        logger.info("{} in use: a strategy, an order or a holding of this profile needs it", " and ".join(new))
+    return with_venues(config, new)
 
 
 def _venues_held(remembered: JournalState) -> set[str]:

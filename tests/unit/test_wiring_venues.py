@@ -9,7 +9,7 @@ import pytest
 
 from koc_qt.adapters.venues.binance import BinanceVenue
 from koc_qt.adapters.venues.simulator import SimulatorVenue
-from koc_qt.config import BinanceConfig, Config, SimulatorConfig, VenuesConfig
+from koc_qt.config import Config, SimulatorConfig, VenueConfig, VenuesConfig
 from koc_qt.domain.errors import ConfigError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
@@ -19,7 +19,7 @@ from koc_qt.ports.venue import MarketDataVenue
 from koc_qt.wiring.venues import DATA_VENUES, make_bar_store, make_data_venue, make_data_venues
 from tests.fakes.clock import FakeClock
 
-BINANCE = Config(venues=VenuesConfig(binance=BinanceConfig(enabled=True)))
+BINANCE = Config(venues=VenuesConfig(binance=VenueConfig(enabled=True)))
 
 
 def test_the_simulated_venues_are_always_there_and_others_when_enabled(profile: Paths) -> None:
@@ -41,7 +41,7 @@ def test_an_unknown_venue_is_refused(profile: Paths) -> None:
 
 def test_an_endpoint_of_ones_own_needs_its_ca_file(profile: Paths) -> None:
     def config(ca_file: str | None) -> Config:
-        return Config(venues=VenuesConfig(binance=BinanceConfig(endpoint="127.0.0.1:8443", ca_file=ca_file)))
+        return Config(venues=VenuesConfig(binance=VenueConfig(endpoint="127.0.0.1:8443", ca_file=ca_file)))
 
     assert make_data_venue("binance", config("ca.pem"), profile, FakeClock()).name == "binance"
     with pytest.raises(ConfigError, match="needs the CA file"):
