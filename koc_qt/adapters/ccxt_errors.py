@@ -91,10 +91,10 @@ _SENTENCES = {
     Trouble.UNREACHABLE: "no connection could be made; check the network",
     Trouble.NAME: "its name could not be looked up; check the network and its DNS",
     Trouble.TRUST: "whoever answers is not the venue (a bad certificate); a log-in page of this network or a proxy may "
-    "stand between",
+    "this network may stand between",
     Trouble.SILENT: "",
-    Trouble.PAGE: "a web page came instead of an answer; the venue may be down, or a log-in page of this network may "
-    "stand between",
+    Trouble.PAGE: "a web page came instead of an answer; the venue may be down or in maintenance, or a log-in page of "
+    "this network may stand between",
     Trouble.BROKEN: "the connection broke off, or the answer cannot be used",
 }
 
@@ -179,11 +179,17 @@ def explain(
     """
     if isinstance(error, VenueError):
         return error
-    trouble = diagnose(error, hints)
-    text = _sentence(venue, what, trouble, error)
+    return in_words(venue, what, diagnose(error, hints), venue_words(error), has_effect=has_effect, pause_s=pause_s)
+
+
+def in_words(
+    venue: str, what: str, trouble: Trouble, words: str, *, has_effect: bool = False, pause_s: float | None = None
+) -> VenueError:
+    """Say a trouble that is known already, with the venue's own words; see `explain`."""
+    text = _sentence(venue, what, trouble, words)
     if trouble is Trouble.RATE:
         wait = f" and wait {pause_s:g} s" if pause_s else ""
-        slow = VenueUnavailable(f"{venue} asks us to slow down{wait} ({what}): {venue_words(error)}")
+        slow = VenueUnavailable(f"{venue} asks us to slow down{wait} ({what}): {words}")
         slow.retry_after_s = pause_s
         return slow
     if trouble in _CERTAIN_NO:
@@ -195,13 +201,14 @@ def explain(
     return VenueTimeout(text) if trouble is Trouble.SILENT else VenueUnavailable(text)
 
 
-def _sentence(venue: str, what: str, trouble: Trouble, error: BaseException) -> str:
+def _sentence(venue: str, what: str, trouble: Trouble, words: str) -> str:
     meaning = _SENTENCES[trouble]
-    words = venue_words(error)
     if trouble in _CERTAIN_NO or trouble is Trouble.TWICE:
         return f"{venue} refused {what}: {meaning} ({words})" if meaning else f"{venue} refused {what}: {words}"
     if trouble is Trouble.SILENT:
         return f"{venue} did not answer in time ({what})"
+    if trouble is Trouble.PAGE:
+        return f"{venue} cannot be reached ({what}): {meaning}"
     if trouble is Trouble.MAINTENANCE:
         return f"{venue} did not do it ({what}): {meaning} ({words})"
     return f"{venue} cannot be reached ({what}): {meaning} ({words})"

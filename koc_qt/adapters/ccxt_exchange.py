@@ -147,6 +147,15 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
                         self.heard(url)
 
                 connection.handle_text_or_binary_message = read_safely
+                promise = connection.future
+
+                def future(message_hash: str) -> Any:
+                    """Make a future whose failure is no news where nobody waits any more."""
+                    made = promise(message_hash)
+                    made.add_done_callback(_retrieve)
+                    return made
+
+                connection.future = future
             return connection
 
         def watch(self, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -192,6 +201,11 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
             return super().parse_ohlcvs(ohlcvs, market, timeframe)
 
     return Watched
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _note(url: str) -> None:
