@@ -97,6 +97,7 @@ class CcxtMarketData:
     EXCHANGE_ID: ClassVar[str]
     TIMEFRAMES: ClassVar[tuple[str, ...]]
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    SETTINGS: ClassVar[Mapping[str, Any]] = {}  # ccxt's own, beside its options
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = {}
     BARS_PER_PAGE: ClassVar[int] = 1000
     UNREAD_TRADES: ClassVar[int] = 20_000  # a symbol; should more come while the loop is busy, the stream says so
@@ -171,7 +172,9 @@ class CcxtMarketData:
 
     async def _open(self) -> None:
         options = {"tradesLimit": self.UNREAD_TRADES, **self.OPTIONS}
-        await self._client.open(self.EXCHANGE_ID, options, self._endpoint, self._heard, self._unreadable)
+        await self._client.open(
+            self.EXCHANGE_ID, options, self._endpoint, self._heard, self._unreadable, self._mended, self.SETTINGS
+        )
         markets = await self._client.read(
             "the list of instruments", lambda exchange: exchange.load_markets(True, dict(self.MARKET_PARAMETERS))
         )
@@ -266,10 +269,11 @@ class CcxtMarketData:
         next_ns = since_ns
         while next_ns < end_ns:
             bars = await self._page(instrument, timeframe, next_ns, end_ns)
-            if not bars:
-                return
-            yield bars
-            next_ns = bars[-1].open_time_ns + duration_ns(timeframe)
+            if bars:
+                yield bars
+                next_ns = bars[-1].open_time_ns + duration_ns(timeframe)
+            else:
+                next_ns = await self._after_gap(instrument, timeframe, next_ns, end_ns)
 
     async def _settled(self, timeframe: str, until_ns: int) -> int:
         """Give the end of what is closed, waiting the moment until the newest bar can change no more."""
@@ -283,9 +287,7 @@ class CcxtMarketData:
         since_ms, last_ms = -(-since_ns // MS_NS), (end_ns - 1) // MS_NS
         rows = await self._client.read(
             f"{timeframe} bars of {instrument}",
-            lambda exchange: exchange.fetch_ohlcv(
-                instrument.symbol, timeframe, since_ms, self.BARS_PER_PAGE, {"until": last_ms}
-            ),
+            lambda exchange: self._candles(exchange, instrument.symbol, timeframe, since_ms, last_ms),
         )
         bars: list[Bar] = []
         for row in rows:
@@ -299,7 +301,19 @@ class CcxtMarketData:
                 bars.append(bar)
         return bars
 
-    # What a venue may do otherwise: how ccxt is asked to watch.
+    # What a venue may do otherwise: what ccxt's class lacks, and how it is asked.
+
+    def _mended(self, original: Any) -> Any:
+        """Give ccxt's class of the venue, or a subclass that mends it."""
+        return original
+
+    async def _candles(self, exchange: Any, symbol: str, timeframe: str, since_ms: int, last_ms: int) -> Any:
+        """Ask for a page of candles that open at `since_ms` or later, and where it can be told until `last_ms`."""
+        return await exchange.fetch_ohlcv(symbol, timeframe, since_ms, self.BARS_PER_PAGE, {"until": last_ms})
+
+    async def _after_gap(self, instrument: InstrumentId, timeframe: str, since_ns: int, end_ns: int) -> int:
+        """Give where to go on after an empty page: by default its first candle would have come, whenever it was."""
+        return end_ns
 
     async def _watch_trades(self, exchange: Any, symbol: str) -> Any:
         trades = list(await exchange.watch_trades(symbol))

@@ -11,7 +11,7 @@ import base64
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from email.utils import formatdate
@@ -81,7 +81,7 @@ class KrakenSite(Dialect):
     """Implements tests.wire.loopback.Site; `gate` has its limits."""
 
     venue: ClassVar[str] = "kraken"
-    hosts = ("api.kraken.com", "ws.kraken.com", "ws-auth.kraken.com")
+    hosts: Sequence[str] = ("api.kraken.com", "ws.kraken.com", "ws-auth.kraken.com")
     ping_s: ClassVar[float | None] = None
 
     def __init__(self, exchange: Exchange) -> None:

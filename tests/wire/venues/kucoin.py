@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
@@ -121,7 +121,7 @@ class KucoinSite(Dialect):
     """Implements tests.wire.loopback.Site; `gate` has its limits. `unified` accounts trade by another API."""
 
     venue: ClassVar[str] = "kucoin"
-    hosts = ("api.kucoin.com", "ws-api-spot.kucoin.com")
+    hosts: Sequence[str] = ("api.kucoin.com", "ws-api-spot.kucoin.com")
     ping_s: ClassVar[float | None] = None
 
     def __init__(self, exchange: Exchange) -> None:
