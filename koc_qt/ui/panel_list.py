@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.workspace import PanelKind
 
-_MODULES = (
-    "orders", "strategies", "ticket", "mascot", "telemetry", "accounts", "data", "log", "backtest", "deploy",
-)  # fmt: skip
+_OTHER_ROOMS = {"orders": ("tables",), "strategies": ("start_form",), "mascot": ("mascot",)}  # that a panel needs first
+_LAST = ("form", "view", "widget")  # of a room: they ask for all others of it
 
 
 def panel_kinds(
@@ -29,7 +29,9 @@ def panel_kinds(
     """List the panels that there is one of; `doctor` is the command whose report the deploy panel shows."""
 
     def kind(name: str, title: str, icon: str, maker: str, *arguments: Any) -> PanelKind:
-        return PanelKind(name, title, icon, lambda parent: _make(maker, bench, *arguments, parent))
+        return PanelKind(
+            name, title, icon, lambda parent: _make(maker, bench, *arguments, parent), lambda: _loading(name)
+        )
 
     return (
         kind("orders", "Orders & positions", "orders", "orders:OrdersPanel"),
@@ -45,22 +47,35 @@ def panel_kinds(
     )
 
 
-def preload_charts() -> None:
-    """Load what charts need, from a thread: the window goes on being painted meanwhile. Makes no Qt object."""
-    _load("numpy", "numpy.ma", "pyqtgraph", "koc_qt.ui.panels.chart")
-
-
 def preload() -> None:
-    """Load what the other panels need, in the same way."""
-    _load(*(f"koc_qt.ui.panels.{name}" for name in _MODULES))
+    """Load what charts need and the mascot's pictures, from a thread: the window goes on being painted meanwhile.
+
+    Makes no Qt widget. Whatever fails is said by whoever needs it, in its place.
+    """
+    for module in ("numpy", "numpy.ma", "pyqtgraph", "koc_qt.ui.panels.chart"):
+        with contextlib.suppress(ImportError):
+            import_module(module)
     with contextlib.suppress(ImportError):
         import_module("koc_qt.ui.mascot.sprite").load_sprite()
 
 
-def _load(*modules: str) -> None:
-    for module in modules:
-        with contextlib.suppress(ImportError):  # whoever makes the panel says so, in its place
-            import_module(module)
+def _loading(panel: str) -> Iterator[None]:
+    """Load a panel's modules, its parts first: one at a time, as a panel takes up to 70 ms when it asks for them all.
+
+    On the loop, and not in a thread: what is done meanwhile would wait for that one again and again.
+    """
+    for room in _OTHER_ROOMS.get(panel, ()):
+        package = import_module(f"koc_qt.ui.{room}")
+        yield
+        modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+        for module in sorted(modules, key=lambda name: name in _LAST):
+            import_module(f"{package.__name__}.{module}")
+            yield
+    package = import_module("koc_qt.ui.panels")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    for name in (*(name for name in names if name.startswith(f"{panel}_")), panel):
+        import_module(f"{package.__name__}.{name}")
+        yield
 
 
 def chart_maker(bench: Bench, parent: QWidget) -> Panel:

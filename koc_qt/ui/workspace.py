@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,8 +27,8 @@ from koc_qt.ui.theme import style_as
 AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
-FILL_MS = 6  # of making panels at a time
-FILL_GAP_MS = 4  # between two times: for paints, and for the link, whose answers take several turns of the loop
+FILL_MS = 3  # of making panels at a time: paints and what the engine says come in the same turn
+FILL_GAP_MS = 5  # between two times: for paints, and for the link, whose answers take several turns of the loop
 Make = Callable[[QWidget], Panel]  # of its parent
 _FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
@@ -41,6 +41,7 @@ class PanelKind:
     title: str
     icon: str
     make: Make
+    load: Callable[[], Iterable[None]] = tuple  # what `make` needs, a module at a time
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class _Filling:
     """What is to be done for a dock that waits for its panel; `restore` comes once the panel is whole."""
 
     dock: Dock
+    load: Callable[[], Iterable[None]]
     make: Make
     restore: Callable[[Panel], None]
 
@@ -108,7 +110,6 @@ class Workspace(QObject):
         self._make_chart = make_chart
         self._waiting: list[_Filling] = []
         self._present: tuple[Dock, Generator[None, None, None]] | None = None  # the one that is being filled
-        self._charts_alone = True  # until `start_filling`
         self._remembered = Memory()
         self._is_default = False  # nobody has moved anything yet
         self._is_filled = False
@@ -137,17 +138,13 @@ class Workspace(QObject):
             self._arrange_default()
         visible = [name for name, dock in self.docks.items() if not dock.isHidden()]
         for name in [*visible, *(name for name in self.docks if name not in visible)]:
-            self._waiting.append(_Filling(self.docks[name], self._kinds[name].make, partial(self._restore_panel, name)))
-
-    def fill_charts(self) -> None:
-        """Make the charts: their bars are on the way while what the other panels need is being loaded."""
-        self._waiting.sort(key=lambda each: each.dock.objectName() not in self.charts)
-        self._fill_timer.start(0)
+            kind = self._kinds[name]
+            self._waiting.append(_Filling(self.docks[name], kind.load, kind.make, partial(self._restore_panel, name)))
 
     def start_filling(self) -> None:
         """Make the panels, charts first, one at a time, a few milliseconds at a time."""
-        self._charts_alone = False
-        self.fill_charts()
+        self._waiting.sort(key=lambda each: each.dock.objectName() not in self.charts)
+        self._fill_timer.start(0)
 
     def _restore(self, memory: Memory, charts: list[ChartMemory]) -> bool:
         if not memory.docks:
@@ -276,7 +273,7 @@ class Workspace(QObject):
             dock.setWindowTitle(panel.windowTitle() or "Chart")
             self.chart_made.emit(panel)
 
-        self._waiting.append(_Filling(dock, self._make_chart, restore))
+        self._waiting.append(_Filling(dock, tuple, self._make_chart, restore))
         return dock
 
     def _drop_chart(self, name: str) -> None:
@@ -320,8 +317,6 @@ class Workspace(QObject):
             QTimer.singleShot(0, self, self._finish)  # after Qt has laid out what the last panel wants
             return
         if self._present is None:
-            if self._charts_alone and self._waiting[0].dock.objectName() not in self.charts:
-                return
             filling = self._waiting.pop(0)
             self._present = filling.dock, self._fill(filling)
         self._fill_timer.start(FILL_GAP_MS)
@@ -343,6 +338,8 @@ class Workspace(QObject):
 
     def _fill(self, filling: _Filling) -> Generator[None, None, None]:
         """Make a panel in steps, each of a few milliseconds, and put it into its dock."""
+        for _ in filling.load():
+            yield
         panel = filling.make(filling.dock)
         is_whole = False
         try:

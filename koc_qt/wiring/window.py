@@ -141,7 +141,7 @@ async def _show(
     from koc_qt.link.client import LinkClient
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
-    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload, preload_charts
+    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
     from koc_qt.ui.window import MainWindow
     from koc_qt.wiring.keeper import EngineKeeper
 
@@ -168,7 +168,6 @@ async def _show(
             bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
         ),
         chart_maker,
-        preload_charts=preload_charts,
         preload=preload,
         reset_layout=options.reset_layout,
     )

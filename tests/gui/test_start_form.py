@@ -28,7 +28,7 @@ from koc_qt.link.messages import (
     StoreStrategy,
 )
 from koc_qt.sdk.channel import Described, ParameterInfo
-from koc_qt.ui.start_form import StartForm
+from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.parts import NumberBox
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, BTC_RULES, strategy_snapshot

@@ -22,7 +22,7 @@ from koc_qt.ui.panels.strategies import FORMS_KEPT, MOST_WAITING, OPEN, START_AL
 from koc_qt.ui.panels.strategies_library import HEAD_BYTES, first_words, read_folders
 from koc_qt.ui.panels.strategies_rows import STATES, symbols_of
 from koc_qt.ui.resources import library_folder
-from koc_qt.ui.start_form import StartForm
+from koc_qt.ui.start_form.form import StartForm
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, strategy_snapshot
 

@@ -151,20 +151,25 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: Q
     assert workspace.panel("log") is not None
 
 
-def test_charts_are_made_before_what_the_others_need_is_loaded(fake: FakeBench, qtbot: QtBot) -> None:
+def test_charts_are_made_first_and_what_a_panel_needs_is_loaded_before_it(fake: FakeBench, qtbot: QtBot) -> None:
     window = QMainWindow(fake.window)
-    kinds = tuple(PanelKind(name, name.capitalize(), "chart", partial(Plain, fake.bench)) for name in NAMES)
-    workspace = Workspace(window, kinds, partial(Plain, fake.bench))
-    finished: list[None] = []
-    workspace.filled.connect(lambda: finished.append(None))
+    done: list[str] = []
+
+    def load(name: str) -> Iterator[None]:
+        for part in ("parts", "whole"):
+            done.append(f"{name} {part}")
+            yield
+
+    def make(name: str, parent: QWidget) -> Panel:
+        done.append(name)
+        return Plain(fake.bench, parent)
+
+    kinds = tuple(PanelKind(name, name, "chart", partial(make, name), partial(load, name)) for name in ("log", "data"))
+    workspace = Workspace(window, kinds, partial(make, "chart"))
     workspace.open(Memory())
-    workspace.fill_charts()
-    qtbot.waitUntil(lambda: len(list(workspace.chart_panels())) == len(DEFAULT_CHARTS))
-    assert not any(workspace.panel(name) for name in NAMES)
-    assert not finished
     with qtbot.waitSignal(workspace.filled):
         workspace.start_filling()
-    assert all(workspace.panel(name) for name in NAMES)
+    assert done == ["chart", "chart", "log parts", "log whole", "log", "data parts", "data whole", "data"]
 
 
 class Stepwise(Plain):

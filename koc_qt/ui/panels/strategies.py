@@ -34,7 +34,7 @@ from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.strategies_library import FILE_COLUMNS, Library, LibraryFile
 from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, in_words
 from koc_qt.ui.resources import library_folder
-from koc_qt.ui.start_form import StartForm
+from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.rules import is_active
 from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
 from koc_qt.ui.theme import style_as

@@ -1,5 +1,1 @@
-"""The form that starts a strategy, made from what its file declares."""
-
-from koc_qt.ui.start_form.form import StartForm
-
-__all__ = ["StartForm"]
+"""The form that starts a strategy, made from what its file declares: see form.py."""
