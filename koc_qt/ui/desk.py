@@ -43,6 +43,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.replica import PositionKey, Replica, position_key
 from koc_qt.link.wording import errand
+from koc_qt.ui.venues import VenueBook
 
 FRAME_MS = 16
 LOG_KEPT = 5_000
@@ -109,6 +110,7 @@ class Desk(QObject):
 
     `framed` brings a Frame, at most once a screen refresh and only when something changed; `linked` a change of the
     connection, which `link_state` and `link_reason` then describe; `noticed` a Notice for the person.
+    `venues` knows what each venue can do.
     """
 
     framed = Signal(object)
@@ -127,6 +129,7 @@ class Desk(QObject):
         self._frame = Frame()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self.venues = VenueBook(self, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -150,6 +153,7 @@ class Desk(QObject):
         self.link_state, self.link_reason = state, reason
         if state is LinkState.CONNECTED:
             self.last_words = ""
+            self.venues.renew()
         self.linked.emit()
 
     def take(self, fact: Fact) -> None:

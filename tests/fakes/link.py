@@ -29,9 +29,7 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Side, StreamState, StreamStatus
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderRequest, OrderStatus, OrderType
 from koc_qt.domain.state import (
-    AccountSnapshot,
     Badge,
-    Balance,
     DownloadSnapshot,
     EngineSnapshot,
     EngineState,
@@ -41,16 +39,17 @@ from koc_qt.domain.state import (
     StrategySnapshot,
     StrategySpec,
     StrategyState,
-    TradingMode,
     VenueSnapshot,
     VenueState,
 )
+from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.auth import Context, Gatekeeper
 from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import ProfileKeys, load_or_create_keys
 from koc_qt.link.messages import (
     MANUAL,
     PROTOCOL,
+    AmendOrder,
     BacktestChanged,
     BacktestHead,
     CancelAllOrders,
@@ -92,8 +91,8 @@ from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.sdk.channel import Described
 from koc_qt.version import __version__
+from tests.fakes.accounts import START_NS, FakeAccounts
 
-START_NS = 1_700_000_000_000_000_000
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001"))
 RESULT_PAGE = 100  # trades or fills of a back-test in one answer
@@ -173,7 +172,8 @@ class FakeEngine:
     What clients ask for is answered from the fields, which a test sets: `bars` of any series, what a strategy file
     declares (`described`; None refuses), `results` of back-tests by their id. With `recent` the snapshot has so many
     closed orders and fills, and clients are told the others as history. Downloads and back-tests run until the
-    test says otherwise with `download` and `backtest`; `stored` has the strategy files that were handed over.
+    test says otherwise with `download` and `backtest`; `stored` has the strategy files that were handed over, and
+    `accounts` does what is asked of accounts.
     """
 
     publish: Callable[[Fact], None] = lambda fact: None
@@ -197,6 +197,9 @@ class FakeEngine:
     stored: dict[str, bytes] = field(default_factory=dict)
     recent: int | None = None
 
+    def __post_init__(self) -> None:
+        self.accounts = FakeAccounts(lambda fact: self.publish(fact))
+
     def snapshot(self) -> Snapshot:
         """Give the state of everything."""
         orders, fills = self.history()
@@ -204,16 +207,7 @@ class FakeEngine:
         return Snapshot(
             engine=self.engine,
             venues=(VenueSnapshot("sim", VenueState.CONNECTED, "", 1, "closed", START_NS),),
-            accounts=(
-                AccountSnapshot(
-                    "paper",
-                    "sim",
-                    TradingMode.PAPER,
-                    VenueState.CONNECTED,
-                    (Balance("USDT", Decimal(10_000)),),
-                    START_NS,
-                ),
-            ),
+            accounts=tuple(self.accounts.snapshots.values()),
             instruments=tuple(self.instruments),
             strategies=tuple(self.strategies.values()),
             positions=(
@@ -252,6 +246,8 @@ class FakeEngine:
                 return self.place(request, account_id, strategy_id).client_order_id
             case CancelOrder(client_order_id):
                 self.cancel(client_order_id)
+            case AmendOrder(client_order_id, quantity, price):
+                self.amend(client_order_id, quantity, price)
             case CancelAllOrders():
                 for order in [order for order in self.orders.values() if order.is_open]:
                     self.cancel(order.client_order_id)
@@ -276,7 +272,8 @@ class FakeEngine:
                 if instrument not in [known.id for known in self.instruments]:
                     raise KocError(f"there is no instrument {instrument}")
             case _:
-                return self._answer(command)
+                is_of_accounts = isinstance(command, AccountCommand)
+                return await self.accounts.execute(command) if is_of_accounts else self._answer(command)
         return None
 
     def _answer(self, command: Command) -> Any:
@@ -431,6 +428,13 @@ class FakeEngine:
         if order is None or not order.is_open:
             raise KocError(f"there is no open order {client_order_id!r}")
         self._put(msgspec.structs.replace(order, status=OrderStatus.CANCELED))
+
+    def amend(self, client_order_id: str, quantity: Decimal | None, price: Decimal | None) -> None:
+        """Change a working order at once."""
+        order = self.orders[client_order_id]
+        asked = {"quantity": quantity, "price": price}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        self._put(msgspec.structs.replace(order, request=msgspec.structs.replace(order.request, **changes)))
 
     def quote(self, number: int, instrument: InstrumentId = BTC) -> Quote:
         """Publish a quote that `number` tells from others."""

@@ -1,0 +1,56 @@
+"""The modes of accounts in people's words, which of them a venue has, and which need keys."""
+
+from __future__ import annotations
+
+from koc_qt.domain.state import AccountSnapshot, TradingMode
+from koc_qt.domain.venues import VenueAbilities
+
+MODES = (TradingMode.LIVE, TradingMode.TESTNET, TradingMode.PAPER, TradingMode.SIMULATED)  # most serious first
+WHAT = {
+    TradingMode.SIMULATED: "Orders trade in a simulated market",
+    TradingMode.PAPER: "Orders trade on paper, at the prices of a real market",
+    TradingMode.TESTNET: "Orders go to the venue's test network: no real money",
+    TradingMode.LIVE: "Orders go to the venue, with real money",
+    TradingMode.DATA: "A source of market data: it takes no orders",
+}
+_SIMULATED_VENUES = ("sim", "sim2")
+
+
+def mode_word(mode: TradingMode) -> str:
+    """Write a mode for people."""
+    return mode.value.capitalize()
+
+
+def mode_pill(mode: TradingMode) -> str:
+    """Give the look of that word."""
+    return "neutral" if mode is TradingMode.DATA else mode.value
+
+
+def modes_of(abilities: VenueAbilities) -> tuple[TradingMode, ...]:
+    """Give the modes that an account there can have, the harmless first."""
+    if abilities.venue in _SIMULATED_VENUES:
+        return (TradingMode.SIMULATED,)
+    offered = {
+        TradingMode.PAPER: abilities.paper,
+        TradingMode.TESTNET: abilities.trading and abilities.testnet,
+        TradingMode.LIVE: abilities.trading,
+        TradingMode.DATA: not abilities.trading and abilities.data_needs_key,
+    }
+    return tuple(mode for mode, has in offered.items() if has)
+
+
+def needs_keys(abilities: VenueAbilities, mode: TradingMode) -> bool:
+    """Whether an account in this mode can do nothing without keys."""
+    if not abilities.credentials or mode is TradingMode.SIMULATED:
+        return False
+    return mode is not TradingMode.PAPER or abilities.data_needs_key
+
+
+def takes_orders(account: AccountSnapshot) -> bool:
+    """Whether an account is there to trade with, connected or not."""
+    return account.enabled and account.mode is not TradingMode.DATA
+
+
+def account_name(account: AccountSnapshot) -> str:
+    """Give what people call an account."""
+    return account.label or account.account_id
