@@ -93,7 +93,7 @@ _SENTENCES = {
     Trouble.TRUST: "whoever answers is not the venue (a bad certificate); a log-in page of this network or a proxy may "
     "this network may stand between",
     Trouble.SILENT: "",
-    Trouble.PAGE: "a web page came instead of an answer; the venue may be down or in maintenance, or a log-in page of "
+    Trouble.PAGE: "a web page came instead of data; the venue may be down or in maintenance, or a log-in page of "
     "this network may stand between",
     Trouble.BROKEN: "the connection broke off, or the answer cannot be used",
 }
