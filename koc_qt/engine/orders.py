@@ -97,6 +97,7 @@ class OrderService:
         self._idle.set()
         self._recent: dict[str, deque[int]] = {}
         self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
+        self._overtaken: set[str] = set()  # cancelled while a change was being sent: asked again after it
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
         self._lookups = OrderLookups(
             venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
@@ -217,12 +218,26 @@ class OrderService:
             return now  # it ended while the intent was being written
         if self._kill_switch.engaged:
             self._refuse_change(order, self._kill_switch.refusal)
+        elif now.cancel_requested:
+            self._refuse_change(order, "it is being cancelled")
         else:
-            sent = self._venues[order.account_id].amend(now, request.quantity, request.price)
-            refused = await self._ask(client_order_id, sent, lambda reason: self._look_for_change(now, reason))
-            if refused:
-                self._refuse_change(order, refused)
+            await self._send_change(now, request)
         return self._newest(client_order_id) or order
+
+    async def _send_change(self, order: Order, request: OrderRequest) -> None:
+        key = order.client_order_id
+        sent = self._venues[order.account_id].amend(order, request.quantity, request.price)
+        try:
+            refused = await self._ask(key, sent, lambda reason: self._look_for_change(order, reason))
+        finally:
+            is_overtaken = key in self._overtaken
+            self._overtaken.discard(key)
+        if refused:
+            self._refuse_change(order, refused)
+        now = self._newest(key)
+        if is_overtaken and now is not None and now.is_open:  # the cancel may have been refused because of the change
+            self.receive(CancelRequested(key, self._time_ns(now.account_id)))
+            await self._send_cancel(now)
 
     def _changeable(self, client_order_id: str) -> Order:
         """Give an order that the venue works on and nobody changes or cancels yet. Raises InvalidOrder."""
@@ -270,6 +285,8 @@ class OrderService:
             raise InvalidOrder(f"there is no order {client_order_id!r}")
         if not order.is_open or order.cancel_requested:
             return
+        if order.amending is not None and client_order_id in self._sending:
+            self._overtaken.add(client_order_id)
         self.receive(CancelRequested(client_order_id, self._time_ns(order.account_id)))
         await self._send_cancel(order)
 

@@ -318,6 +318,51 @@ async def test_a_change_that_is_given_up_while_it_is_sent_is_looked_up(desk: Des
     assert len(desk.venue.looked_up) == LOOKUPS_BEFORE_ABSENT
 
 
+async def test_an_order_that_is_cancelled_before_the_change_is_sent_is_not_changed(desk: Desk) -> None:
+    key = await works(desk)
+    desk.journal.gate = asyncio.Event()
+    changing = asyncio.create_task(desk.orders.amend(key, Decimal(2)))
+    await until(lambda: desk.orders._amends, what="a change on its way to the journal")
+    desk.venue.say(CancelRequested(key, NOW_NS))
+    desk.journal.gate.set()
+    order = await changing
+    assert (order.amending, order.reason, desk.venue.amended) == (None, "it is being cancelled", [])
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_cancel_that_meets_a_change_is_asked_again_after_it(desk: Desk, refused: bool) -> None:
+    """Some venues put another order in the place of the changed one: a cancel of the old one comes to nothing."""
+    key = await works(desk)
+    desk.venue.hold = asyncio.Event()
+    changing = asyncio.create_task(desk.orders.amend(key, Decimal(2)))
+    await until(lambda: desk.venue.amended, what="the change to be sent")
+    desk.venue.refuse_cancel = VenueRejected("there is another in its place") if refused else None
+    await desk.orders.cancel(key)
+    await desk.orders.settle()
+    assert desk.order(key).is_open is refused
+    desk.venue.refuse_cancel = None
+    desk.venue.hold.set()
+    await changing
+    assert (await desk.ends(key)).status is OrderStatus.CANCELED
+    assert not desk.orders._overtaken
+
+
+async def test_a_cancel_that_meets_the_submit_is_asked_once(desk: Desk) -> None:
+    desk.venue.hold = asyncio.Event()
+    desk.venue.refuse_cancel = VenueRejected("unknown order")
+    sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await until(lambda: desk.store.open_orders(), what="the order to be sent")
+    key = desk.store.open_orders()[0].client_order_id
+    await desk.orders.cancel(key)
+    desk.venue.hold.set()
+    await sending
+    desk.venue.refuse_cancel = None
+    await desk.orders.settle()
+    await desk.orders.amend(key, Decimal(2))
+    await desk.orders.settle()
+    assert (desk.order(key).is_open, desk.venue.canceled) == (True, [])
+
+
 async def test_nothing_is_looked_up_after_the_end(desk: Desk) -> None:
     key = await works(desk)
     await desk.orders.close()
