@@ -13,10 +13,11 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.formats import signed_money
 from koc_qt.ui.icons import icon
+from koc_qt.ui.live_frame import live_accounts
+from koc_qt.ui.modes import MODES, account_name, mode_word, takes_orders
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import number_font, style_as
 
-MODES = (TradingMode.LIVE, TradingMode.TESTNET, TradingMode.PAPER, TradingMode.SIMULATED)  # most serious first
 NARROW_PX = 900  # below, buttons do without their words, but for the kill switch
 _LINK_WORDS = {
     LinkState.CONNECTING: ("Connecting", "warning"),
@@ -66,6 +67,9 @@ class Header(QFrame):
         self._later: dict[str, tuple[QToolButton, str]] = {}
         style_as(self, bar="header")
         self.state = self._pill("What the engine is doing")
+        self.live = self._pill("")
+        style_as(self.live, pill="real-money")
+        self.live.setText("LIVE")
         self.mode = self._pill("Where orders go")
         self.pnl = Figure("Total PnL", "Realised and unrealised profit of everything, after fees")
         self.rate = Figure("Trades / h", "Trades an hour, all strategies")
@@ -77,7 +81,7 @@ class Header(QFrame):
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 6, 10, 6)
         row.setSpacing(8)
-        for widget in (logo, self.state, self.mode):
+        for widget in (logo, self.state, self.live, self.mode):
             row.addWidget(widget)
         for figure in (self.pnl, self.rate, self.strategies):
             row.addSpacing(6)
@@ -163,10 +167,7 @@ class Header(QFrame):
             words, pill = _ENGINE_WORDS[engine.state]
         self._show_pill(self.state, words + (" · remote" if desk.is_remote and engine else ""), pill)
         self.state.setToolTip(desk.link_reason if engine is None else _about(engine.version, engine.pid, engine.reason))
-        modes = [mode for mode in MODES if any(account.mode is mode for account in replica.accounts.values())]
-        self._show_pill(
-            self.mode, " + ".join(mode.value.capitalize() for mode in modes) or "—", modes[0] if modes else None
-        )
+        self._show_modes()
         halted = engine is not None and engine.kill_switch
         self.kill.setVisible(not halted)
         self.release.setVisible(halted)
@@ -179,6 +180,18 @@ class Header(QFrame):
         self.rate.show_value(f"{engine.trades_per_hour:,.0f}")
         running = sum(strategy.pid is not None for strategy in replica.strategies.values())
         self.strategies.show_value(f"{running} / {len(replica.strategies)}")
+
+    def _show_modes(self) -> None:
+        """Show where orders go: that some go to a venue with real money stands apart, and is never left out."""
+        accounts = self._desk.replica.accounts
+        live = live_accounts(accounts.values())
+        self.live.setVisible(bool(live))
+        self.live.setToolTip(f"Orders trade with real money: {', '.join(account_name(each) for each in live)}")
+        self.live.setAccessibleName(self.live.toolTip())
+        used = {each.mode for each in accounts.values() if takes_orders(each)}
+        modes = [mode for mode in MODES if mode in used and mode is not TradingMode.LIVE]
+        self._show_pill(self.mode, " + ".join(map(mode_word, modes)) or "—", modes[0] if modes else None)
+        self.mode.setVisible(bool(modes) or not live)
 
     def _currency(self) -> str:
         """Name the currency of the total where there is only one."""

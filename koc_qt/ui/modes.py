@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from koc_qt.domain.state import AccountSnapshot, TradingMode
 from koc_qt.domain.venues import VenueAbilities
 
@@ -49,6 +52,13 @@ def needs_keys(abilities: VenueAbilities, mode: TradingMode) -> bool:
 def takes_orders(account: AccountSnapshot) -> bool:
     """Whether an account is there to trade with, connected or not."""
     return account.enabled and account.mode is not TradingMode.DATA
+
+
+def names_of(accounts: Iterable[AccountSnapshot]) -> dict[str, str]:
+    """Give by id what people call these accounts, with the id where two are called the same."""
+    known = {each.account_id: account_name(each) for each in accounts}
+    count = Counter(known.values())
+    return {key: name if count[name] == 1 or name == key else f"{name} ({key})" for key, name in known.items()}
 
 
 def account_name(account: AccountSnapshot) -> str:

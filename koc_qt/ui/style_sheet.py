@@ -188,6 +188,7 @@ QFrame[bar="header"] { background: $raised; border: none; border-bottom: 1px sol
 QFrame[popup="palette"] { background: $raised; border: 1px solid $edge; border-radius: 6px; }
 QLabel[pill] { border-radius: 4px; padding: 1px 6px; max-height: 14px;
   font-size: 11px; font-weight: 600; }
+QLabel[pill="real-money"] { color: $on_fill; background: $danger_fill; border: 1px solid $danger_fill; }
 """)
 
 _FILL = Template("""

@@ -97,8 +97,8 @@ class VenueBook(QObject):
         if account.mode is TradingMode.PAPER and not abilities.trading:
             return Offer()
         return Offer(
-            tuple(each for each in OrderType if each in abilities.order_types),
-            tuple(each for each in TimeInForce if each in abilities.time_in_force),
+            tuple(each for each in OrderType if each in abilities.order_types) or Offer.types,
+            tuple(each for each in TimeInForce if each in abilities.time_in_force) or (TimeInForce.GTC,),
             abilities.post_only,
             abilities.reduce_only,
             abilities.amend,

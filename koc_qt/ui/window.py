@@ -29,6 +29,7 @@ from koc_qt.ui.focus import FocusGuide, go_on
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.header import Header, icon_of_app
 from koc_qt.ui.icons import icon
+from koc_qt.ui.live_frame import LiveFrame
 from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.notices import Notices, Remedy
 from koc_qt.ui.palette import CommandPalette
@@ -120,6 +121,7 @@ class MainWindow(QMainWindow):
         self.palette_ = CommandPalette(self.actions_, theme, self)
         self.drops = DropZone(self, theme)
         self._focus_guide = FocusGuide(theme, self)
+        self.live_frame = LiveFrame(self.bench, self)
 
         self.workspace = Workspace(self, kinds(self.bench, self.monitor), partial(make_chart, self.bench))
         self._restore_geometry()

@@ -272,8 +272,9 @@ class FakeEngine:
                 if instrument not in [known.id for known in self.instruments]:
                     raise KocError(f"there is no instrument {instrument}")
             case _:
-                is_of_accounts = isinstance(command, AccountCommand)
-                return await self.accounts.execute(command) if is_of_accounts else self._answer(command)
+                if isinstance(command, AccountCommand):
+                    return await self.accounts.execute(command)
+                return self._answer(command)
         return None
 
     def _answer(self, command: Command) -> Any:

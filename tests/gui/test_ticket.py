@@ -16,9 +16,11 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side, StreamState
 from koc_qt.domain.orders import OrderRequest, OrderType, TimeInForce
 from koc_qt.domain.state import AccountSnapshot, Balance, TradingMode, VenueState
+from koc_qt.link.account_messages import ListVenues
 from koc_qt.link.messages import ListInstruments, SubmitOrder, Subscribe, Unsubscribe
 from koc_qt.ui.panels.ticket import TicketPanel
 from koc_qt.ui.panels.ticket_draft import Field
+from tests.fakes.accounts import SIM
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC
 from tests.gui.ticket_stage import (
@@ -502,3 +504,69 @@ def test_nothing_reaches_a_ticket_that_is_half_made(fake: FakeBench, qtbot: QtBo
     assert panel.isVisible()
     assert panel.side is Side.SELL
     qtbot.waitUntil(lambda: fake.bench.streams.is_flowing(BTC))
+
+
+# ---- what the venue can do ------------------------------------------------------------------------------------------
+
+
+def offered(ticket: Ticket) -> tuple[list[str], list[str]]:
+    form = ticket.form
+    return [str(form.type.itemData(n)) for n in range(form.type.count())], [
+        str(form.time.itemData(n)) for n in range(form.time.count())
+    ]
+
+
+def test_only_what_the_account_s_venue_can_do_is_offered(ticket: Ticket) -> None:
+    ticket.choose(OrderType.STOP)
+    ticket.form.reduce_only.setChecked(True)
+    ticket.account(account_id="kc", venue="kucoin", mode=TradingMode.TESTNET)
+    ticket.form.account.choose("kc")
+    ticket.form.account.activated.emit(ticket.form.account.currentIndex())
+    assert offered(ticket) == (["market", "limit"], ["gtc", "ioc"])
+    assert ticket.form.type.value() == "market"
+    assert not ticket.form.reduce_only.isVisible()
+    ticket.choose(OrderType.LIMIT)
+    assert not ticket.form.post_only.isVisible()
+    ticket.form.account.choose("paper")
+    ticket.form.account.activated.emit(ticket.form.account.currentIndex())
+    assert offered(ticket)[0] == [each.value for each in OrderType]
+    assert ticket.form.reduce_only.isVisible()
+    assert len(ticket.fake.sent(ListVenues)) == 1
+
+
+def test_a_flag_that_is_not_offered_is_not_sent(ticket: Ticket) -> None:
+    ticket.form.reduce_only.setChecked(True)
+    ticket.fake.engine.accounts.abilities = (
+        msgspec.structs.replace(SIM, reduce_only=False, time_in_force=(), order_types=()),
+    )
+    ticket.fake.client.connect()
+    ticket.panel.refresh()
+    ticket.qtbot.waitUntil(lambda: not ticket.form.reduce_only.isVisible())
+    assert offered(ticket) == ([each.value for each in OrderType], ["gtc"])
+    ticket.qtbot.waitUntil(lambda: ticket.fake.bench.streams.is_flowing(BTC))
+    ticket.quote()
+    ticket.type_in(Field.QUANTITY, "1")
+    ticket.click()
+    assert not ticket.until_sent().reduce_only
+
+
+def test_without_a_list_of_venues_everything_is_offered(ticket: Ticket) -> None:
+    ticket.fake.engine.accounts.refusals[ListVenues] = "the engine is too old"
+    ticket.fake.client.connect()
+    ticket.panel.desk.venues.known.clear()
+    ticket.panel.refresh()
+    ticket.qtbot.waitUntil(lambda: ticket.panel.desk.venues.problem == "the engine is too old")
+    ticket.panel.refresh()
+    assert offered(ticket)[0] == [each.value for each in OrderType]
+    assert ticket.fake.texts == []
+
+
+def test_accounts_that_take_no_orders_are_not_offered(ticket: Ticket) -> None:
+    ticket.account(account_id="second", label="Second")
+    for changes in ({"enabled": False}, {"enabled": True, "mode": TradingMode.DATA}):
+        ticket.fake.engine.accounts.change("paper", **changes)
+        ticket.qtbot.waitUntil(lambda: ticket.form.account.findData("paper") < 0)
+        assert ticket.form.account.itemText(ticket.form.account.findData("second")) == "Second"
+        assert ticket.problem(Field.ACCOUNT) == "paper takes no orders: it is switched off, or for data alone"
+        ticket.fake.engine.accounts.change("paper", enabled=True, mode=TradingMode.PAPER)
+        ticket.qtbot.waitUntil(lambda: ticket.form.account.findData("paper") >= 0)

@@ -22,6 +22,7 @@ from koc_qt.ui import formats
 from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
+from koc_qt.ui.modes import account_name, names_of, takes_orders
 from koc_qt.ui.panels.ticket_draft import (
     LIMITED,
     STOPPED,
@@ -42,6 +43,7 @@ from koc_qt.ui.panels.ticket_market import TicketMarket
 from koc_qt.ui.panels.ticket_numbers import MOST_CHARACTERS, BadNumber, read_amount
 from koc_qt.ui.panels.ticket_sending import Sending
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.venues import Offer
 
 QUOTE_MS = 80  # between two paints of the prices
 PAUSE_MS = 500  # of typing, before a problem is said
@@ -66,6 +68,7 @@ class TicketPanel(Panel):
         self._is_pressed = False  # Send was: empty fields are named only after that
         self._typing: Field | None = None
         self._share_problem = ""
+        self._offer = Offer()  # as at the last refresh
         self.make()
 
     def parts(self) -> Iterator[None]:
@@ -128,6 +131,7 @@ class TicketPanel(Panel):
         self.sending.accepted.connect(self._accepted)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self.refresh)
+        self.desk.venues.changed.connect(self.refresh)
 
     def _add_commands(self) -> None:
         for side, keys in _KEYS.items():
@@ -181,7 +185,7 @@ class TicketPanel(Panel):
     def _show_accounts(self) -> None:
         """List the accounts; the one that was wished for stays chosen, and none with real money is chosen unasked."""
         form = self.form
-        form.set_accounts(list(self.desk.replica.accounts))
+        form.set_accounts(names_of(filter(takes_orders, self.desk.replica.accounts.values())))
         if not self._account_id:
             self._account_id = next((each.account_id for each in self._unasked()), "")
         form.account.choose(self._account_id)
@@ -191,7 +195,8 @@ class TicketPanel(Panel):
 
     def _unasked(self, venue: str = "") -> list[AccountSnapshot]:
         accounts = self.desk.replica.accounts.values()
-        fitting = [each for each in accounts if each.mode in _UNASKED_MODES and venue in ("", each.venue)]
+        usable = filter(takes_orders, accounts)
+        fitting = [each for each in usable if each.mode in _UNASKED_MODES and venue in ("", each.venue)]
         return sorted(fitting, key=lambda each: _UNASKED_MODES.index(each.mode))
 
     def _account_chosen(self) -> None:
@@ -331,8 +336,8 @@ class TicketPanel(Panel):
             form.numbers[Field.STOP].text(),
             self._is_amount,
             TimeInForce(form.time.value()),
-            form.post_only.isChecked(),
-            form.reduce_only.isChecked(),
+            form.post_only.isChecked() and self._offer.post_only,
+            form.reduce_only.isChecked() and self._offer.reduce_only,
             quote.bid if quote is not None else None,
             quote.ask if quote is not None else None,
         )
@@ -370,11 +375,13 @@ class TicketPanel(Panel):
         if account is not None:
             if market is None or market.venue == account.venue:
                 return ""
-            return f"{account.account_id} trades at {account.venue}, not at {market.venue}"
+            return f"{account_name(account)} trades at {account.venue}, not at {market.venue}"
         if not self.desk.is_connected:
             return ""
         if not accounts:
             return "There is no account yet"
+        if self._account_id in accounts:
+            return f"{account_name(accounts[self._account_id])} takes no orders: it is switched off, or for data alone"
         if self._account_id:
             return f"There is no account {self._account_id}"
         return "Choose an account" if self._is_pressed else ""
@@ -404,10 +411,14 @@ class TicketPanel(Panel):
 
     def refresh(self) -> None:
         """Show what follows from the fields and from the market."""
-        form, rules, entry = self.form, self.market.rules(), self._entry()
+        form, rules = self.form, self.market.rules()
+        offer = self._offer = self.desk.venues.offer(self._account())
+        form.show_offer(offer)
+        entry = self._entry()
         draft = examine(entry) if entry is not None else Draft()
         kind = OrderType(form.type.value())
-        form.show_rows(is_limited=kind in LIMITED, is_stopped=kind in STOPPED, may_post=kind is OrderType.LIMIT)
+        may_post = kind is OrderType.LIMIT and offer.post_only
+        form.show_rows(is_limited=kind in LIMITED, is_stopped=kind in STOPPED, may_post=may_post)
         form.show_units(rules, is_amount=self._is_amount)
         form.quotes.show_quote(
             self.market.quote(),

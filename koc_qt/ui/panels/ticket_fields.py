@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QFontMetrics, QKeyEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -50,7 +50,7 @@ class Message(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.hide()
 
-    def say(self, text: str, tone: str = "danger") -> None:
+    def say(self, text: str, tone: str | None = "danger") -> None:
         """Show a sentence, or nothing."""
         shown = text if len(text) <= self.MOST else text[: self.MOST].rstrip() + "…"
         if self.text() != shown:
@@ -108,9 +108,20 @@ class Choice(QComboBox):
         self.setMinimumContentsLength(4)
         self.setMinimumWidth(64)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        for value, name in names.items():
-            self.addItem(name, value)
-            self.setItemData(self.count() - 1, (tips or {}).get(value), Qt.ItemDataRole.ToolTipRole)
+        self._names, self._tips = names, tips or {}
+        self.offer(list(names))
+
+    def offer(self, values: Sequence[Any]) -> None:
+        """Have only these to choose from; a choice that is none of them gives way to the first."""
+        if list(values) == [self.itemData(row) for row in range(self.count())]:
+            return
+        chosen = self.value()
+        with QSignalBlocker(self):
+            self.clear()
+            for value in values:
+                self.addItem(self._names[value], value)
+                self.setItemData(self.count() - 1, self._tips.get(value), Qt.ItemDataRole.ToolTipRole)
+            self.setCurrentIndex(max(0, self.findData(chosen)))
 
     def value(self) -> str:
         """Give what is chosen; empty for nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from PySide6.QtCore import QEvent, Qt
@@ -27,10 +27,12 @@ from koc_qt.domain.orders import TimeInForce
 from koc_qt.domain.state import TradingMode
 from koc_qt.ui import formats
 from koc_qt.ui.desk import Desk
+from koc_qt.ui.modes import mode_pill, mode_word
 from koc_qt.ui.panels.ticket_draft import TIME_NAMES, TYPE_NAMES, Field
 from koc_qt.ui.panels.ticket_fields import CAPTION_PX, GAP_PX, Choice, Message, NumberField, QuoteStrip, Row
 from koc_qt.ui.symbols import SymbolPicker
 from koc_qt.ui.theme import number_font, style_as
+from koc_qt.ui.venues import Offer
 
 SHARES = (25, 50, 75, 100)
 SIDE_PX = 34
@@ -236,18 +238,20 @@ class TicketForm:
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 
-    def set_accounts(self, account_ids: Sequence[str]) -> None:
-        """List these accounts; the choice is made by `account.choose`."""
-        if [self.account.itemData(row) for row in range(self.account.count())] != list(account_ids):
+    def set_accounts(self, names: Mapping[str, str]) -> None:
+        """List these accounts, named by their ids; the choice is made by `account.choose`."""
+        shown = {self.account.itemData(row): self.account.itemText(row) for row in range(self.account.count())}
+        if list(shown.items()) != list(names.items()):
             self.account.clear()
-            for account_id in account_ids:
-                self.account.addItem(account_id, account_id)
+            for account_id, name in names.items():
+                self.account.addItem(name, account_id)
+                self.account.setItemData(self.account.count() - 1, account_id, Qt.ItemDataRole.ToolTipRole)
 
     def show_mode(self, mode: TradingMode | None) -> None:
         """Show where the account's orders go."""
-        style_as(self.mode, pill=mode.value if mode is not None else None)
+        style_as(self.mode, pill=mode_pill(mode) if mode is not None else None)
         QApplication.sendEvent(self.mode, QEvent(QEvent.Type.StyleChange))  # has its frame measured anew
-        self.mode.setText(mode.value.capitalize() if mode is not None else "")
+        self.mode.setText(mode_word(mode) if mode is not None else "")
         self.mode.setVisible(mode is not None)
 
     def choose_side(self, side: Side) -> None:
@@ -255,6 +259,12 @@ class TicketForm:
         for each, button in self.sides.items():
             button.setChecked(each is side)
             style_as(button, role=each.value if each is side else None)
+
+    def show_offer(self, offer: Offer) -> None:
+        """Offer what the account's venue can do, and nothing else."""
+        self.type.offer(offer.types)
+        self.time.offer(offer.times)
+        self.reduce_only.setVisible(offer.reduce_only)
 
     def show_rows(self, *, is_limited: bool, is_stopped: bool, may_post: bool) -> None:
         """Show the fields that the type of order needs."""

@@ -12,6 +12,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.state import AccountSnapshot, TradingMode, VenueState
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.ui.desk import Desk, Frame
+from koc_qt.ui.modes import account_name, mode_pill, mode_word, names_of, takes_orders
 from koc_qt.ui.start_form.parts import Caption, Choice, Words
 from koc_qt.ui.start_form.rules import proposed_symbols, route_problem, twice
 from koc_qt.ui.symbols import SymbolPicker
@@ -51,6 +52,7 @@ class MarketForm(QWidget):
             picker.changed.connect(self._judge)
         self.timeframe.editTextChanged.connect(lambda _text: self._judge())
         desk.framed.connect(self._on_frame)
+        desk.venues.changed.connect(self._judge)
         self._account_chosen()
         self._propose()
 
@@ -99,7 +101,7 @@ class MarketForm(QWidget):
     def problem(self) -> str:
         """Say what is wrong or missing; empty where nothing is."""
         if not self.account_id():
-            return "There is no account to trade on: add one to the configuration"
+            return "There is no account to trade on: add one in the accounts panel"
         said = next((words.text() for words in self.symbol_problems if words.text()), "")
         if said:
             return said
@@ -135,10 +137,10 @@ class MarketForm(QWidget):
         return self._desk.replica.accounts.get(self.account_id())
 
     def _fill_accounts(self) -> None:
-        accounts = sorted(
-            self._desk.replica.accounts.values(), key=lambda account: (_ORDER.index(account.mode), account.account_id)
-        )
-        wanted = [(f"{each.account_id}  ·  {each.venue}", each.account_id) for each in accounts]
+        usable = filter(takes_orders, self._desk.replica.accounts.values())
+        accounts = sorted(usable, key=lambda account: (_ORDER.index(account.mode), account.account_id))
+        names = names_of(accounts)
+        wanted = [(f"{names[each.account_id]}  ·  {each.venue}", each.account_id) for each in accounts]
         shown = [(self.account.itemText(row), self.account.itemData(row)) for row in range(self.account.count())]
         if wanted == shown:
             return
@@ -165,8 +167,8 @@ class MarketForm(QWidget):
         account = self._account()
         self.mode.setVisible(account is not None)
         if account is not None:
-            self.mode.setText(account.mode.value.capitalize())
-            style_as(self.mode, pill=account.mode.value)
+            self.mode.setText(mode_word(account.mode))
+            style_as(self.mode, pill=mode_pill(account.mode))
             venue = account.venue if len(self.pickers) == 1 else ""
             for picker in self.pickers:
                 picker.set_venue(venue)
@@ -180,9 +182,8 @@ class MarketForm(QWidget):
     def _judge(self) -> None:
         account = self._account()
         is_away = account is not None and account.state is not VenueState.CONNECTED
-        self.account_words.say(
-            f"{account.account_id} is {account.state} now: orders may fail" if account is not None and is_away else ""
-        )
+        name = account_name(account) if account is not None else ""
+        self.account_words.say(f"{name} is {account.state} now: orders may fail" if account and is_away else "")
         again = twice([picker.instrument() for picker in self.pickers])
         for number, picker in enumerate(self.pickers):
             instrument = picker.instrument()
@@ -208,6 +209,15 @@ class MarketForm(QWidget):
     def _show_timeframe(self) -> None:
         problem = self._timeframe_problem()
         other = self.timeframe_text() != self._declared
+        lacking = "" if problem else self._lacking()
         style_as(self.timeframe, invalid=True if problem else None)
-        style_as(self.timeframe_words, tone="danger" if problem else "muted")
-        self.timeframe_words.say(problem or (f"The strategy declares {self._declared}" if other else ""))
+        style_as(self.timeframe_words, tone="danger" if problem else "warning" if lacking else "muted")
+        self.timeframe_words.say(problem or lacking or (f"The strategy declares {self._declared}" if other else ""))
+
+    def _lacking(self) -> str:
+        """Say which venue of the chosen symbols has no history of the timeframe."""
+        venues, timeframe = self._desk.venues, self.timeframe_text()
+        missing = [each.venue for each in self.instruments() if not venues.has_bars(each.venue, timeframe)]
+        if not missing:
+            return ""
+        return f"{venues.title(missing[0])} has no history that {timeframe} bars can be made of: only live bars come"
