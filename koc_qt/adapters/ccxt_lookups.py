@@ -21,10 +21,8 @@ from koc_qt.domain.errors import InvalidOrder, VenueError, VenueUnavailable
 from koc_qt.domain.orders import Order, OrderEvent, OrderReport
 from koc_qt.domain.venues import VenueTrade
 
-POLL_S = 1.0  # open orders are asked for this often while streams are down
 AUDIT_S = 60.0  # and this often while they are up
 GRACE_S = 0.2  # executions may be on their way still when a status counts them
-EACH = 5  # up to so many open orders are polled one by one
 ABSENCES = 20  # an order that was not found so often is not looked for any more
 FILL_TRIES = 4  # a venue may list an execution a moment later than it counts it
 
@@ -64,7 +62,7 @@ class OrderLookups:
         pause_s = GRACE_S
         while True:
             try:
-                async with asyncio.timeout(AUDIT_S if self._are_streams_up() else POLL_S):
+                async with asyncio.timeout(AUDIT_S if self._are_streams_up() else self._dialect.POLL_S):
                     await self._wake.wait()
                 await asyncio.sleep(pause_s)
                 everything = self._look_at_all
@@ -75,9 +73,9 @@ class OrderLookups:
             asked_s = await self._round(everything=everything)
             if asked_s is not None:
                 self.soon(everything=everything)
-                pause_s = min(max(2 * pause_s, POLL_S, asked_s), AUDIT_S)
+                pause_s = min(max(2 * pause_s, self._dialect.POLL_S, asked_s), AUDIT_S)
             else:
-                pause_s = POLL_S if everything else GRACE_S
+                pause_s = self._dialect.POLL_S if everything else GRACE_S
                 if self._tracker.missing():
                     self._wake.set()
 
@@ -86,7 +84,7 @@ class OrderLookups:
         failure: float | None = None
         try:
             orders = self._tracker.open() if everything else self._tracker.missing()
-            if len(orders) > EACH:
+            if len(orders) > self._dialect.POLLED_EACH:
                 orders = await self._changed(orders)
         except (VenueError, MalformedError, InvalidOrder) as error:
             return self._failed(error)

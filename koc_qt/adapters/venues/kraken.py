@@ -58,7 +58,7 @@ ABILITIES = VenueAbilities(
 )
 
 _BOOK_DEPTH = 25  # the least that has the levels we show
-_NONCE_TRIES = 3
+_NONCE_TRIES = 5
 _NEVER_SURE = ("/AddOrder", "/AmendOrder")
 _last_nonce = 0  # of all connections of this process: a key may be tried while it trades
 
@@ -105,13 +105,18 @@ def _mended(original: Any, on_executions: Callable[[Any], None], before_token: C
             url = self.urls["api"]["ws"]["privateV2"]
             request = None
             if "executions" not in self.client(url).subscriptions:
-                if before_token is not None:
+                if before_token is not None and not self.has_token():
                     await before_token()
                 token = await self.authenticate()
                 params = {"channel": "executions", "token": token, "snap_orders": True, "snap_trades": True}
                 request = {"method": "subscribe", "params": params, "req_id": self.request_id()}
             await self.watch(url, "executions", request, "executions")
             return []
+
+        def has_token(self) -> bool:
+            """Tell whether a token is at hand, as ccxt keeps it."""
+            kept = self.client(self.urls["api"]["ws"]["private"]).subscriptions.get("authenticated") or {}
+            return bool(kept) and kept["start"] > self.seconds() - int(kept["expires"])
 
         def handle_message(self, client: Any, message: Any) -> None:
             """Take executions and refusals; the rest is ccxt's."""
@@ -205,7 +210,9 @@ class KrakenTrading(CcxtTrading):
         Span("calls", 20, 40.0, kinds=(Priority.QUERY, Priority.DATA)),
         Span("orders", 125, 55.0, by_weight=False, kinds=(Priority.ORDER,)),
     )
-    WEIGHTS: ClassVar[Mapping[str, int]] = {"time": 0, "markets": 0, "trades": 2, "find": 2}
+    WEIGHTS: ClassVar[Mapping[str, int]] = {"time": 0, "markets": 0, "trades": 2}
+    POLL_S: ClassVar[float] = 3.0
+    POLLED_EACH: ClassVar[int] = 0
     # https://docs.kraken.com/exchange/guides/general/errors
     HINTS: ClassVar[Hints] = (
         ("eapi:invalid key", Trouble.KEY_OR_ADDRESS),
@@ -260,8 +267,12 @@ class KrakenTrading(CcxtTrading):
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 
+    def _heard(self, url: str) -> None:
+        """Leave the stream down until its snapshot has come: Kraken speaks on a connection before it is subscribed."""
+
     def _take_executions(self, message: Raw) -> None:
         """Take a frame of the executions channel. Raises ValueError where one was lost before it."""
+        self.take_orders(())
         for row in message.get("data") or ():
             if row.get("exec_type") == "trade":
                 self.take_trades([row])
@@ -315,10 +326,6 @@ class KrakenTrading(CcxtTrading):
 
     # ---- requests -------------------------------------------------------------------------------------------------
 
-    async def fetch_time_ms(self, exchange: Any) -> int | None:
-        """Ask for the time, which is told in whole seconds: good enough, for no signature depends on it."""
-        return await super().fetch_time_ms(exchange)
-
     def order_parameters(self, order: Order) -> dict[str, Any]:
         """Give ccxt's extra parameters; fees are to be in quote currency."""
         parameters = {**super().order_parameters(order), "oflags": "fciq"}
@@ -345,11 +352,12 @@ class KrakenTrading(CcxtTrading):
                 raise
         asked = {"clientOrderId": theirs, "trades": "true"}
         symbol = order.request.instrument.symbol
-        for listed in (exchange.fetch_open_orders, exchange.fetch_closed_orders):
-            for raw in reversed(await listed(symbol, None, None, asked)):
-                if raw.get("clientOrderId") == theirs:
-                    return self._named(raw)
-        return None
+        listed = await exchange.fetch_open_orders(symbol, None, None, asked)
+        if not listed:
+            await self.budget.acquire(Priority.QUERY)
+            listed = await exchange.fetch_closed_orders(symbol, None, None, asked)
+        newest = [raw for raw in listed if raw.get("clientOrderId") == theirs][-1:]
+        return self._named(newest[0]) if newest else None
 
     async def fetch_fills(self, exchange: Any, order: Order, raw: Raw) -> Sequence[Raw]:
         """Ask for the executions that the order lists."""

@@ -62,7 +62,7 @@ _ACCOUNT_TOPICS = ("/spotMarket/tradeOrdersV2", "/spotMarket/advancedOrders")
 
 def _mended(
     original: Any,
-    on_account: Callable[[str, Raw], None] | None = None,
+    on_account: Callable[[Sequence[Raw]], None] | None = None,
     before_token: Callable[[], Any] | None = None,
 ) -> Any:
     """Give ccxt's class with what it lacks at KuCoin mended.
@@ -75,6 +75,8 @@ def _mended(
 
     class Mended(original):  # type: ignore[misc]
         """ccxt's class, mended."""
+
+        awaited: frozenset[str] = frozenset()  # confirmations of the account's topics
 
         async def negotiate(self, is_private: bool, *args: Any, **kwargs: Any) -> str:
             """Give the address of a connection: the one that is there, or a new one."""
@@ -106,18 +108,29 @@ def _mended(
         async def watch_orders(self, *_: Any, **__: Any) -> list[Any]:
             """Wait for the next word about orders; what it says is handed over on arrival."""
             url = await self.negotiate(True)
-            for topic in _ACCOUNT_TOPICS:
+            numbers = [str(self.request_id()) for _ in _ACCOUNT_TOPICS]
+            if _ACCOUNT_TOPICS[0] not in self.client(url).subscriptions:
+                self.awaited = frozenset(numbers)
+            for topic, number in zip(_ACCOUNT_TOPICS, numbers, strict=True):
                 asked = {"type": "subscribe", "topic": topic, "response": True, "privateChannel": True}
-                word = self.watch(url, "account", {"id": str(self.request_id()), **asked}, topic)
+                word = self.watch(url, "account", {"id": number, **asked}, topic)
             await word
             return []
+
+        def handle_subscription_status(self, client: Any, message: Any) -> None:
+            """Take a confirmation; with the last of the account's its stream has begun."""
+            super().handle_subscription_status(client, message)
+            if on_account is not None and message.get("id") in self.awaited:
+                self.awaited -= {message["id"]}
+                if not self.awaited:
+                    on_account(())
 
         def handle_subject(self, client: Any, message: Any) -> None:
             """Take words of the account; the rest is ccxt's."""
             if on_account is None or message.get("topic") not in _ACCOUNT_TOPICS:
                 super().handle_subject(client, message)
                 return
-            on_account(message["topic"], message["data"])
+            on_account([message["data"]])
             client.resolve([], "account")
 
     return Mended
@@ -249,7 +262,7 @@ class KucoinTrading(CcxtTrading):
         async def before_token() -> None:
             await self.budget.acquire(Priority.QUERY, 10)
 
-        return _mended(original, lambda _, data: self.take_orders([data]), before_token)
+        return _mended(original, self.take_orders, before_token)
 
     def on_headers(self, headers: Mapping[str, str]) -> None:
         """Take what is used up of the pool of orders; other pools are smaller."""
@@ -259,9 +272,14 @@ class KucoinTrading(CcxtTrading):
 
     # ---- the stream, and what is asked for --------------------------------------------------------------------------
 
+    def _heard(self, url: str) -> None:
+        """Leave the stream down until its topics are confirmed: KuCoin speaks on a connection before that."""
+
     def read_update(self, raw: Raw) -> OrderUpdate:
         """Read a word of the stream, or an order that was asked for; one that was not to take was rejected."""
         update = self._streamed(raw) if "info" not in raw else super().read_update(raw)
+        if raw.get("status") == "triggered" and not update.filled:
+            return msgspec.structs.replace(update, status=OrderStatus.TRIGGERED)
         info = raw.get("info") or raw
         began_ms = info.get("orderTime") or info.get("createdAt")
         if update.status is OrderStatus.CANCELED and not update.filled and isinstance(began_ms, int):
