@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 WARM_S = 8.0  # an order finds a connection that was used at most so long ago
 CLOCK_S = 60.0  # the venue's time is asked for this often
+MARKETS_S = 3_600.0  # steps and symbols change now and then
 TURN_S = 4.0  # how long a request may wait for its turn in the budget
 _SLOW_NS = 500_000_000  # a round trip this slow says too little of the venue's time
 
@@ -125,6 +126,7 @@ class AccountClient:
         self._warmth: asyncio.Task[None] | None = None
         self._spoke_ns = 0  # monotonic; the last answer
         self._set_ns = -(10**18)  # monotonic; the venue's clock was set
+        self._loaded_ns = 0  # monotonic; the markets
         self._resetting: asyncio.Task[None] | None = None
 
     @property
@@ -152,9 +154,7 @@ class AccountClient:
                 raise VenueRejected(f"{facts.title} has no testnet; use paper trading")
             exchange.set_sandbox_mode(True)
         await self.set_clock()
-        await self.read(
-            "markets", "the list of instruments", lambda x: x.load_markets(True, dict(facts.market_parameters))
-        )
+        await self._load_markets(attempts=3)
         self._warmth = asyncio.create_task(self._keep_warm(), name=f"keep {facts.venue} warm")
 
     async def close(self) -> None:
@@ -282,8 +282,27 @@ class AccountClient:
             slept_wall_ns, slept_ns = wall_ns, now_ns
             if woke or now_ns - self._set_ns > CLOCK_S * 1e9:
                 await self._set_clock_quietly()
+            elif now_ns - self._loaded_ns > MARKETS_S * 1e9:
+                await self._load_markets_quietly()
             elif now_ns - self._spoke_ns > (WARM_S - WARM_S / 4) * 1e9:
                 await self._touch()
+
+    async def _load_markets(self, attempts: int) -> None:
+        parameters = dict(self._facts.market_parameters)
+        await self.read(
+            "markets",
+            "the list of instruments",
+            lambda x: x.load_markets(True, parameters),
+            priority=Priority.DATA,
+            attempts=attempts,
+        )
+        self._loaded_ns = self._clock.monotonic_ns()
+
+    async def _load_markets_quietly(self) -> None:
+        try:
+            await self._load_markets(attempts=1)
+        except VenueError:
+            self._loaded_ns += round(MARKETS_S / 10 * 1e9)  # those of before go on; it is tried again a while later
 
     async def _touch(self) -> None:
         sent_ns = self._clock.monotonic_ns()

@@ -54,6 +54,8 @@ class CcxtDialect:
     # nonces must come in order: one request at a time, the urgent first (costs an order the request before it)
     REQUESTS_IN_ORDER: ClassVar[bool] = False
     FILL_IDS_PER_SYMBOL: ClassVar[bool] = False  # trade ids are counted per symbol, not per account
+    # how long executions may still be on their way when a status counts them; 0 where the stream brings none
+    GRACE_S: ClassVar[float] = 0.2
     POLL_S: ClassVar[float] = 1.0  # open orders are asked for this often while streams are down
     POLLED_EACH: ClassVar[int] = 5  # up to so many open orders are polled one by one, more by their list
 

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from loguru import logger
+
 from koc_qt.adapters import ccxt_order_facts as facts
 from koc_qt.adapters.ccxt_account import AccountClient
 from koc_qt.adapters.ccxt_dialect import CcxtDialect, Raw
@@ -21,10 +23,10 @@ from koc_qt.domain.errors import InvalidOrder, VenueError, VenueUnavailable
 from koc_qt.domain.orders import Order, OrderEvent, OrderReport
 from koc_qt.domain.venues import VenueTrade
 
-AUDIT_S = 60.0  # and this often while they are up
-GRACE_S = 0.2  # executions may be on their way still when a status counts them
+AUDIT_S = 60.0  # open orders are asked for this often while the streams are up
 ABSENCES = 20  # an order that was not found so often is not looked for any more
-FILL_TRIES = 4  # a venue may list an execution a moment later than it counts it
+FILL_TRIES = 4
+FILL_PAUSE_S = 0.2  # then twice as long; a venue may list an execution a moment later than it counts it
 
 
 class OrderLookups:
@@ -59,7 +61,7 @@ class OrderLookups:
 
     async def run(self) -> None:
         """Look whenever that is due, until cancelled."""
-        pause_s = GRACE_S
+        pause_s = self._dialect.GRACE_S
         while True:
             try:
                 async with asyncio.timeout(AUDIT_S if self._are_streams_up() else self._dialect.POLL_S):
@@ -75,7 +77,7 @@ class OrderLookups:
                 self.soon(everything=everything)
                 pause_s = min(max(2 * pause_s, self._dialect.POLL_S, asked_s), AUDIT_S)
             else:
-                pause_s = self._dialect.POLL_S if everything else GRACE_S
+                pause_s = self._dialect.POLL_S if everything else self._dialect.GRACE_S
                 if self._tracker.missing():
                     self._wake.set()
 
@@ -86,17 +88,19 @@ class OrderLookups:
             orders = self._tracker.open() if everything else self._tracker.missing()
             if len(orders) > self._dialect.POLLED_EACH:
                 orders = await self._changed(orders)
-        except (VenueError, MalformedError, InvalidOrder) as error:
+        except Exception as error:
             return self._failed(error)
         for order in orders:
             try:
                 await self.learn(order)
-            except (VenueError, MalformedError, InvalidOrder) as error:  # the others are looked up all the same
+            except Exception as error:  # the others are looked up all the same
                 failure = max(failure or 0.0, self._failed(error))
         self._outbox.deliver()
         return failure
 
     def _failed(self, error: Exception) -> float:
+        if not isinstance(error, VenueError | MalformedError | InvalidOrder):
+            logger.opt(exception=error).error("looking orders up failed in a way nobody foresaw; it goes on")
         self._on_problem("polls", error)
         return getattr(error, "retry_after_s", None) or 0.0
 
@@ -129,7 +133,7 @@ class OrderLookups:
             trades = [] if update.filled == 0 else await self._executions(order, raw, update)
             if sum((trade.quantity for trade in trades), Decimal(0)) >= (update.filled or 0):
                 return self._take(order, update, trades, raw)
-            await asyncio.sleep(GRACE_S * 2**attempt)
+            await asyncio.sleep(FILL_PAUSE_S * 2**attempt)
         raise VenueUnavailable(f"the venue does not list all executions of order {key} yet; it will be asked again")
 
     def _miss(self, key: str) -> None:

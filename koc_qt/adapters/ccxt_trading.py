@@ -45,6 +45,8 @@ from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import OrderSink, StateSink
 from koc_qt.resilience import Breakers
 
+STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
+
 
 class CcxtTrading(CcxtDialect):
     """Implements ports.venue.TradingVenue for one account at a ccxt exchange.
@@ -167,7 +169,7 @@ class CcxtTrading(CcxtDialect):
         self._outbox.open(sink)
         self._start(self._lookups.run(), "look after orders")
         if self.STREAMS:
-            await self._streams.start(self._stream_coroutines(), self._timeouts.dial_s)
+            await self._streams.start(self._stream_coroutines(), min(self._timeouts.dial_s, STREAMS_S))
         else:
             self._tell_state(VenueState.CONNECTED, "")
 
@@ -378,6 +380,7 @@ class CcxtTrading(CcxtDialect):
                 self._outbox.deliver(read(raw))
             except (MalformedError, InvalidOrder, KeyError, TypeError, ValueError) as error:
                 self._note(kind, error)
+                self._lookups.soon(everything=True)  # it may have been about an order
         if self._tracker.missing():
             self._lookups.soon()
 

@@ -11,14 +11,14 @@ orders that were looked up. Each call gives the events that are due now, in the 
 - What IOC, FOK and market orders leave unfilled has expired, unless a cancel was asked for.
 - Nothing of an order before its submit has been answered, refused or lost: `released` gives what came meanwhile.
 
-Words that carry the venue's id alone, of an order whose own is not known yet, are held back until it is: at most
+Words of which only the venue's id could be ours are held back while that of an order of ours is not known yet: at most
 HELD_BACK of them, and none while every order of ours has one, for then they are somebody else's.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
@@ -214,8 +214,9 @@ class OrderTracker:
         self._by_venue_id: dict[str, str] = {}
         self._nameless: set[str] = set()  # not over, and the venue's id is not known
         self._early: deque[tuple[str, OrderUpdate | VenueTrade]] = deque()
+        self._open: dict[str, _Known] = {}  # more is expected of them
+        self._short: dict[str, _Known] = {}  # the venue counts more than it has told, or words of them went
         self._over: deque[str] = deque()
-        self._over_set: set[str] = set()
         self._dropped = 0
 
     # ---- our side ---------------------------------------------------------------------------------------------------
@@ -230,6 +231,7 @@ class OrderTracker:
         known = self._known.get(order.client_order_id)
         if known is None:
             known = self._known[order.client_order_id] = _Known(order, self._dropped)
+            self._open[known.key] = known
             self._nameless.add(known.key)
         known.order = order
         known.cancel_asked = known.cancel_asked or order.cancel_requested
@@ -259,6 +261,8 @@ class OrderTracker:
             self._by_venue_id[event.venue_order_id] = known.key
             if known.ending is not None and known.ending.venue_order_id in known.old_ids:
                 known.ending = None
+        if not known.is_over:
+            self._open[known.key] = known  # it had been filled up to its old quantity
         return [event, *self.amend_over(event.client_order_id)]
 
     def amend_over(self, client_order_id: str) -> list[OrderEvent]:
@@ -282,6 +286,8 @@ class OrderTracker:
         known = self._known.pop(client_order_id, None)
         if known is not None:
             self._nameless.discard(client_order_id)
+            self._open.pop(client_order_id, None)
+            self._short.pop(client_order_id, None)
             for venue_order_id in (known.venue_order_id, *known.old_ids):
                 self._by_venue_id.pop(venue_order_id, None)
 
@@ -350,27 +356,31 @@ class OrderTracker:
 
     def open(self) -> list[Order]:
         """Give the orders of which more is expected, oldest first; those in flight are left out."""
-        return [known.order for known in self._live() if not known.in_flight]
+        return [known.order for known in self._open.values() if not known.in_flight]
 
     def missing(self) -> list[Order]:
         """Give the orders whose executions are to be asked for: the venue counts more than it has told."""
-        return [k.order for k in self._live() if not k.in_flight and (k.is_missing_fills or k.is_stale)]
+        return [known.order for known in self._short.values()]
 
     def caught_up(self, client_order_id: str) -> None:
         """Note that an order's state and executions were just asked for and taken."""
         known = self._known.get(client_order_id)
         if known is not None:
             known.is_stale = False
+            self._count(known)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
-    def _live(self) -> Iterable[_Known]:
-        return (known for key, known in self._known.items() if key not in self._over_set)
+    def _count(self, known: _Known) -> None:
+        """Keep the list of those that something is missing of."""
+        if not known.in_flight and (known.is_missing_fills or known.is_stale):
+            self._short[known.key] = known
+        else:
+            self._short.pop(known.key, None)
 
     def _whose(self, client_order_id: str, venue_order_id: str, word: OrderUpdate | VenueTrade) -> _Known | None:
-        key = client_order_id or self._by_venue_id.get(venue_order_id, "")
-        known = self._known.get(key)
-        if known is None and not client_order_id and venue_order_id and self._nameless:
+        known = self._known.get(client_order_id) or self._known.get(self._by_venue_id.get(venue_order_id, ""))
+        if known is None and venue_order_id and self._nameless:
             if len(self._early) >= HELD_BACK:
                 self._early.popleft()
                 self._dropped += 1
@@ -398,12 +408,12 @@ class OrderTracker:
 
     def _news(self, known: _Known) -> list[OrderEvent]:
         news = known.news()
-        if known.is_over and not known.in_flight and known.key not in self._over_set:
+        self._count(known)
+        if known.is_over and not known.in_flight and self._open.pop(known.key, None) is not None:
             self._nameless.discard(known.key)
+            if not self._nameless:
+                self._early.clear()
             self._over.append(known.key)
-            self._over_set.add(known.key)
             if len(self._over) > REMEMBERED:
-                oldest = self._over.popleft()
-                self._over_set.discard(oldest)
-                self.forget(oldest)
+                self.forget(self._over.popleft())
         return news

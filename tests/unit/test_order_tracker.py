@@ -204,6 +204,12 @@ def test_words_by_the_venue_s_id_alone_wait_for_the_answer() -> None:
     assert kinds(tracker.trade(trade(2, key="", venue_id="v-a"))) == [OrderFilled, OrderCanceled]
 
 
+def test_an_id_in_the_venue_s_own_form_is_none(tracker: OrderTracker) -> None:
+    assert tracker.trade(trade(1, key="123456789", venue_id="v-a")) == []
+    assert kinds(tracker.answered("a", "v-a", 5)) == [OrderAccepted, OrderFilled]
+    assert kinds(tracker.trade(trade(2, key="123456789", venue_id="v-a"))) == [OrderFilled]
+
+
 def test_strangers_words_are_not_kept_while_all_of_ours_are_named(tracker: OrderTracker) -> None:
     tracker.answered("a", "v-a", 5)
     tracker.update(says(ACCEPTED, key="", venue_id="v-b"))
@@ -246,6 +252,14 @@ def test_a_late_fill_after_the_end_still_counts(tracker: OrderTracker) -> None:
     assert kinds(tracker.trade(trade(1))) == [OrderFilled]
 
 
+def test_what_the_venue_counts_after_the_end_is_asked_for(tracker: OrderTracker) -> None:
+    tracker.update(says(CANCELED, 0))
+    tracker.update(says(CANCELED, 1))
+    assert [each.client_order_id for each in tracker.missing()] == ["a"]
+    assert kinds(tracker.trade(trade(1))) == [OrderFilled]
+    assert tracker.missing() == []
+
+
 def test_an_execution_that_is_no_fill_is_refused_and_changes_nothing(tracker: OrderTracker) -> None:
     with pytest.raises(InvalidOrder):
         tracker.trade(trade(1, 0))
@@ -263,6 +277,15 @@ def test_an_amendment_holds_the_end_back_that_belongs_to_the_replaced_order(trac
     assert kinds(tracker.trade(trade(1, key=""))) == [OrderFilled], "a fill of before the change"
     assert kinds(tracker.trade(trade(2, 4, key="", venue_id="v-a2"))) == [OrderFilled]
     assert tracker.open() == [], "five were bought"
+
+
+def test_an_order_that_was_whole_is_open_again_with_more(tracker: OrderTracker) -> None:
+    tracker.amending("a")
+    tracker.trade(trade(1, 3))
+    tracker.amended(OrderAmended("a", 60, Decimal(5), Decimal(100)))
+    assert [each.client_order_id for each in tracker.open()] == ["a"]
+    tracker.trade(trade(2, 2))
+    assert tracker.open() == []
 
 
 def test_a_refused_amendment_lets_the_end_out(tracker: OrderTracker) -> None:

@@ -505,3 +505,15 @@ async def test_the_order_connection_is_kept_warm(bench: TradingBench, monkeypatc
     await bench.connect()
     asked = bench.asked("/api/v3/time")
     await until(lambda: bench.asked("/api/v3/time") > asked + 2, what="something small to be asked")
+
+
+async def test_rules_of_symbols_are_asked_for_now_and_then(
+    bench: TradingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ccxt_account, "WARM_S", 0.1)
+    monkeypatch.setattr(ccxt_account, "MARKETS_S", 0.2)
+    await bench.connect()
+    bench.site.fault_trading(bench.symbol)
+    await until(lambda: bench.asked("exchangeInfo") > 2, what="the rules to be asked for")
+    rejected = await bench.reaches(await bench.submit(BUY, "0.5", 90), OrderStatus.REJECTED)
+    assert "nothing was sent" in rejected.reason

@@ -112,6 +112,7 @@ class BinanceTrading(CcxtTrading):
         ('"code":-1016', Trouble.MAINTENANCE),
         ('"code":-1006', Trouble.BROKEN),  # "execution status unknown"
         ('"code":-1007', Trouble.BROKEN),
+        ("filter failure", Trouble.ORDER),
         ("duplicate order sent", Trouble.TWICE),
         ("market is closed", Trouble.CLOSED),
         ("insufficient balance", Trouble.FUNDS),
