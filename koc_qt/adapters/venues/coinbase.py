@@ -156,14 +156,17 @@ class CoinbaseVenue(CcxtMarketData):
     EXCHANGE_ID: ClassVar[str] = "coinbase"
     TIMEFRAMES: ClassVar[tuple[str, ...]] = _TIMEFRAMES
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = _MARKET_PARAMETERS
-    # ccxt's other way of keeping to the rate makes each request wait for the one before
-    SETTINGS: ClassVar[Mapping[str, Any]] = {"rateLimiterAlgorithm": "rollingWindow"}
+    # 10 a second; ccxt's other way of keeping to that makes each request wait for the one before
+    SETTINGS: ClassVar[Mapping[str, Any]] = {"rateLimiterAlgorithm": "rollingWindow", "rollingWindowSize": 1000.0}
 
     def _mended(self, original: Any) -> Any:
         return _mended(original, lambda _: None)
 
     async def _candles(self, exchange: Any, symbol: str, timeframe: str, since_ms: int, last_ms: int) -> Any:
+        since_ms = max(since_ms, _FIRST_NS // MS_NS)
         until_ms = min(last_ms, since_ms + (_BARS - 1) * duration_ns(timeframe) // MS_NS)
+        if until_ms < since_ms:
+            return []
         return await exchange.fetch_ohlcv(symbol, timeframe, since_ms, _BARS, {"until": until_ms})
 
     async def _after_gap(self, instrument: InstrumentId, timeframe: str, since_ns: int, end_ns: int) -> int:
@@ -208,6 +211,10 @@ _ENDINGS = {
 }
 _ORDERS_A_PAGE = 250
 _FILLS_A_PAGE = 100
+_WRONG_KIND = (
+    "This Coinbase key is of the kind Ed25519, with which the stream of orders cannot be opened; make one with the "
+    "signature algorithm ECDSA"
+)
 _MARGIN_MS = 60_000  # the venue may have noted an order's beginning so much before ours
 
 
@@ -223,10 +230,7 @@ def private_key(text: str) -> str:
     body, dashes, end = rest.partition("-----END")
     if not dashes:
         if len(text) == 88 or text.endswith("="):
-            raise VenueRejected(
-                "This Coinbase key is of the kind Ed25519, with which the stream of orders cannot be opened; make one "
-                "with the signature algorithm ECDSA"
-            )
+            raise VenueRejected(_WRONG_KIND)
         raise VenueRejected(
             "The private key of Coinbase cannot be read: paste the whole block, from -----BEGIN EC PRIVATE KEY----- to "
             "-----END EC PRIVATE KEY-----"
@@ -240,10 +244,7 @@ def private_key(text: str) -> str:
             "The private key of Coinbase cannot be read: lines or characters are missing; paste it whole"
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise VenueRejected(
-            "This Coinbase key is not of the kind ECDSA, with which the stream of orders cannot be opened; make one "
-            "with the signature algorithm ECDSA"
-        )
+        raise VenueRejected(_WRONG_KIND)
     plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain).decode()
 
@@ -296,8 +297,6 @@ class CoinbaseTrading(CcxtTrading):
         if limit == "30" and left.isdigit():
             self.budget.told("requests", 30 - int(left))
 
-    # ---- executions: no stream tells them -------------------------------------------------------------------------
-
     async def submit(self, order: Order) -> None:
         """Send a new order, as CcxtTrading does."""
         try:
@@ -334,8 +333,6 @@ class CoinbaseTrading(CcxtTrading):
         finally:
             del self._asking[key]
 
-    # ---- orders --------------------------------------------------------------------------------------------------
-
     async def create_there(self, exchange: Any, order: Order) -> Raw:
         """Send a new order; the answer gives its id alone."""
         import ccxt
@@ -346,7 +343,7 @@ class CoinbaseTrading(CcxtTrading):
                 "client_order_id": self.client_id(order),
                 "product_id": market["id"],
                 "side": order.request.side.value.upper(),
-                "order_configuration": _configuration(order),
+                "order_configuration": _configuration(exchange, order),
             }
         )
         if told.get("success") is False:
@@ -387,36 +384,28 @@ class CoinbaseTrading(CcxtTrading):
         return {"id": venue_order_id}
 
     async def _look_up_id(self, exchange: Any, order: Order) -> str:
+        """Look through the orders since this one was made: the venue finds none by our id."""
         import ccxt
 
-        found = await self._find_by_our_id(exchange, order)
-        if found is None:
-            raise ccxt.OrderNotFound(f"{exchange.id} has no order {self.client_id(order)}")
-        return str(found["order_id"])
+        query = {
+            "product_ids": [exchange.market(order.request.instrument.symbol)["id"]],
+            "start_date": exchange.iso8601(max(order.created_ns // MS_NS - _MARGIN_MS, 0)),
+        }
+        for told in await _pages(exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, "orders", query, _ORDERS_A_PAGE):
+            if told.get("client_order_id") == self.client_id(order):
+                return str(told["order_id"])
+        raise ccxt.OrderNotFound(f"{exchange.id} has no order {self.client_id(order)}")
 
     async def find_there(self, exchange: Any, order: Order, venue_order_id: str) -> Raw | None:
         """Look an order up by the venue's id, or in the list of orders since it was made."""
-        if not venue_order_id:
-            found = await self._find_by_our_id(exchange, order)
-            return None if found is None else _structure(exchange, found)
         try:
+            venue_order_id = venue_order_id or await self._look_up_id(exchange, order)
             told = await exchange.v3PrivateGetBrokerageOrdersHistoricalOrderId({"order_id": venue_order_id})
         except Exception as error:
             if self.is_absent(error):
                 return None
             raise
         return _structure(exchange, told["order"])
-
-    async def _find_by_our_id(self, exchange: Any, order: Order) -> Raw | None:
-        """Look through the orders since this one was made: the venue finds none by our id."""
-        since_ms = max(order.created_ns // MS_NS - _MARGIN_MS, 0)
-        query = {
-            "product_ids": [exchange.market(order.request.instrument.symbol)["id"]],
-            "start_date": exchange.iso8601(since_ms),
-        }
-        key = self.client_id(order)
-        listed = await _pages(exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, "orders", query, _ORDERS_A_PAGE)
-        return next((each for each in listed if each.get("client_order_id") == key), None)
 
     def read_update(self, raw: Raw) -> OrderUpdate:
         """Read what the venue itself says of an order's state; ccxt makes cancels of what expired or failed."""
@@ -426,24 +415,16 @@ class CoinbaseTrading(CcxtTrading):
         if status is None:
             waiting = OrderStatus.TRIGGERED if told.get("trigger_status") == "STOP_TRIGGERED" else OrderStatus.ACCEPTED
             status = OrderStatus.PARTIALLY_FILLED if filled else waiting
-        reasons = (told.get(name) for name in ("reject_message", "reject_reason", "cancel_reason", "cancel_message"))
-        reason = next((why for why in reasons if why and not str(why).endswith("_UNSPECIFIED")), "")
-        return OrderUpdate(
-            status=status,
-            time_ns=self.time_ns(),
-            client_order_id=str(told.get("client_order_id") or ""),
-            venue_order_id=str(told.get("order_id") or ""),
-            filled=filled,
-            reason=str(reason),
-        )
+        reasons = [
+            str(told.get(f"{how}_{what}") or "") for how in ("reject", "cancel") for what in ("message", "reason")
+        ]
+        reason = next((why for why in reasons if why and not why.endswith("_UNSPECIFIED")), "")
+        ours, theirs = str(told.get("client_order_id") or ""), str(told.get("order_id") or "")
+        return OrderUpdate(status, self.time_ns(), ours, theirs, filled, reason)
 
     async def fetch_fills(self, exchange: Any, order: Order, raw: Raw) -> Sequence[Raw]:
         """Ask for the executions of one order."""
-        query = {"order_ids": [raw["id"]]}
-        listed = await _pages(exchange.v3PrivateGetBrokerageOrdersHistoricalFills, "fills", query, _FILLS_A_PAGE)
-        return [exchange.parse_trade(each) for each in listed]
-
-    # ---- the account ---------------------------------------------------------------------------------------------
+        return await _fills(exchange, {"order_ids": [raw["id"]]})
 
     async def fetch_open_orders(self, exchange: Any) -> Sequence[Raw]:
         """Ask for every open order: ccxt asks for the first page alone."""
@@ -453,9 +434,7 @@ class CoinbaseTrading(CcxtTrading):
 
     async def fetch_trades(self, exchange: Any, since_ms: int) -> Sequence[Raw]:
         """Ask for the account's executions, of all products."""
-        query = {"start_sequence_timestamp": exchange.iso8601(since_ms)}
-        listed = await _pages(exchange.v3PrivateGetBrokerageOrdersHistoricalFills, "fills", query, _FILLS_A_PAGE)
-        return [exchange.parse_trade(each) for each in listed]
+        return await _fills(exchange, {"start_sequence_timestamp": exchange.iso8601(since_ms)})
 
     async def fetch_balances(self, exchange: Any) -> Raw:
         """Ask for the accounts as trading has them: the others do not tell what orders hold."""
@@ -465,28 +444,28 @@ class CoinbaseTrading(CcxtTrading):
     async def fetch_rights(self, exchange: Any) -> KeyRights:
         """Ask what the key may do."""
         told = await exchange.v3PrivateGetBrokerageKeyPermissions()
-        rights = ("can_view", "can_trade", "can_transfer")
-        view, trade, transfer = (told.get(name) is True for name in rights)
-        return KeyRights(view, trade, transfer, tuple(name for name in rights if told.get(name) is True))
+        may = [name for name in ("can_view", "can_trade", "can_transfer") if told.get(name) is True]
+        return KeyRights("can_view" in may, "can_trade" in may, "can_transfer" in may, tuple(may))
 
     async def fetch_fees(self, exchange: Any) -> tuple[Decimal | None, Decimal | None]:
         """Ask for the account's tier."""
         tier = (await exchange.v3PrivateGetBrokerageTransactionSummary()).get("fee_tier") or {}
-        maker, taker = (amount(tier.get(f"{side}_fee_rate"), f"{side} fee") for side in ("maker", "taker"))
-        return maker, taker
+        return amount(tier.get("maker_fee_rate"), "maker fee"), amount(tier.get("taker_fee_rate"), "taker fee")
 
 
-def _configuration(order: Order) -> dict[str, Any]:
+def _configuration(exchange: Any, order: Order) -> dict[str, Any]:
     """Write an order as Coinbase's configuration. A stop is reached from below to buy, and from above to sell."""
-    request = order.request
-    size = {"base_size": f"{request.quantity:f}"}
+    request, symbol = order.request, order.request.instrument.symbol
+    size = {"base_size": exchange.amount_to_precision(symbol, f"{request.quantity:f}")}
     if request.price is None:
+        if request.stop_price is not None:
+            raise VenueRejected("Coinbase has no stop orders without a limit; give the order a limit price")
         return {"market_market_ioc": size}
-    limit = {**size, "limit_price": f"{request.price:f}"}
+    limit = {**size, "limit_price": exchange.price_to_precision(symbol, f"{request.price:f}")}
     if request.stop_price is not None:
         direction = "STOP_DIRECTION_STOP_UP" if request.side.value == "buy" else "STOP_DIRECTION_STOP_DOWN"
-        stop = {"stop_price": f"{request.stop_price:f}", "stop_direction": direction}
-        return {"stop_limit_stop_limit_gtc": {**limit, **stop}}
+        stop = exchange.price_to_precision(symbol, f"{request.stop_price:f}")
+        return {"stop_limit_stop_limit_gtc": {**limit, "stop_price": stop, "stop_direction": direction}}
     if request.time_in_force is TimeInForce.GTC:
         return {"limit_limit_gtc": {**limit, "post_only": request.post_only}}
     return {"sor_limit_ioc" if request.time_in_force is TimeInForce.IOC else "limit_limit_fok": limit}
@@ -502,6 +481,11 @@ def _structure(exchange: Any, told: Raw) -> Raw:
     price = last.get("price") or configuration.get("limit_price")
     kind = "market" if told.get("order_type") == "MARKET" else "limit"
     return {**structure, "amount": f"{size:f}", "price": price, "filled": told.get("filled_size"), "type": kind}
+
+
+async def _fills(exchange: Any, query: Mapping[str, Any]) -> list[Raw]:
+    listed = await _pages(exchange.v3PrivateGetBrokerageOrdersHistoricalFills, "fills", query, _FILLS_A_PAGE)
+    return [exchange.parse_trade(each) for each in listed]
 
 
 async def _pages(ask: Any, name: str, query: Mapping[str, Any], limit: int) -> list[Raw]:

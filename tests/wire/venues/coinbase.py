@@ -341,7 +341,7 @@ class CoinbaseSite(Dialect):
     def _edit(self, ask: Ask) -> dict[str, Any]:
         try:
             order = self.exchange.order(ask.owner, ask.body.get("order_id", ""))
-            if order.extra["kind"] != "limit_limit_gtc":
+            if rows.kind_of(order) != "limit_limit_gtc":
                 return self._not_edited("ONLY_LIMIT_ORDER_EDITS_SUPPORTED")
             size, price = self._amount(ask.body, "size"), self._amount(ask.body, "price")
             self.exchange.amend(ask.owner, order.id, size, price)
@@ -577,16 +577,15 @@ def _uuid(kind: str, number: int) -> str:
 
 def make_exchange(clock: Clock, seed: int = 1, **options: Any) -> Exchange:
     """Make the venue's exchange: its symbols, its fees, its kinds of ids; `options` go to Exchange."""
-    least = {"BTC": "0.00000001", "ETH": "0.00000001", "SOL": "0.00000001"}
     chosen = [
         replace(
             each,
             maker_fee=Decimal("0.006"),
             taker_fee=Decimal("0.012"),
             lot=Decimal("0.00000001"),
-            min_quantity=Decimal(least[each.base]),
+            min_quantity=Decimal("0.00000001"),
             max_quantity=Decimal(3400),
-            min_notional=Decimal("0.000016" if each.quote == "BTC" else "1"),
+            min_notional=Decimal("0.000016" if each.quote == "BTC" else "0.5"),
         )
         for each in listings("BTC/USD", "ETH/USD", "SOL/USD", "BTC/USDT", "ETH/BTC")
     ]

@@ -188,18 +188,33 @@ def account_row(user: User, currency: str, number: int) -> dict[str, Any]:
     }
 
 
+def kind_of(order: WireOrder) -> str:
+    """Name an order's configuration; one that was made by hand has none of its own."""
+    given = order.extra.get("kind")
+    if given or order.type is OrderType.MARKET:
+        return given or "market_market_ioc"
+    return "stop_limit_stop_limit_gtc" if order.type is OrderType.STOP_LIMIT else "limit_limit_gtc"
+
+
+def _configuration(order: WireOrder) -> dict[str, Any]:
+    if "configuration" in order.extra:
+        return dict(order.extra["configuration"])
+    values = {"base_size": order.quantity, "limit_price": order.price, "stop_price": order.stop_price}
+    return {name: plain(value) for name, value in values.items() if value is not None}
+
+
 def _last_fill(order: WireOrder) -> str | None:
     return stamp(order.fills[-1].time_ns) if order.fills else None
 
 
 def order_row(order: WireOrder) -> dict[str, Any]:
     """Write an order as REST has it; its configuration stays what was sent, changes are in its history."""
-    kind = order.extra["kind"]
+    kind = kind_of(order)
     return {
         "order_id": order.id,
         "product_id": product_id(order.symbol),
         "user_id": order.user.name,
-        "order_configuration": {kind: order.extra["configuration"]},
+        "order_configuration": {kind: _configuration(order)},
         "side": order.side.value.upper(),
         "client_order_id": order.client_id,
         "status": _STATUS[order.status],
@@ -267,7 +282,7 @@ def order_event(order: WireOrder) -> dict[str, Any]:
         "risk_managed_by": "UNKNOWN_RISK_MANAGEMENT_TYPE",
         "status": _STATUS[order.status],
         "stop_price": plain(order.stop_price) if order.stop_price is not None else "",
-        "time_in_force": _FORCES.get(order.extra["kind"], "GOOD_UNTIL_CANCELLED"),
+        "time_in_force": _FORCES.get(kind_of(order), "GOOD_UNTIL_CANCELLED"),
         "total_fees": plain(order.fee),
         "total_value_after_fees": plain(order.notional + order.fee * order.side.sign),
         "trigger_status": _trigger(order),
