@@ -517,3 +517,28 @@ async def test_rules_of_symbols_are_asked_for_now_and_then(
     await until(lambda: bench.asked("exchangeInfo") > 2, what="the rules to be asked for")
     rejected = await bench.reaches(await bench.submit(BUY, "0.5", 90), OrderStatus.REJECTED)
     assert "nothing was sent" in rejected.reason
+
+
+class SleepyClock(SystemClock):
+    """This machine's clocks, the monotonic one of which stood while it slept for `slept_ns`."""
+
+    slept_ns = 0
+
+    def time_ns(self) -> int:
+        """Give the wall clock's time."""
+        return super().time_ns() + self.slept_ns
+
+
+async def test_a_machine_that_slept_asks_for_the_time_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ccxt_account, "WARM_S", 2.0)
+    clock = SleepyClock()
+    async with open_bench(BinanceTrading, binance, tmp_path, clock=clock) as bench:
+        await bench.connect()
+        asked = bench.asked("/api/v3/time")
+        clock.slept_ns = 3_600 * 10**9
+        bench.site.fault_skew(3_600_000)
+        await until(
+            lambda: abs(bench.venue.time_ns() - bench.exchange.time_ns()) < 500_000_000, what="the clock to be set"
+        )
+        assert bench.asked("/api/v3/time") == asked + 2, "not the one request that keeps the connection warm"
+        await bench.rests()

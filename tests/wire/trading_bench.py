@@ -35,6 +35,7 @@ from koc_qt.domain.orders import (
     OrderType,
 )
 from koc_qt.domain.state import TradingMode, VenueState
+from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
 from tests.conditions import until
 from tests.wire.core.accounts import ApiKey, User
@@ -175,16 +176,25 @@ async def failure_of(call: Any) -> VenueError:
 
 @asynccontextmanager
 async def open_bench(
-    trading: Any, module: Any, folder: Path, symbol: str = "BTC/USDT", *, timeouts: Timeouts = QUICK, **person: Any
+    trading: Any,
+    module: Any,
+    folder: Path,
+    symbol: str = "BTC/USDT",
+    *,
+    timeouts: Timeouts = QUICK,
+    clock: Clock | None = None,
+    **person: Any,
 ) -> AsyncIterator[TradingBench]:
-    """Serve a venue's dialect (`module` of tests.wire.venues) and make `trading`, a CcxtTrading class, for a person."""
-    clock = SystemClock()
-    exchange = module.make_exchange(clock)
+    """Serve a venue's dialect (`module` of tests.wire.venues) and make `trading`, a CcxtTrading class, for a person.
+
+    `clock` is the adapter's; the venue has the system's.
+    """
+    exchange = module.make_exchange(SystemClock())
     owned = module.add_person(exchange, **person)
     made: list[Any] = []
 
     def make(credentials: Credentials, mode: TradingMode, endpoint: Any) -> Any:
-        made.append(trading("account-1", credentials, mode, clock, endpoint, timeouts=timeouts))
+        made.append(trading("account-1", credentials, mode, clock or SystemClock(), endpoint, timeouts=timeouts))
         return made[-1]
 
     async with LoopbackServer(module.make_site(exchange), folder) as server:
