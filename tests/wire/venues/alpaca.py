@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -68,7 +68,7 @@ class AlpacaSite(AlpacaOrders):
     """Implements tests.wire.loopback.Site; `limits` counts requests of each account a minute."""
 
     venue: ClassVar[str] = "alpaca"
-    hosts = (LIVE, PAPER, DATA, STREAM)
+    hosts: Sequence[str] = (LIVE, PAPER, DATA, STREAM)
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(exchange)
