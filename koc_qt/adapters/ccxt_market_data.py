@@ -29,6 +29,7 @@ BOOK_LEVELS = 20
 _SNAPSHOT_LEVELS = 1_000  # what ccxt asks for
 _REMEMBERED_TRADES = 5_000  # ids a symbol; ccxt itself holds the newest 1,000
 _SETTLED_NS = 250_000_000  # a bar is asked for this long after its end: late trades, and our error about the clock
+_FRESH_NS = 1_000_000_000  # a venue that answered a moment ago is not asked again by the next stream
 _STEADY_NS = 10_000_000_000  # a stream that lived this long has earned a quick reconnect
 _CLOCK_ERROR_NS = 10_000_000_000  # times that we stamp ourselves are right within this
 _FARTHEST_FUTURE_NS = 86_400_000_000_000  # no event is from later than tomorrow
@@ -116,6 +117,7 @@ class CcxtMarketData:
         self._client = CcxtClient(self.NAME, clock, self._breaker, self._timeouts)
         self._venue_clock = VenueClock(clock)
         self._sink: MarketSink | None = None
+        self._answered_ns = -(10**18)  # monotonic; the last probe's
         self._opening: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._instruments: dict[str, Instrument] = {}
@@ -448,6 +450,8 @@ class CcxtMarketData:
 
     async def _until_it_answers(self) -> None:
         """Wait until the venue answers; one asks for all, so that an outage counts once for the breaker."""
+        if self._clock.monotonic_ns() - self._answered_ns < _FRESH_NS:
+            return
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ask_until_it_answers(), name=f"probe {self.NAME}")
         await asyncio.shield(self._probe)
@@ -456,9 +460,12 @@ class CcxtMarketData:
         backoff = Backoff(self._timeouts.first_backoff_s, self._timeouts.max_backoff_s)
         while True:
             try:
-                return await self._set_clock(attempts=1)
+                await self._set_clock(attempts=1)
             except VenueError as error:
                 await asyncio.sleep(max(backoff.next_s(), getattr(error, "retry_after_s", None) or 0.0))
+            else:
+                self._answered_ns = self._clock.monotonic_ns()
+                return
 
     # Small change
 

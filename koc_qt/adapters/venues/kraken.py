@@ -260,10 +260,9 @@ class KrakenTrading(CcxtTrading):
         return theirs
 
     def _named(self, raw: Raw) -> dict[str, Any]:
-        """Give an order structure under our id, its stop price where the others have it."""
+        """Give an order structure under our id."""
         theirs = str(raw.get("clientOrderId") or "")
-        stop = raw.get("triggerPrice") or raw.get("stopLossPrice")
-        return {**raw, "clientOrderId": self._ours.get(theirs, theirs), "triggerPrice": stop}
+        return {**raw, "clientOrderId": self._ours.get(theirs, theirs)}
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from koc_qt.adapters.rate_budget import Priority, Span
 from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Order, OrderStatus, OrderType, TimeInForce
-from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.domain.timeframes import DAY_NS, bar_open_ns, duration_ns
 from koc_qt.domain.venues import CredentialField, DataStream, VenueAbilities, VenueTrade
 
 # 1w and 1M exist there too, but open on days of KuCoin's own choosing.
@@ -156,15 +156,15 @@ class KucoinVenue(CcxtMarketData):
     async def _after_gap(self, instrument: InstrumentId, timeframe: str, since_ns: int, end_ns: int) -> int:
         """Go on behind an empty page: KuCoin has no bars where nobody traded, and gives none from beyond the page.
 
-        Looks for the next day with a trade.
+        Looks for the next day with trades, and begins a day before it: the first one may be told when it is whole.
         """
         next_ns = since_ns + self.BARS_PER_PAGE * duration_ns(timeframe)
         day_ns = bar_open_ns(next_ns, "1d")
         while day_ns < end_ns:
             days = await self._page(instrument, "1d", day_ns, end_ns)
             if days:
-                return max(next_ns, days[0].open_time_ns)
-            day_ns += self.BARS_PER_PAGE * duration_ns("1d")
+                return max(next_ns, days[0].open_time_ns - DAY_NS)
+            day_ns += self.BARS_PER_PAGE * DAY_NS
         return end_ns
 
     async def _watch_book(self, exchange: Any, symbol: str) -> Any:
@@ -212,6 +212,7 @@ class KucoinTrading(CcxtTrading):
     EXCHANGE_ID: ClassVar[str] = "kucoin"
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         "hf": True,  # every account's orders are, since 2024
+        "uta": False,  # ccxt would ask, and then do everything by an API that nothing here is made for
         "fetchMarkets": {"types": ["spot"], "fetchTickersFees": False},
     }
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = {"marginables": False}
@@ -255,6 +256,8 @@ class KucoinTrading(CcxtTrading):
         ("order funds", Trouble.ORDER),
     )
     STREAMS: ClassVar[tuple[str, ...]] = ("orders",)
+
+    _is_classic = False
 
     def additions(self, original: Any) -> Any:
         """Mend ccxt's class."""
@@ -412,11 +415,14 @@ class KucoinTrading(CcxtTrading):
 
     async def fetch_balances(self, exchange: Any) -> Raw:
         """Give what is in the trading account. Raises VenueRejected for a unified account, which trades otherwise."""
-        if await exchange.is_uta_enabled():
-            raise VenueRejected(
-                "KuCoin has this account in unified mode, which is not supported; switch it to classic mode, or use a "
-                "key of a sub-account that is"
-            )
+        if not self._is_classic:
+            mode = (await exchange.utaPrivateGetAccountMode())["data"].get("selfAccountMode")
+            if mode == "UNIFIED":
+                raise VenueRejected(
+                    "KuCoin has this account in unified mode, which is not supported; switch it to classic mode, or "
+                    "use a key of a sub-account that is in it"
+                )
+            self._is_classic = True
         total: dict[str, Decimal] = {}
         used: dict[str, Decimal] = {}
         for row in (await exchange.privateGetAccounts({}))["data"]:
