@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import ssl
+import time
 import uuid
 import zlib
 from collections.abc import AsyncIterator
@@ -22,6 +24,7 @@ from koc_qt.adapters.venues.kraken import KrakenTrading, KrakenVenue, kraken_id
 from koc_qt.domain.errors import VenueTimeout
 from koc_qt.domain.orders import Liquidity, Order
 from tests.conditions import until
+from tests.wire.core.dialect import Call
 from tests.wire.core.rates import RateCounter
 from tests.wire.data_faults import DataBench, DataFaults, open_data
 from tests.wire.loopback import LoopbackServer
@@ -81,6 +84,33 @@ class TestOrders(TradingFaults):
         order = await bench.submit(BUY, "0.5", 90)
         await bench.reaches(order, ACCEPTED)
         assert len(bench.there) == 1
+
+    async def test_requests_that_the_network_shuffles_all_arrive(
+        self, bench: TradingBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rng, answer = random.Random(3), bench.site.rest
+
+        async def late(call: Call) -> Any:
+            await asyncio.sleep(rng.uniform(0, 0.015))
+            return await answer(call)
+
+        await bench.connect()
+        monkeypatch.setattr(bench.site, "rest", late)
+        orders = [bench.new(BUY, "0.01", 70 + number) for number in range(20)]
+        await asyncio.gather(*(bench.venue.submit(order) for order in orders), bench.venue.balances())
+        for order in orders:
+            await bench.reaches(order, ACCEPTED)
+        assert bench.asked("AddOrder") < 30
+
+    async def test_an_order_does_not_wait_for_a_query_that_hangs(self, bench: TradingBench) -> None:
+        await bench.connect()
+        bench.site.fault_rest("/0/private/BalanceEx", hang=True)
+        asking = asyncio.ensure_future(bench.venue.balances())
+        await until(lambda: bench.asked("BalanceEx") > 1, what="the query to be on its way")
+        began = time.monotonic()
+        await bench.submit(BUY, "0.5", 90)
+        assert time.monotonic() - began < 0.5
+        assert isinstance(await failure_of(asking), VenueTimeout)
 
     async def test_a_key_that_another_program_counts_higher_is_refused_in_words(self, bench: TradingBench) -> None:
         await bench.connect()

@@ -7,6 +7,7 @@ Orders go over REST: https://docs.kraken.com/api-reference/trading/add-order
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import uuid
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from koc_qt.adapters.ccxt_account import Lane
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
 from koc_qt.adapters.ccxt_facts import exact
@@ -59,6 +61,9 @@ ABILITIES = VenueAbilities(
 
 _BOOK_DEPTH = 25  # the least that has the levels we show
 _NONCE_TRIES = 5
+_APART_S = 0.02  # requests of a key are sent so far apart while the one before is not answered: few overtake it then
+_TURN_S = 4.0
+_URGENT = {"CancelOrder": Priority.CANCEL, "AddOrder": Priority.ORDER, "AmendOrder": Priority.ORDER}
 _NEVER_SURE = ("/AddOrder", "/AmendOrder")
 _last_nonce = 0  # of all connections of this process: a key may be tried while it trades
 
@@ -73,10 +78,12 @@ def _mended(original: Any, on_executions: Callable[[Any], None], before_token: C
     """Give ccxt's class with what it lacks at Kraken mended.
 
     Subscriptions that Kraken refuses fail instead of waiting for ever; an outdated token is thrown away; executions are
-    handed over whole, of which ccxt takes the first for all; numbers of requests rise over all connections, and a
-    request that was overtaken, of which Kraken did nothing, is sent again under a new one.
+    handed over whole, of which ccxt takes the first for all; numbers of requests rise over all connections, requests
+    are sent a moment apart, and one that was overtaken, of which Kraken did nothing, is sent again under a new number.
     """
     import ccxt
+
+    lane = Lane()
 
     class Mended(original):  # type: ignore[misc]
         """ccxt's class, mended."""
@@ -85,14 +92,27 @@ def _mended(original: Any, on_executions: Callable[[Any], None], before_token: C
             """Give the number of a request: milliseconds of this machine, above all before."""
             return _next_nonce(ccxt.Exchange.milliseconds())
 
-        async def fetch2(self, path: str, *args: Any, **kwargs: Any) -> Any:
-            """Send a request, again where it was overtaken."""
+        async def fetch2(self, path: str, api: Any = "public", *args: Any, **kwargs: Any) -> Any:
+            """Send a request; one of a key in its turn, and again where it was overtaken all the same."""
+            if "private" not in api:
+                return await super().fetch2(path, api, *args, **kwargs)
             for _ in range(_NONCE_TRIES - 1):
                 try:
-                    return await super().fetch2(path, *args, **kwargs)
+                    return await self.sent_in_turn(super().fetch2, path, api, *args, **kwargs)
                 except ccxt.InvalidNonce:
                     continue
-            return await super().fetch2(path, *args, **kwargs)
+            return await self.sent_in_turn(super().fetch2, path, api, *args, **kwargs)
+
+        async def sent_in_turn(self, send: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+            """Send a request, and let the next one go when it is answered or a moment later."""
+            async with lane.turn(_URGENT.get(path, Priority.QUERY), _TURN_S):
+                sending = asyncio.ensure_future(send(path, *args, **kwargs))
+                try:
+                    await asyncio.wait((sending,), timeout=_APART_S)
+                except asyncio.CancelledError:
+                    sending.cancel()
+                    raise
+            return await sending
 
         def handle_errors(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *a: Any) -> Any:
             """Call an outage maintenance where it is sure that nothing was done."""
@@ -279,8 +299,9 @@ class KrakenTrading(CcxtTrading):
                 self.take_orders([row])
         sequence, before = message.get("sequence"), self._sequence
         if isinstance(sequence, int):
-            self._sequence = sequence
-            if message.get("type") != "snapshot" and sequence > before + 1:
+            is_first = message.get("type") == "snapshot"
+            self._sequence = sequence if is_first else max(sequence, before)
+            if not is_first and sequence > before + 1:
                 raise ValueError(f"frame {sequence} of executions came after {before}")
 
     def read_update(self, raw: Raw) -> OrderUpdate:
