@@ -21,8 +21,15 @@ class _Stream(Watcher):
         self.name = name
         self.run = run
         self.up = False
-        self.waiting = False
-        self.attempt = 0
+        self.running = False
+        self.waiting = False  # for the venue's first word
+        self.confirmation: asyncio.TimerHandle | None = None
+
+    def forget_confirmation(self) -> None:
+        """Stop waiting for a refusal that might still come."""
+        if self.confirmation is not None:
+            self.confirmation.cancel()
+            self.confirmation = None
 
 
 class PrivateStreams:
@@ -70,6 +77,8 @@ class PrivateStreams:
 
     async def close(self) -> None:
         """End them. Safe to call twice."""
+        for stream in self._streams:
+            stream.forget_confirmation()
         tasks, self._tasks, self._streams = self._tasks, [], []
         self._settled.set()
         for task in tasks:
@@ -81,16 +90,16 @@ class PrivateStreams:
         for stream in self._streams:
             if stream.url == url and not stream.up and stream.waiting:
                 stream.waiting = False
-                asyncio.get_running_loop().call_later(_CONFIRM_S, self._confirm, stream, stream.attempt)
+                stream.confirmation = asyncio.get_running_loop().call_later(_CONFIRM_S, self._confirm, stream)
 
     def delivered(self, name: str) -> None:
         """Take note that a stream delivered."""
         for stream in self._streams:
-            if stream.name == name and not stream.up:
+            if stream.name == name and stream.running and not stream.up:
                 self._is_up(stream)
 
-    def _confirm(self, stream: _Stream, attempt: int) -> None:
-        if stream in self._streams and not stream.up and stream.attempt == attempt:
+    def _confirm(self, stream: _Stream) -> None:
+        if not stream.up:
             self._is_up(stream)
 
     def _is_up(self, stream: _Stream) -> None:
@@ -101,7 +110,9 @@ class PrivateStreams:
             self._on_change(True, "")
 
     def _is_down(self, stream: _Stream, reason: str) -> None:
+        stream.forget_confirmation()
         were_up, stream.up = self.up, False
+        stream.running = stream.waiting = False
         self._settled.set()
         if were_up or not self._has_told:
             self._has_told = True
@@ -112,8 +123,7 @@ class PrivateStreams:
         backoff = Backoff(self._timeouts.first_backoff_s, self._timeouts.max_backoff_s)
         while True:
             began_ns = self._clock.monotonic_ns()
-            stream.attempt += 1
-            stream.waiting = True
+            stream.running = stream.waiting = True
             try:
                 await stream.run(self._exchange())
                 reason = f"{stream.name} ended"

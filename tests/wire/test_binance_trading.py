@@ -216,6 +216,34 @@ async def test_orders_work_without_any_stream(bench: TradingBench) -> None:
     await bench.reaches(cancelled, CANCELED)
 
 
+class Streamless(BinanceTrading):
+    """Binance as if it had no private streams."""
+
+    STREAMS = ()
+    POLL_S = 0.1
+
+
+async def test_a_venue_without_streams_is_polled_and_connected(tmp_path: Path) -> None:
+    async with open_bench(Streamless, binance, tmp_path) as bench:
+        await bench.connect()
+        await bench.until_state(CONNECTED)
+        resting = await bench.rests(95)
+        bench.show(94, 95)
+        await bench.reaches(resting, FILLED)
+        assert len(bench.states) == 1
+
+
+async def test_connecting_again_changes_the_sinks_alone(bench: TradingBench) -> None:
+    await bench.connect()
+    order, asked = await bench.rests(95), len(bench.server.requests)
+    heard, bench.events = bench.events, []
+    await bench.connect()
+    assert len(bench.server.requests) == asked
+    bench.show(94, 95)
+    await bench.reaches(order, FILLED)
+    assert len(heard) == 1
+
+
 async def test_many_orders_are_polled_by_their_list(bench: TradingBench) -> None:
     bench.site.fault_refuse_streams()
     await bench.connect()

@@ -140,7 +140,7 @@ class TradingBench:
         report: OrderReport | None = await self.venue.find_order(self.now(order))
         if report is not None:
             for event in events_from_report(self.now(order), report, time_ns=2):
-                self.sink(event)
+                self.orders[order.client_order_id] = apply(self.now(order), event)
         return report
 
     def fills(self, order: Order) -> list[Fill]:
