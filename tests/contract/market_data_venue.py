@@ -20,6 +20,7 @@ from koc_qt.domain.errors import VenueRejected
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.domain.venues import DataStream, VenueAbilities
 from koc_qt.ports.venue import MarketDataVenue
 from tests.conditions import until
 
@@ -31,7 +32,8 @@ class Market:
     """A venue under test, not yet connected.
 
     `symbol` is one that streams, `history` a span (since, until) in which it has bars of `timeframe`, at least 50.
-    `flow` lets some market time pass; what becomes due reaches the sink then or soon after.
+    `flow` lets some market time pass; what becomes due reaches the sink then or soon after. Where `abilities` are
+    given, only what they stream is waited for.
     """
 
     venue: MarketDataVenue
@@ -39,6 +41,7 @@ class Market:
     timeframe: str
     history: tuple[int, int]
     flow: Callable[[], Awaitable[None]]
+    abilities: VenueAbilities | None = None
     events: list[MarketEvent] = field(default_factory=list)
 
     def of(self, kind: type[E]) -> list[E]:
@@ -202,6 +205,8 @@ class MarketDataVenueContract:
     async def _stream(market: Market, *, trades: int, quotes: int, books: int) -> None:
         await market.venue.connect(market.events.append)
         await market.venue.subscribe(market.symbol)
+        if market.abilities is not None and DataStream.BOOK not in market.abilities.streams:
+            books = 0
 
         def enough() -> bool:
             wanted = ((Trade, trades), (Quote, quotes), (Book, books))

@@ -1,0 +1,123 @@
+"""Asking through a client library that blocks: in threads, bounded, again where that can help, errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from koc_qt.adapters.ccxt_client import Timeouts
+from koc_qt.adapters.rate_budget import Priority, RateBudget
+from koc_qt.domain.errors import VenueError, VenueTimeout, VenueUnavailable
+from koc_qt.ports.clock import Clock
+from koc_qt.resilience import SAFE_TO_REREAD, Breaker, transient_retry
+from koc_qt.scrub import scrub
+
+T = TypeVar("T")
+
+LONGEST_WORDS = 300  # characters of a venue's own words that an error repeats
+_RUNNING_LIMIT = 100  # requests in threads, or waiting for one
+_WITHIN_S = 30.0  # for a request's turn where a plan allows few
+
+
+class Trouble(StrEnum):
+    """Why a venue cannot be asked; the text is what a person reads."""
+
+    NAME = "its name could not be looked up; check the network and its DNS"
+    UNREACHABLE = "no connection could be made; check the network"
+    TRUST = (
+        "whoever answers is not the venue (a bad certificate); a log-in page of this network or a proxy may stand "
+        "between"
+    )
+    PAGE = (
+        "a web page came instead of data; the venue may be down, or a log-in page of this network may stand between: "
+        "open a browser to see"
+    )
+    DOWN = "it has trouble of its own or is in maintenance; try again later"
+    BROKEN = "the connection broke off, or the answer cannot be used; try again later"
+
+
+def words(error: object) -> str:
+    """Give a text without secrets, in one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return scrub(text)[:LONGEST_WORDS]
+
+
+def unavailable(venue: str, what: str, trouble: Trouble, error: object = "") -> VenueUnavailable:
+    """Make the error for a request, named by `what`, that certainly had no answer of use."""
+    said = f" ({words(error)})" if error else ""
+    return VenueUnavailable(f"{venue} cannot be reached ({what}): {trouble.value}{said}")
+
+
+def slow_down(venue: str, what: str, pause_s: float) -> VenueUnavailable:
+    """Make the error for a request that was one too many."""
+    error = VenueUnavailable(f"{venue} asks us to slow down and wait {math.ceil(pause_s)} s ({what})")
+    error.retry_after_s = pause_s
+    return error
+
+
+class Reader:
+    """Asks a blocking client library: in few threads, bounded, again where that can help, counted by the breaker.
+
+    `explain` turns what the library raises into one of our errors; the library's own time-outs end its threads.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        clock: Clock,
+        breaker: Breaker,
+        timeouts: Timeouts,
+        explain: Callable[[str, Exception], VenueError],
+        *,
+        threads: int = 4,
+    ) -> None:
+        self.venue = venue
+        self.breaker = breaker
+        self.budget = RateBudget(venue, clock, ())
+        self._timeouts = timeouts
+        self._explain = explain
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=venue)
+        self._running: set[Future[Any]] = set()
+
+    async def read(self, what: str, call: Callable[[], T], *, attempts: int = 3, within_s: float = _WITHIN_S) -> T:
+        """Ask something that changes nothing there; waits up to `within_s` for its turn. Raises VenueError."""
+
+        async def attempt() -> T:
+            await self.budget.acquire(Priority.DATA, within_s=within_s)
+            return await self.breaker.call(lambda: self.once(what, call))
+
+        again = transient_retry(
+            attempts=attempts,
+            total_s=within_s + 2 * self._bound_s,
+            first_wait_s=self._timeouts.first_backoff_s,
+            on=SAFE_TO_REREAD,
+        )
+        return await again(attempt)()
+
+    @property
+    def _bound_s(self) -> float:
+        return 2 * self._timeouts.request_s  # a request may need a cookie first, or have to wait for a thread
+
+    async def once(self, what: str, call: Callable[[], T]) -> T:
+        """Run it in a thread, not counted by anybody. Raises VenueError."""
+        if len(self._running) >= _RUNNING_LIMIT:
+            raise VenueUnavailable(f"{_RUNNING_LIMIT} requests to {self.venue} are on their way already")
+        future = self._pool.submit(call)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        try:
+            async with asyncio.timeout(self._bound_s) as bound:
+                return await asyncio.wrap_future(future)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and bound.expired():
+                raise VenueTimeout(f"{self.venue} did not answer in time ({what})") from error
+            raise error if isinstance(error, VenueError) else self._explain(what, error) from error
+
+    def close(self) -> None:
+        """Take nothing more; what is in a thread ends with its own time-out."""
+        self.budget.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
