@@ -126,6 +126,29 @@ class TestOrders(TradingFaults):
         assert [report.problem for report in reports] == ["", "", ""]
         await bench.rests()
 
+    @pytest.mark.parametrize(
+        ("said", "is_sure"),
+        [
+            ("EService:Timeout", False),
+            ("EService:Busy", False),
+            ("EGeneral:Internal error:42", False),
+            ("EGeneral:Invalid arguments", True),
+            ("EAccount:Invalid permissions:USDT trading restricted for XX", True),
+            ("EOrder:Orders limit exceeded", True),
+        ],
+    )
+    async def test_what_kraken_says_is_a_no_or_leaves_it_open(
+        self, bench: TradingBench, said: str, is_sure: bool
+    ) -> None:
+        await bench.connect()
+        bench.site.fault_rest(self.ORDER, body=json.dumps({"error": [said]}), times=1)
+        order = bench.new(BUY, "0.5", 90)
+        if is_sure:
+            await bench.venue.submit(order)
+            assert said in (await bench.reaches(order, REJECTED)).reason
+        else:
+            assert isinstance(await failure_of(bench.venue.submit(order)), VenueTimeout)
+
     async def test_an_outage_leaves_an_order_s_fate_open(self, bench: TradingBench) -> None:
         """Kraken may have taken an order that it answers with EService:Unavailable."""
         await bench.connect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
@@ -17,7 +18,7 @@ import pytest_asyncio
 from koc_qt.adapters.ccxt_exchange import make_session
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.kucoin import KucoinTrading, KucoinVenue
-from koc_qt.domain.errors import VenueRejected
+from koc_qt.domain.errors import VenueRejected, VenueTimeout
 from koc_qt.domain.orders import Liquidity
 from koc_qt.domain.timeframes import DAY_NS
 from tests.conditions import until
@@ -56,6 +57,28 @@ class TestOrders(TradingFaults):
         assert (fill.quantity, fill.price, fill.liquidity) == (Decimal("0.33333"), Decimal(101), Liquidity.TAKER)
         assert fill.fill_id == bench.there[0].fills[0].id
 
+    @pytest.mark.parametrize(
+        ("code", "words", "is_sure"),
+        [
+            ("408000", "Network timeout, please try again later", False),
+            ("500000", "Internal Server Error", False),
+            ("230005", "System error", False),
+            ("400370", "Max. price: 0.025", True),
+            ("400500", "Your located country/region is currently not supported", True),
+        ],
+    )
+    async def test_what_kucoin_says_is_a_no_or_leaves_it_open(
+        self, bench: TradingBench, code: str, words: str, is_sure: bool
+    ) -> None:
+        await bench.connect()
+        bench.site.fault_rest(self.ORDER, body=json.dumps({"code": code, "msg": words}), times=1)
+        order = bench.new(BUY, "0.5", 90)
+        if is_sure:
+            await bench.venue.submit(order)
+            assert words in (await bench.reaches(order, REJECTED)).reason
+        else:
+            assert isinstance(await failure_of(bench.venue.submit(order)), VenueTimeout)
+
     async def test_a_wrong_passphrase_is_refused_in_words(self, bench: TradingBench) -> None:
         venue = bench.make(passphrase="not this one")
         error = await failure_of(venue.connect(bench.sink))
@@ -80,7 +103,8 @@ class TestOrders(TradingFaults):
         await bench.until_state(CONNECTED)
         assert bench.asked("bullet-private") == 1
         bench.site.fault_drop("private")
-        await bench.until_state(INTERRUPTED)
+        reason = await bench.until_state(INTERRUPTED)
+        assert "token" not in reason, "it is in the connection's address"
         await bench.until_state(CONNECTED)
         assert bench.asked("bullet-private") == 2
 

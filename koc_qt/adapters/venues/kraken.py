@@ -246,6 +246,8 @@ class KrakenTrading(CcxtTrading):
         ("egeneral:temporary lockout", Trouble.RATE),
         ("eorder:rate limit", Trouble.REFUSED),  # of one pair's orders: no reason to hold cancels back
         ("eservice:market in", Trouble.CLOSED),
+        ("eservice:timeout", Trouble.BROKEN),  # ccxt takes these two for a no, which is not sure
+        ("internal error", Trouble.BROKEN),
         ("unknown asset pair", Trouble.SYMBOL),
         ("eorder:unknown order", Trouble.ABSENT),
         ("eorder:insufficient funds", Trouble.FUNDS),

@@ -246,6 +246,10 @@ class KucoinTrading(CcxtTrading):
         ('"200000000"', Trouble.CLOSED),
         ('"126044"', Trouble.TWICE),
         ('"411100"', Trouble.SUSPENDED),
+        ('"408000"', Trouble.BROKEN),  # a time-out inside KuCoin, and others that ccxt takes for a no
+        ('"230005"', Trouble.BROKEN),
+        ('"126038"', Trouble.BROKEN),
+        ('"126039"', Trouble.BROKEN),
         ('"400303"', Trouble.SUSPENDED),  # identity is to be verified first
         ('"400500"', Trouble.REGION),
         ("under maintenance", Trouble.MAINTENANCE),
