@@ -16,7 +16,6 @@ WHAT = {
     TradingMode.LIVE: "Orders go to the venue, with real money",
     TradingMode.DATA: "A source of market data: it takes no orders",
 }
-_SIMULATED_VENUES = ("sim", "sim2")
 
 
 def mode_word(mode: TradingMode) -> str:
@@ -30,23 +29,23 @@ def mode_pill(mode: TradingMode) -> str:
 
 
 def modes_of(abilities: VenueAbilities) -> tuple[TradingMode, ...]:
-    """Give the modes that an account there can have, the harmless first."""
-    if abilities.venue in _SIMULATED_VENUES:
+    """Give the modes that an account there can have, the harmless first, as the engine does."""
+    if not abilities.credentials and not abilities.paper:
         return (TradingMode.SIMULATED,)
     offered = {
         TradingMode.PAPER: abilities.paper,
-        TradingMode.TESTNET: abilities.trading and abilities.testnet,
+        TradingMode.TESTNET: abilities.testnet,
         TradingMode.LIVE: abilities.trading,
-        TradingMode.DATA: not abilities.trading and abilities.data_needs_key,
+        TradingMode.DATA: abilities.data_needs_key,
     }
-    return tuple(mode for mode, has in offered.items() if has)
+    return tuple(mode for mode, is_offered in offered.items() if is_offered)
 
 
 def needs_keys(abilities: VenueAbilities, mode: TradingMode) -> bool:
-    """Whether an account in this mode can do nothing without keys."""
-    if not abilities.credentials or mode is TradingMode.SIMULATED:
-        return False
-    return mode is not TradingMode.PAPER or abilities.data_needs_key
+    """Whether an account in this mode can do nothing without keys; on paper they are for market data alone."""
+    if mode is TradingMode.PAPER:
+        return abilities.data_needs_key
+    return mode is not TradingMode.SIMULATED
 
 
 def takes_orders(account: AccountSnapshot) -> bool:

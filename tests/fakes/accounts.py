@@ -40,7 +40,7 @@ PASSPHRASE = "correct horse battery"
 ALL_TYPES = tuple(OrderType)
 ALL_TIMES = tuple(TimeInForce)
 SIM = VenueAbilities(
-    "sim", "Simulated market", trading=True, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,
+    "sim", "Simulated market", paper=False, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,
     reduce_only=True, client_ids=True, amend=True, shorting=True, streams=tuple(DataStream),
 )  # fmt: skip
 BINANCE = VenueAbilities(
@@ -176,7 +176,7 @@ class FakeAccounts:
         account = self.snapshots[account_id]
         abilities = next((each for each in self.abilities if each.venue == account.venue), SIM)
         modes = [TradingMode.PAPER, TradingMode.TESTNET, TradingMode.LIVE]
-        has = {TradingMode.TESTNET: abilities.testnet, TradingMode.LIVE: abilities.trading and abilities is not SIM}
+        has = {TradingMode.TESTNET: abilities.testnet, TradingMode.LIVE: abilities.trading}
         return AccountDetails(
             account_id, account.label, account.venue, account.mode, account.enabled,
             is_editable=account_id not in self.edited_elsewhere,

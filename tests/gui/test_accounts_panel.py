@@ -18,9 +18,10 @@ from koc_qt.domain.state import (
     VenueSnapshot,
     VenueState,
 )
-from koc_qt.link.messages import AccountChanged, QuoteChanged, VenueChanged
+from koc_qt.link.messages import AccountChanged, AccountRemoved, QuoteChanged, VenueChanged
 from koc_qt.link.replica import Replica
-from koc_qt.ui.panels.accounts import MOST_ROWS, AccountCard, AccountsPanel
+from koc_qt.ui.panels.accounts import AccountsPanel
+from koc_qt.ui.panels.accounts_card import MOST_ROWS, AccountCard
 from koc_qt.ui.panels.accounts_worth import Worth, worths
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
@@ -66,12 +67,14 @@ def texts(card: AccountCard) -> list[list[str]]:
     ]
 
 
-def test_an_account_and_what_is_in_it(panel: AccountsPanel) -> None:
+def test_an_account_and_what_is_in_it(panel: AccountsPanel, qtbot: QtBot) -> None:
     card = panel.cards["paper"]
-    assert (card.name.text(), card.mode.text(), card.state.text()) == ("paper", "Paper", "sim · connected")
+    qtbot.waitUntil(lambda: card.state.text() == "Simulated market · connected")
+    assert (card.name.text(), card.mode.text(), card.activity.text()) == ("paper", "Paper", "Idle")
     assert card.mode.property("pill") == "paper"
     assert "on paper" in card.mode.toolTip()
     assert not card.trouble.isVisible()
+    assert not card.remedy.isVisible()
     assert texts(card) == [["USDT", "10,000.00", "10,000.00"]]
     assert card.worth.text() == "10,000.00 USDT"
     assert not panel.empty.isVisible()
@@ -121,15 +124,25 @@ def test_accounts_come_and_go(panel: AccountsPanel, fake: FakeBench, qtbot: QtBo
     fake.engine.publish(AccountChanged(account(name, venue="binance", mode=TradingMode.LIVE)))
     qtbot.waitUntil(lambda: len(panel.cards) == 2)
     card = panel.cards[name]
-    assert card.mode.text() == "Live"
-    assert card.mode.property("pill") == "live"
+    assert card.mode.text() == "LIVE"
+    assert card.mode.property("pill") == "real-money"
     qtbot.waitUntil(lambda: card.name.text().endswith("…"))
     assert card.name.toolTip() == name
-    assert panel.cards["paper"].line.isVisible()
-    assert not card.line.isVisible()
+    assert card.y() < panel.add_button.y()
+    fake.engine.publish(AccountRemoved(name))
+    qtbot.waitUntil(lambda: list(panel.cards) == ["paper"])
+    fake.engine.publish(AccountChanged(account(name)))
+    qtbot.waitUntil(lambda: len(panel.cards) == 2)
     fake.client.connect()
     qtbot.waitUntil(lambda: list(panel.cards) == ["paper"])
-    assert not panel.cards["paper"].line.isVisible()
+
+
+def test_one_that_is_gone_before_its_frame_does_no_harm(panel: AccountsPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.accounts.snapshots.clear()
+    fake.client.connect()
+    panel.desk.venues.changed.emit()  # before the frame comes
+    qtbot.waitUntil(lambda: not panel.cards)
+    assert panel.empty.isVisible()
 
 
 def test_a_venue_in_trouble_says_what_is_the_matter(panel: AccountsPanel, fake: FakeBench, qtbot: QtBot) -> None:
@@ -142,9 +155,10 @@ def test_a_venue_in_trouble_says_what_is_the_matter(panel: AccountsPanel, fake: 
         "Market data interrupted: no answer for 5 s\nBreaker open: requests are held back until the venue has recovered"
     )
     fake.engine.publish(AccountChanged(account(state=VenueState.DISCONNECTED)))
-    qtbot.waitUntil(lambda: card.state.text() == "sim · disconnected")
+    qtbot.waitUntil(lambda: card.state.text() == "Simulated market · disconnected")
     assert card.state.property("tone") == "danger"
     fake.engine.publish(VenueChanged(VenueSnapshot("sim", VenueState.CONNECTED, "", 1, "closed", START_NS)))
+    fake.engine.publish(AccountChanged(account()))
     qtbot.waitUntil(lambda: not card.trouble.isVisible())
     fake.engine.publish(AccountChanged(account(venue="elsewhere")))
     qtbot.waitUntil(lambda: card.trouble.text() == "No market data of elsewhere")
@@ -165,9 +179,10 @@ def test_no_accounts(fake: FakeBench, qtbot: QtBot) -> None:
     fake.window.show()
     panel.show()
     assert panel.empty.isVisible()
-    assert "no accounts" in panel.empty.text()
+    assert "needs no keys" in panel.empty_words.text()
     fake.client.lose()
-    assert panel.empty.text() == "Waiting for the engine"
+    assert panel.empty_words.text() == "Waiting for the engine"
+    assert not panel.empty_add.isVisible()
     fake.client.connect()
     qtbot.waitUntil(lambda: bool(panel.cards))
     assert not panel.empty.isVisible()

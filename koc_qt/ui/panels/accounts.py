@@ -1,65 +1,46 @@
-"""Accounts: in which mode each trades, whether it can, and what is in it."""
+"""Accounts: in which mode each trades, whether it can, what is in it, and what can be done about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
-from koc_qt.domain.state import AccountSnapshot, TradingMode, VenueSnapshot, VenueState
-from koc_qt.link.replica import Replica
+from koc_qt.domain.state import VenueState
+from koc_qt.ui.account_form.secrets_box import SecretsBox
+from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
-from koc_qt.ui.formats import clock, utc
-from koc_qt.ui.panels.accounts_worth import Holding, worths
-from koc_qt.ui.panels.orders_columns import amount
-from koc_qt.ui.tables import Column, RecordModel, RecordTable
-from koc_qt.ui.tables.view import ROW_PX
-from koc_qt.ui.theme import Theme, number_font, style_as
+from koc_qt.ui.icons import icon
+from koc_qt.ui.modes import needs_keys
+from koc_qt.ui.panels.accounts_actions import AccountActions
+from koc_qt.ui.panels.accounts_card import AccountCard
+from koc_qt.ui.panels.ticket_fields import Message
+from koc_qt.ui.theme import style_as
 
 REFRESH_MS = 500
-MOST_ROWS = 12  # of a card; more are scrolled to
-_MODES = {
-    TradingMode.SIMULATED: "Orders trade in a simulated market",
-    TradingMode.PAPER: "Orders trade on paper, at the prices of a real market",
-    TradingMode.TESTNET: "Orders go to the venue's test network: no real money",
-    TradingMode.LIVE: "Orders go to the venue, with real money",
-}
-_TONES = {
-    VenueState.CONNECTING: "info",
-    VenueState.CONNECTED: "muted",
-    VenueState.INTERRUPTED: "warning",
-    VenueState.DISCONNECTED: "danger",
-}
-_BREAKERS = {
-    "open": "Breaker open: requests are held back until the venue has recovered",
-    "half-open": "Breaker half-open: one request is being tried",
-}
-_COLUMNS = (
-    Column[Holding]("currency", "Currency", lambda held: held.balance.currency, width=7),
-    Column[Holding](
-        "total", "Total", lambda held: _figure(held, held.balance.total), lambda held: held.balance.total, right=True,
-        tip=lambda held: f"{held.balance.total:f} {held.balance.currency}",
-    ),
-    Column[Holding](
-        "locked", "Locked", lambda held: _figure(held, held.balance.locked), lambda held: held.balance.locked,
-        right=True, tone=lambda held: None if held.balance.locked else "muted",
-        tip=lambda held: f"{held.balance.locked:f} {held.balance.currency} reserved by open orders",
-    ),
-    Column[Holding](
-        "free", "Free", lambda held: _figure(held, held.free), lambda held: held.free, right=True,
-        tip=lambda held: f"{held.free:f} {held.balance.currency} can be traded with",
-    ),
-    Column[Holding]("value", "Value", lambda held: held.words, lambda held: held.value_key, right=True,
-                    tip=lambda held: held.why, width=14),
-)  # fmt: skip
+TICK_MS = 1_000
+EMPTY = (
+    "There is no account yet.\n\nA simulated or paper account needs no keys: add one, and try everything without risk."
+)
+HINT = (
+    "No keys yet? Simulated and paper accounts need none: paper trades at the prices of a real market. Keys are for a "
+    "venue's test network, for real money, and for some sources of market data."
+)
+_ADD = Command("accounts.add", "Add an acco&unt…", "&Trade", "account", tip="Add an account: on paper it needs no keys")
+_OF_ONE = (
+    Command("accounts.switch", "Switch the account's mode…", "", "refresh", tip="Of the account that was last clicked"),
+    Command("accounts.test", "Test the account's connection", "", "link", tip="Of the account that was last clicked"),
+    Command("accounts.keys", "Change the account's keys…", "", "shield", tip="Of the account that was last clicked"),
+)
 
 
 class AccountsPanel(Panel):
-    """A card for each account."""
+    """A card for each account, and above them what locked keys ask for."""
 
     NAME = "accounts"
     TITLE = "Accounts"
@@ -68,39 +49,99 @@ class AccountsPanel(Panel):
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent)
         self.cards: dict[str, AccountCard] = {}
+        self.account_actions = AccountActions(bench, self)
+        self._touched = ""
+        self._has_hint = True
+        self._needed_keys = False
         self.make()
 
     def parts(self) -> Iterator[None]:
         """Make the frame, then the cards."""
-        self.offline = _words("warning", self)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.offline = Message(self)
         self.offline.setContentsMargins(8, 6, 8, 2)
-        self.empty = _words("muted", self)
-        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.empty.setContentsMargins(16, 16, 16, 16)
+        column.addWidget(self.offline)
+        self.secrets = SecretsBox(self.bench, self, takes_keys=False)
+        column.addWidget(self.secrets)
+        yield
+        self._make_empty(column)
+        self._make_area(column)
+        yield
+        self._refreshing = self._timer(REFRESH_MS, self._show_cards)
+        self._ticking = self._timer(TICK_MS, self._tick)
+        self.bench.actions.add(_ADD, self.account_actions.add)
+        for command in _OF_ONE:
+            self.bench.actions.add(command, partial(self._run, command.name.removeprefix("accounts.")))
+        self.desk.framed.connect(self._on_frame)
+        self.desk.linked.connect(self._on_link)
+        self.desk.venues.changed.connect(self._show_cards)
+        self._take_all()
+
+    def _make_empty(self, column: QVBoxLayout) -> None:
+        self.empty = QWidget(self)
+        column.addWidget(self.empty, 1)
+        inside = QVBoxLayout(self.empty)
+        inside.setContentsMargins(16, 16, 16, 16)
+        inside.setSpacing(12)
+        self.empty_words = Message(self.empty)
+        self.empty_words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.empty_add = QPushButton("Add account…", self.empty)
+        self.empty_add.setIcon(icon("plus", self.bench.theme, "on_fill"))
+        style_as(self.empty_add, role="primary")
+        self.empty_add.clicked.connect(self.account_actions.add)
+        inside.addStretch(1)
+        inside.addWidget(self.empty_words)
+        inside.addWidget(self.empty_add, 0, Qt.AlignmentFlag.AlignHCenter)
+        inside.addStretch(2)
+
+    def _make_area(self, column: QVBoxLayout) -> None:
         self.area = QScrollArea(self)
+        column.addWidget(self.area, 1)
         self.area.setWidgetResizable(True)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self._inside = QWidget()
+        self._inside = QWidget(self.area.viewport())
         self.area.setWidget(self._inside)
         self._column = QVBoxLayout(self._inside)
         self._column.setContentsMargins(8, 8, 8, 8)
         self._column.setSpacing(8)
+        self.add_button = QPushButton("Add account…", self._inside)
+        self.add_button.setIcon(icon("plus", self.bench.theme))
+        self.add_button.setToolTip(_ADD.tip)
+        self.add_button.clicked.connect(self.account_actions.add)
+        self._column.addWidget(self.add_button, 0, Qt.AlignmentFlag.AlignLeft)
+        self._make_hint()
         self._column.addStretch(1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.offline)
-        column.addWidget(self.empty, 1)
-        column.addWidget(self.area, 1)
-        self._refreshing = QTimer(self)
-        self._refreshing.setSingleShot(True)
-        self._refreshing.setInterval(REFRESH_MS)
-        self._refreshing.timeout.connect(self._show_cards)
-        yield
-        self.desk.framed.connect(self._on_frame)
-        self.desk.linked.connect(self._show_connection)
-        self._take_all()
+
+    def _make_hint(self) -> None:
+        self.hint = QWidget(self._inside)
+        self._column.addWidget(self.hint)
+        line = QHBoxLayout(self.hint)
+        line.setContentsMargins(0, 0, 0, 0)
+        words = Message(self.hint, "small")
+        words.say(HINT, "muted")
+        self.hint_cross = QToolButton(self.hint)
+        self.hint_cross.setIcon(icon("close", self.bench.theme))
+        self.hint_cross.setToolTip("Do not show this again")
+        self.hint_cross.setAccessibleName("Do not show this again")
+        self.hint_cross.clicked.connect(self._dismiss_hint)
+        line.addWidget(words, 1)
+        line.addWidget(self.hint_cross, 0, Qt.AlignmentFlag.AlignTop)
+
+    def _timer(self, interval_ms: int, run: Any) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(interval_ms)
+        timer.timeout.connect(run)
+        return timer
+
+    # ---- what comes in -----------------------------------------------------------------------------------------------
+
+    def _on_link(self) -> None:
+        self._needed_keys = False  # ask anew where keys are kept: the engine may be another one
+        self._show_connection()
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
@@ -113,10 +154,12 @@ class AccountsPanel(Panel):
         touched = [
             account_id
             for account_id in self.cards
-            if account_id in frame.accounts or accounts[account_id].venue in frame.venues
+            if account_id in frame.accounts or (account_id in accounts and accounts[account_id].venue in frame.venues)
         ]
         for account_id in touched:
             self._show_card(account_id)
+        if frame.accounts:
+            self._show_connection()
         if frame.quotes and not self._refreshing.isActive():
             self._refreshing.start()
 
@@ -124,158 +167,108 @@ class AccountsPanel(Panel):
         """Have a card for every account there is, in their order."""
         accounts = self.desk.replica.accounts
         for account_id in [known for known in self.cards if known not in accounts]:
-            self.cards.pop(account_id).deleteLater()
+            gone = self.cards.pop(account_id)
+            self._column.removeWidget(gone)
+            gone.hide()
+            gone.deleteLater()
         for place, account_id in enumerate(accounts):
-            if account_id not in self.cards:
-                card = self.cards[account_id] = AccountCard(self.bench.theme, self._inside)
+            card = self.cards.get(account_id) or self._make_card(account_id)
+            if self._column.indexOf(card) != place:
                 self._column.insertWidget(place, card)
-        for card in self.cards.values():
-            card.line.setVisible(card is not list(self.cards.values())[-1])
+        self.cards = {account_id: self.cards[account_id] for account_id in accounts}
+        stops = [stop for card in self.cards.values() for stop in card.stops]
+        for first, second in pairwise([*stops, self.add_button, self.hint_cross]):
+            QWidget.setTabOrder(first, second)
+        self.account_actions.forget_gone()
         self._show_cards()
         self._show_connection()
+
+    def _make_card(self, account_id: str) -> AccountCard:
+        card = self.cards[account_id] = AccountCard(self.bench.theme, self._inside)
+        card.menu_wanted.connect(partial(self.account_actions.pop_up, account_id))
+        card.remedy_wanted.connect(lambda name: self.account_actions.run(name, account_id))
+        card.touched.connect(partial(self._touch, account_id))
+        return card
+
+    def _touch(self, account_id: str) -> None:
+        self._touched = account_id
+
+    # ---- showing -----------------------------------------------------------------------------------------------------
 
     def _show_cards(self) -> None:
         for account_id in self.cards:
             self._show_card(account_id)
 
     def _show_card(self, account_id: str) -> None:
-        self.cards[account_id].show_account(self.desk.replica.accounts[account_id], self.desk.replica)
+        account, card = self.desk.replica.accounts.get(account_id), self.cards[account_id]
+        if account is None:
+            return  # it is gone, and its card is about to go: the next frame says so
+        card.show_account(account, self.desk.venues.of(account.venue), self.desk.replica)
+        if card.tick() and not self._ticking.isActive():
+            self._ticking.start()
+
+    def _tick(self) -> None:
+        """Count down what rate blocks last still."""
+        held = [card for card in self.cards.values() if card.tick()]
+        if held:
+            self._ticking.start()
 
     def _show_connection(self) -> None:
         is_connected = self.desk.is_connected
-        self.offline.setText("Not connected to the engine: this is how it was")
-        self.offline.setVisible(bool(self.cards) and not is_connected)
-        self.empty.setText(
-            "The engine has no accounts.\nIts configuration says which there are."
-            if is_connected
-            else "Waiting for the engine"
+        self.offline.say(
+            "Not connected to the engine: this is how it was" if self.cards and not is_connected else "", "warning"
         )
+        self.empty_words.say(EMPTY if is_connected else "Waiting for the engine", "muted")
+        self.empty_add.setVisible(is_connected)
         self.empty.setVisible(not self.cards)
         self.area.setVisible(bool(self.cards))
+        self.add_button.setEnabled(is_connected)
+        for name in (_ADD.name, *(command.name for command in _OF_ONE)):
+            self.bench.actions[name].setEnabled(is_connected and (name == _ADD.name or bool(self.cards)))
+        accounts = self.desk.replica.accounts.values()
+        self.hint.setVisible(self._has_hint and not any(each.has_keys for each in accounts))
+        self._ask_for_keys()
+
+    def _ask_for_keys(self) -> None:
+        """See whether the keys are locked, once some account waits for its own: a keyring may ask its owner."""
+        waits = any(
+            each.enabled
+            and each.state is VenueState.DISCONNECTED
+            and (abilities := self.desk.venues.of(each.venue)) is not None
+            and needs_keys(abilities, each.mode)
+            for each in self.desk.replica.accounts.values()
+        )
+        if self.desk.is_connected and waits and not self._needed_keys:
+            self.secrets.ask()
+        elif not waits:
+            self.secrets.hide()
+        self._needed_keys = waits and self.desk.is_connected
+
+    def _dismiss_hint(self) -> None:
+        self._has_hint = False
+        self.hint.hide()
+
+    # ---- commands, memory, end ---------------------------------------------------------------------------------------
+
+    def _run(self, name: str) -> None:
+        account_id = self._touched if self._touched in self.cards else next(iter(self.cards), "")
+        self.account_actions.run(name, account_id)
+
+    def state(self) -> dict[str, Any]:
+        """Give whether the hint for people without keys was put away."""
+        return {} if self._has_hint else {"hint": False}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take it over."""
+        self._has_hint = state.get("hint") is not False
+        self._show_connection()
+
+    def retire(self) -> None:
+        """Close the dialogs, and take the commands away."""
+        self.account_actions.retire()
+        for command in (_ADD, *_OF_ONE):
+            self.bench.actions.remove(command.name)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for a narrow column."""
         return QSize(300, 400)
-
-
-class AccountCard(QFrame):
-    """One account."""
-
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._account_id = ""
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 4)
-        column.setSpacing(4)
-        top = QHBoxLayout()
-        top.setSpacing(8)
-        column.addLayout(top)
-        self.name = QLabel(self)
-        self.name.setTextFormat(Qt.TextFormat.PlainText)
-        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        style_as(self.name, face="title")
-        self.mode = QLabel(self)
-        self.state = _words("muted", self)
-        self.trouble = _words("warning", self)
-        self.worth = QLabel(self)
-        self.worth.setFont(number_font())
-        style_as(self.worth, face="value")
-        self.model: RecordModel[Holding] = RecordModel(_COLUMNS, theme, self)
-        self.table: RecordTable[Holding] = RecordTable(self.model, theme, self, empty="Nothing in it")
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.line = QFrame(self)
-        self.line.setFrameShape(QFrame.Shape.HLine)
-        top.addWidget(self.name, 1)
-        top.addWidget(self.mode)
-        for widget in (self.state, self.trouble, self.worth, self.table, self.line):
-            column.addWidget(widget)
-
-    def show_account(self, account: AccountSnapshot, replica: Replica) -> None:
-        """Show an account as it is now, its currencies at the prices that are known."""
-        self._account_id = account.account_id
-        self.name.setToolTip(account.account_id)
-        self.mode.setText(account.mode.value.capitalize())
-        self.mode.setToolTip(_MODES[account.mode])
-        style_as(self.mode, pill=account.mode.value)
-        self._show_state(account, replica.venues.get(account.venue))
-        balances = [balance for balance in account.balances if balance.total or balance.locked]
-        holdings, total = worths(account.venue, balances, replica)
-        currency = holdings[0].unit if holdings else ""
-        if total is not None:
-            about = "≈ " if any(held.balance.currency != currency for held in holdings) else ""
-            self.worth.setText(f"{about}{amount(total.value, currency)} {currency}")
-        elif currency:
-            self.worth.setText(f"Values in {currency}, where a price is known")
-        style_as(
-            self.worth, face="value" if total is not None else "small", tone=None if total is not None else "muted"
-        )
-        self.worth.setToolTip("All of it at the present prices, before fees" if total is not None else "")
-        self.worth.setVisible(bool(currency))
-        self._show_holdings(holdings)
-        self.table.setAccessibleName(f"Balances of {account.account_id}")
-
-    def _show_state(self, account: AccountSnapshot, venue: VenueSnapshot | None) -> None:
-        self.state.setText(f"{account.venue} · {account.state.value}")
-        self.state.setToolTip(f"Since {clock(account.time_ns)} ({utc(account.time_ns)})")
-        style_as(self.state, tone=_TONES[account.state])
-        lines = []
-        if venue is None:
-            lines.append(f"No market data of {account.venue}")
-        else:
-            if venue.state is not VenueState.CONNECTED:
-                lines.append(f"Market data {venue.state.value}" + (f": {venue.reason}" if venue.reason else ""))
-            if venue.breaker != "closed":
-                lines.append(_BREAKERS.get(venue.breaker, f"Breaker {venue.breaker}"))
-        self.trouble.setText("\n".join(lines))
-        self.trouble.setVisible(bool(lines))
-
-    def _show_holdings(self, holdings: list[Holding]) -> None:
-        known = {holding.balance.currency: holding for holding in holdings}
-        if {held.balance.currency for held in self.model.records} - known.keys():
-            self.model.reset(known.items())
-        else:
-            for currency, holding in known.items():
-                self.model.put(currency, holding)
-        self.model.flush()
-        self._fit()
-
-    def _fit(self) -> None:
-        """Show what there is room for, as high as there are rows."""
-        name_px = self.width() - self.mode.sizeHint().width() - 8
-        self.name.setText(self.name.fontMetrics().elidedText(self._account_id, Qt.TextElideMode.ElideRight, name_px))
-        scroll_px = self.table.verticalScrollBar().sizeHint().width() if self.model.total > MOST_ROWS else 0
-        room, metrics = self.width() - scroll_px, self.table.fontMetrics()
-        widths = [
-            max(self.table.sizeHintForColumn(place) + 4, metrics.horizontalAdvance(column.title) + 16)
-            for place, column in enumerate(_COLUMNS)
-        ]
-        hidden: set[int] = set()
-        for name in ("free", "locked"):
-            place = [column.name for column in _COLUMNS].index(name)
-            shown_px = sum(width for n, width in enumerate(widths) if n not in hidden)
-            if shown_px > room or not any(held.balance.locked for held in self.model.records):
-                hidden.add(place)
-        spare = max(0, room - sum(width for n, width in enumerate(widths) if n not in hidden))
-        for place, width in enumerate(widths):
-            self.table.setColumnHidden(place, place in hidden)
-            if place not in hidden:
-                self.table.setColumnWidth(place, width + spare // (len(_COLUMNS) - len(hidden)))
-        rows = min(max(1, self.model.total), MOST_ROWS)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows * ROW_PX + 2)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Fit the columns anew."""
-        super().resizeEvent(event)
-        self._fit()
-
-
-def _figure(held: Holding, value: Decimal) -> str:
-    return amount(value, held.balance.currency)
-
-
-def _words(tone: str, parent: QWidget) -> QLabel:
-    label = QLabel(parent)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    style_as(label, tone=tone)
-    return label
