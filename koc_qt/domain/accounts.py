@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from koc_qt.domain.state import Balance, TradingMode, VenueState
+from koc_qt.domain.venues import VenueAbilities
 
 
 class PaperOptions(msgspec.Struct, frozen=True):
@@ -63,3 +64,23 @@ class SecretsState(msgspec.Struct, frozen=True):
     is_locked: bool
     is_new: bool
     reason: str
+
+
+def modes_of(abilities: VenueAbilities) -> tuple[TradingMode, ...]:
+    """Give the modes that accounts on a venue can be in, the harmless first."""
+    if not abilities.credentials and not abilities.paper:
+        return (TradingMode.SIMULATED,)
+    offered = {
+        TradingMode.PAPER: abilities.paper,
+        TradingMode.TESTNET: abilities.testnet,
+        TradingMode.LIVE: abilities.trading,
+        TradingMode.DATA: abilities.data_needs_key,
+    }
+    return tuple(mode for mode, is_offered in offered.items() if is_offered)
+
+
+def needs_keys(abilities: VenueAbilities, mode: TradingMode) -> bool:
+    """Whether an account on a venue needs keys in a mode; on paper, for market data alone."""
+    if mode is TradingMode.PAPER:
+        return abilities.data_needs_key
+    return mode is not TradingMode.SIMULATED

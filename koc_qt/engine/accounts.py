@@ -138,6 +138,10 @@ class Accounts:
         known.info = info
         self._show(info.account_id)
 
+    def tell(self, account_id: str, state: VenueState, reason: str = "") -> None:
+        """Say how an account is that has no venue yet, or none at all."""
+        self._set_state(account_id, state, reason)
+
     async def remove(self, account_id: str) -> None:
         """Let go of an account's venue and forget the account."""
         await self._let_go(account_id)

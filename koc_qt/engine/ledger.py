@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from decimal import Decimal
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -52,6 +53,25 @@ class Ledger:
         self._trades[fill.strategy_id] = self._trades.get(fill.strategy_id, 0) + 1
         self._trade_times.setdefault(fill.strategy_id, deque(maxlen=100_000)).append(self._clock.time_ns())
         return True
+
+    def replay_account(self, account_id: str, fills: Iterable[Fill]) -> list[PositionSnapshot]:
+        """Have an account's positions be those of `fills` alone; gives what became of all that it had and has.
+
+        Losses of today go on counting against the strategies that made them, profits do not.
+        """
+        fills = list(fills)
+        before = [key for key in self._store.positions if key[1] == account_id]
+        owners = {key[0] for key in before} | {fill.strategy_id for fill in fills}
+        losses = {owner: min(self.daily_pnl(owner), Decimal(0)) for owner in owners}
+        for key in before:
+            del self._store.positions[key]
+        for fill in fills:
+            self.position(fill.strategy_id, account_id, fill.instrument).apply(fill)
+        for key in before:
+            self.position(*key)  # flat, where nothing is held any more
+        for owner, loss in losses.items():
+            self._day_base[owner] = self.total(owner) - loss
+        return [self.snapshot(position) for key, position in self._store.positions.items() if key[1] == account_id]
 
     def position(self, strategy_id: str, account_id: str, instrument_id: InstrumentId) -> Position:
         """The position, made when it is not there yet; works before the venue has named its instruments."""

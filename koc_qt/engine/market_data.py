@@ -80,6 +80,27 @@ class MarketData:
             self._spawn(self._connect(name), f"connect-{name}")
         self._spawn(self._tick_forever(), "market-data-tick")
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a venue is there and has named its instruments."""
+        return name in self._ready and self._ready[name].is_set()
+
+    async def drop(self, name: str) -> None:
+        """Give up a venue that never got connected, so that another can take its place."""
+        if name not in self._ready or self.is_ready(name):
+            return
+        del self._ready[name]
+        tasks = [task for task in self._tasks if task.get_name() == f"connect-{name}"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._close(name)
+
+    def connect(self, name: str) -> None:
+        """Connect a venue that has come to `venues` since the start, and keep trying; known ones are left alone."""
+        if name not in self._ready:
+            self._ready[name] = asyncio.Event()
+            self._spawn(self._connect(name), f"connect-{name}")
+
     async def close(self) -> None:
         """End all streams."""
         self._is_closed = True
@@ -398,7 +419,7 @@ class MarketData:
     def refresh_venues(self) -> None:
         """Publish venues whose streams or breaker changed since they were last shown."""
         for name, shown in list(self._store.venues.items()):
-            is_ready = self._ready[name].is_set()
+            is_ready = self.is_ready(name)
             now = self._venue(name, None if is_ready else shown.state, shown.reason)
             if (now.state, now.reason, now.streams, now.breaker) != (
                 shown.state, shown.reason, shown.streams, shown.breaker,

@@ -62,6 +62,14 @@ class OrderLookups:
         if tasks:
             await asyncio.wait(tasks, timeout=LOOKUP_TIMEOUT_S)
 
+    async def drop(self, orders: Iterable[Order]) -> None:
+        """Stop asking about some orders."""
+        keys = [order.client_order_id for order in orders]
+        tasks = [self._tasks[key] for key in keys if key in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def close(self) -> None:
         """Stop asking, for good."""
         self._is_closed = True

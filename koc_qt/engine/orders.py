@@ -99,6 +99,7 @@ class OrderService:
         self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
         self._overtaken: set[str] = set()  # cancelled while a change was being sent: asked again after it
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
+        self._held: dict[str, str] = {}  # accounts that take no orders, and why
         self._lookups = OrderLookups(
             venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
         )
@@ -124,6 +125,26 @@ class OrderService:
         """Wait until everything heard so far is durable and published."""
         await self._idle.wait()
 
+    # ---- accounts that are being closed ---------------------------------------------------------------------------
+
+    def hold(self, account_id: str, reason: str) -> None:
+        """Refuse new orders of an account, and changes of its orders, until `release`; cancels go on."""
+        self._held[account_id] = reason
+
+    def release(self, account_id: str) -> None:
+        """Take orders of an account again."""
+        self._held.pop(account_id, None)
+
+    def pending(self, account_id: str) -> list[Order]:
+        """Orders of an account that have not ended, those included whose intent is still being written."""
+        known = [*self._unsent.values(), *self._working.values(), *self._store.open_orders()]
+        newest = {order.client_order_id: self._newest(order.client_order_id) or order for order in known}
+        return [order for order in newest.values() if order.account_id == account_id and order.is_open]
+
+    async def let_go(self, account_id: str) -> None:
+        """Ask no more about an account's orders: its venue is being closed. `reconcile` asks the next one."""
+        await self._lookups.drop([order for order in self._store.open_orders() if order.account_id == account_id])
+
     # ---- going out ------------------------------------------------------------------------------------------------
 
     async def submit(
@@ -144,6 +165,8 @@ class OrderService:
         if venue is None:
             connected = ", ".join(sorted(self._venues)) or "none"
             raise InvalidOrder(f"account {account_id!r} is not connected; connected are: {connected}")
+        if account_id in self._held:
+            raise InvalidOrder(self._held[account_id])
         if venue.venue != request.instrument.venue:
             raise InvalidOrder(f"account {account_id!r} trades on {venue.venue}, not {request.instrument}")
         self._check_risk(request, strategy_id, account_id)
@@ -160,8 +183,10 @@ class OrderService:
         self._working[order.client_order_id] = sent
         self._show(sent)
         self._latencies.began(order.client_order_id, strategy_id, began_ns)
-        if self._kill_switch.engaged:  # latched while the intent was being written
-            self.receive(OrderRejected(order.client_order_id, self._time_ns(account_id), self._kill_switch.refusal))
+        # latched, or held, while the intent was being written
+        refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(account_id)
+        if refusal is not None:
+            self.receive(OrderRejected(order.client_order_id, self._time_ns(account_id), refusal))
         else:
             await self._send(venue, sent)
         return self._working.get(order.client_order_id, sent)
@@ -251,6 +276,8 @@ class OrderService:
         if order.cancel_requested or order.amending is not None:
             what = "cancel" if order.cancel_requested else "change"
             raise InvalidOrder(f"a {what} of order {client_order_id} is on its way: wait for the venue's answer")
+        if order.account_id in self._held:
+            raise InvalidOrder(self._held[order.account_id])
         if order.account_id not in self._venues:
             raise InvalidOrder(f"account {order.account_id!r} is not connected: order {client_order_id} stays as it is")
         return order

@@ -16,17 +16,22 @@ import zmq
 from loguru import logger
 from PySide6.QtCore import QCoreApplication
 
+from koc_qt.accounts_file import AccountsFile, with_accounts
 from koc_qt.adapters.clock import SystemClock
+from koc_qt.adapters.process_guard import forbid_core_dumps
 from koc_qt.adapters.process_meter import PsutilMeter
 from koc_qt.adapters.sandbox import SandboxSettings
-from koc_qt.adapters.sqlite_journal import SqliteJournal
-from koc_qt.adapters.venues.paper import PaperVenue
+from koc_qt.adapters.secrets import choose_store
+from koc_qt.adapters.sqlite_journal import SqliteJournal, read_journal
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
-from koc_qt.config import AccountConfig, Config
-from koc_qt.domain.errors import KocError, LinkError, VenueUnavailable
+from koc_qt.config import Config
+from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
-from koc_qt.engine.accounts import AccountInfo, Accounts
+from koc_qt.engine.account_commands import AccountCommands
+from koc_qt.engine.account_opening import Guards
+from koc_qt.engine.account_registry import AccountRegistry
+from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
@@ -40,7 +45,9 @@ from koc_qt.engine.ledger import DAY_NS, Ledger
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
+from koc_qt.engine.plain_keys import PlainKeyMover
 from koc_qt.engine.scheduler import DailyTimes, Scheduler
+from koc_qt.engine.secrets import SecretsDesk
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import RestartPolicy, StrategyHost
@@ -54,8 +61,9 @@ from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.venue import TradingVenue
 from koc_qt.version import __version__
-from koc_qt.wiring.accounts import feed, make_paper_venue, market_speed
+from koc_qt.wiring.accounts import EngineFactory, fills_of_present_modes, key_fields, market_speed, own_accounts
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
@@ -68,6 +76,8 @@ PUBLISHED = (
     messages.EngineChanged,
     messages.VenueChanged,
     messages.AccountChanged,
+    messages.AccountRemoved,
+    messages.NoticeGiven,
     messages.StrategyChanged,
     messages.OrderChanged,
     messages.FillRecorded,
@@ -104,7 +114,7 @@ class Engine:
 
     def __init__(self, paths: Paths, config: Config, options: EngineOptions, resources: Resources) -> None:
         self._remembered = resources.journal.load()
-        config = with_venues_in_use(config, paths, self._remembered)
+        config = with_venues_in_use(with_accounts(config, paths), paths, self._remembered)
         self.paths, self.config, self.options = paths, config, options
         self.store, self.bus, self.clock = Store(), Bus(), SystemClock()
         self._stop_asked = asyncio.Event()
@@ -117,8 +127,8 @@ class Engine:
         rng = random.Random()  # noqa: S311 - ids and jitter, nothing secret
 
         self._data_venues = make_data_venues(config, paths, self.clock)
-        self._accounts = {account.id: account for account in config.accounts if account.venue in self._data_venues}
-        self._trading: dict[str, PaperVenue] = {}  # filled as their markets become known
+        self._trading: dict[str, TradingVenue] = {}  # the accounts that are open, by id
+        self._settled: set[str] = set()  # accounts whose unattended orders were seen to
 
         self.ledger = Ledger(self.store, self.clock)
         self.kill_switch = KillSwitch(resources.journal, self.clock)
@@ -137,8 +147,7 @@ class Engine:
             latencies,
             rng,
         )
-        infos = {key: AccountInfo(key, account.venue, account.mode) for key, account in self._accounts.items()}
-        self.accounts = Accounts(self.store, self.bus, self.clock, infos, self._trading, self.orders.reconcile)
+        self.accounts = Accounts(self.store, self.bus, self.clock, {}, self._trading, self._settle_account)
 
         self._gatekeeper = Gatekeeper(resources.context, resources.keys)
         self.telemetry = Telemetry(
@@ -173,6 +182,8 @@ class Engine:
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
         self.host = StrategyHost(services, self.accounts, resources.journal, self.kill_switch, rng, policy)
+        self.registry = self._make_registry()
+        self._plain_keys = PlainKeyMover(self.registry)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
@@ -187,6 +198,7 @@ class Engine:
             backtests=self.backtests,
             library=StrategyLibrary(paths.strategies),
             log_book=self.log_book,
+            account_commands=AccountCommands(self.store, self.registry, self._plain_keys).execute,
         )
         self._link = LinkServer(resources.context, config.engine.link.endpoint, resources.keys, self.commands)
         self._scheduler = Scheduler()
@@ -198,7 +210,8 @@ class Engine:
         """Bring everything up; raises KocError, with nothing left behind, when that cannot be."""
         self.log_book.start()
         self.kill_switch.restore(self._remembered.kill_switch)
-        self.ledger.restore(self._remembered.fills)
+        await self._plain_keys.read({order.account_id for order in self._remembered.orders})
+        self.ledger.restore(fills_of_present_modes(self._remembered, self.registry))
         self.orders.restore(self._remembered.orders)
         self._wanted = self.host.restore(self._remembered.strategies)
         self.orders.start()
@@ -246,6 +259,7 @@ class Engine:
             self._link.close(reason),
             self.telemetry.close(),
             self._launcher.close(),
+            self.registry.close(),
             self.accounts.close(),
             self.market_data.close(),
             self.orders.close(),
@@ -258,6 +272,7 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.registry.secrets.close()
         self._gatekeeper.close()
         self.log_book.close()
         with contextlib.suppress(LinkError):
@@ -270,29 +285,52 @@ class Engine:
         self.telemetry.show(self.host)
 
     async def _open_accounts(self) -> None:
-        """Open every account; those whose market is out of reach are opened once it is not."""
-        tasks = [asyncio.create_task(self._open_account(account)) for account in self._accounts.values()]
+        """Open every account; those whose market or venue is out of reach are opened once it is not."""
+        tasks = self.registry.open_all()
         for task in tasks:
-            self._keep(task)  # one that fails is logged, and stops no other
+            task.add_done_callback(self._landed)  # one that fails is logged, and stops no other
         if tasks:
             await asyncio.wait(tasks, timeout=ACCOUNTS_TIMEOUT_S)
 
-    async def _open_account(self, account: AccountConfig) -> None:
-        """Rebuild an account from the journal, connect it, and ask what became of its open orders."""
-        data = self._data_venues[account.venue]
-        while not await self._is_ready(account.venue):
-            pass
-        listed = [instrument for key, instrument in self.store.instruments.items() if key.venue == account.venue]
-        venue = make_paper_venue(account, listed, data, self.config.simulator)
-        venue.restore(
-            [order for order in self._remembered.orders if order.account_id == account.id],
-            [fill for fill in self._remembered.fills if fill.account_id == account.id],
+    async def _settle_account(self, account_id: str) -> None:
+        """Ask what became of an account's open orders; those that nobody attends to any more are cancelled, once."""
+        await self.orders.reconcile(account_id)
+        if account_id not in self._settled:
+            self._settled.add(account_id)
+            await self._cancel_unattended(account_id)
+
+    def _make_registry(self) -> AccountRegistry:
+        """Put together what keeps accounts."""
+        config, paths = self.config, self.paths
+        factory = EngineFactory(
+            config,
+            paths,
+            self.clock,
+            self.store,
+            self.bus,
+            self.market_data,
+            self._data_venues,
+            self._remembered,
+            lambda: read_journal(paths.journal),
+            lambda venue: self.registry.data_credentials(venue),
         )
-        feed(venue, account.venue, self.bus)
-        self._trading[account.id] = venue
-        await self.accounts.connect(account.id, self.orders.receive)
-        await self.orders.reconcile(account.id)
-        await self._cancel_unattended(account.id)
+        own = own_accounts(config, self._data_venues)
+        modes = {account.id: account.mode for account in own}
+        return AccountRegistry(
+            self.store,
+            self.bus,
+            self.clock,
+            self.ledger,
+            self.orders,
+            self.accounts,
+            self.host,
+            self._trading,
+            SecretsDesk(lambda: choose_store(paths, key_fields(factory.abilities), modes)),
+            factory,
+            AccountsFile(paths.accounts_file),
+            Guards(forbid_core_dumps, factory.fills, self._settle_account),
+            own,
+        )
 
     async def _cancel_unattended(self, account_id: str) -> None:
         """Cancel what the engine died before it could cancel: orders whose strategy was stopped, all when halted."""
@@ -304,13 +342,6 @@ class Engine:
                     await self.orders.cancel(order.client_order_id)
                 except KocError as error:
                     logger.error("order {} could not be cancelled: {}", order.client_order_id, error)
-
-    async def _is_ready(self, venue: str) -> bool:
-        try:
-            await self.market_data.wait_ready(venue)
-        except VenueUnavailable:
-            return False  # market data goes on trying, and has said why
-        return True
 
     def _announce(self) -> None:
         write_engine_info(

@@ -10,17 +10,17 @@ from PySide6.QtCore import QCoreApplication
 from koc_qt.config import AccountConfig, Config
 from koc_qt.domain.errors import ConfigError
 from koc_qt.paths import Paths
-from koc_qt.wiring import engine as engine_module
+from koc_qt.wiring import accounts as accounts_module
 from koc_qt.wiring.engine import Engine, EngineOptions, run
 from tests.conditions import until
 from tests.qt_loop import run_on_qt
 
 
-@pytest.mark.expected_warnings("a task of the engine failed: sim2 cannot be opened")
+@pytest.mark.expected_warnings("account sim2 cannot be used: sim2 cannot be opened")
 def test_an_account_that_cannot_be_opened_is_said_and_stops_no_other(
     qapp: QCoreApplication, profile: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = engine_module.make_paper_venue
+    make = accounts_module.make_paper_venue
 
     def refuse(account: AccountConfig, *rest: Any) -> Any:
         if account.id == "sim2":
@@ -29,6 +29,7 @@ def test_an_account_that_cannot_be_opened_is_said_and_stops_no_other(
 
     async def observe(engine: Engine) -> None:
         await until(lambda: engine.store.accounts["sim"].state == "connected", what="the other account")
+        assert engine.store.accounts["sim2"].reason == "sim2 cannot be opened"
         engine.ask_to_stop("seen")
 
     async def scenario() -> str:
@@ -36,5 +37,5 @@ def test_an_account_that_cannot_be_opened_is_said_and_stops_no_other(
             asyncio.get_running_loop().set_default_executor(pool)
             return await run(profile, Config(), EngineOptions(), observe)
 
-    monkeypatch.setattr(engine_module, "make_paper_venue", refuse)
+    monkeypatch.setattr(accounts_module, "make_paper_venue", refuse)
     assert run_on_qt(qapp, scenario()) == "seen"
