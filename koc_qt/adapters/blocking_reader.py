@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 LONGEST_WORDS = 300  # characters of a venue's own words that an error repeats
 _RUNNING_LIMIT = 100  # requests in threads, or waiting for one
+_CLOSE_S = 1.0
 _WITHIN_S = 30.0  # for a request's turn where a plan allows few
 
 
@@ -117,7 +118,14 @@ class Reader:
                 raise VenueTimeout(f"{self.venue} did not answer in time ({what})") from error
             raise error if isinstance(error, VenueError) else self._explain(what, error) from error
 
-    def close(self) -> None:
-        """Take nothing more; what is in a thread ends with its own time-out."""
+    async def close(self, last: Callable[[], None]) -> None:
+        """Take nothing more, and call `last` in a thread when what is under way there has ended.
+
+        It is waited for a moment: what hangs ends with its own time-out, and nobody needs it any more.
+        """
         self.budget.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for future in list(self._running):
+            future.cancel()
+        ending = self._pool.submit(last)
+        self._pool.shutdown(wait=False)
+        await asyncio.wait([asyncio.wrap_future(ending)], timeout=_CLOSE_S)

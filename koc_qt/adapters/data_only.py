@@ -200,7 +200,7 @@ class DataOnlyVenue:
         raise NotImplementedError
 
     def shut(self) -> None:
-        """Let go of the client's connections; safe where nothing is open."""
+        """Let go of the client's connections, in a thread of the reader's; safe where nothing is open."""
         raise NotImplementedError
 
     def explain(self, what: str, error: Exception) -> VenueError:
@@ -268,8 +268,7 @@ class DataOnlyVenue:
             await asyncio.gather(opening, return_exceptions=True)
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.close()
-        self.shut()
+            await reader.close(self.shut)
         self._instruments = {}
 
     def require_connected(self) -> Reader:
