@@ -22,7 +22,7 @@ from koc_qt.domain.state import TradingMode
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.files import write_durably
 from koc_qt.paths import Paths, profile_paths
-from koc_qt.yaml_reader import Where, YamlProblems, read, spell, with_top_level, write
+from koc_qt.yaml_reader import Where, YamlProblems, outline, read, spell, with_top_level, write
 
 SIMULATED_VENUES = ("sim", "sim2")
 REAL_VENUES = ("binance", "kraken", "coinbase", "kucoin", "bitfinex", "alpaca", "polygon", "yahoo")
@@ -231,9 +231,12 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def load_config(paths: Paths) -> Config:
-    """Read the profile's configuration; without a file, the defaults. Raises ConfigError with every line at fault."""
+    """Read the profile's configuration; without a file, the defaults. Raises ConfigError with every line at fault.
+
+    It may name accounts that were added in K.O.C., which `with_accounts` (accounts_file.py) puts beside its own.
+    """
     text = read_text(paths.config_file)
-    return Config() if text is None else _parse(text, paths.config_file)
+    return Config() if text is None else _parse(text, paths)
 
 
 def save_config(config: Config, paths: Paths) -> None:
@@ -244,7 +247,7 @@ def save_config(config: Config, paths: Paths) -> None:
     """
     load_config(paths)
     text = write(config)
-    if _parse(text, paths.config_file) != config:
+    if _parse(text, paths) != config:
         raise ConfigError("the configuration would not read back as it was meant; it was not saved")
     _write_text(paths.config_file, text)
 
@@ -257,13 +260,14 @@ def switch_account(config: Config, account_id: str, paths: Paths | None = None) 
     config.find_account(account_id)
     paths = paths or profile_paths()
     text = read_text(paths.config_file) or ""
-    stored = _parse(text, paths.config_file)
-    stored.find_account(account_id)
+    stored = _parse(text, paths)
+    if account_id not in _added_ids(paths):
+        stored.find_account(account_id)
     try:
         changed = with_top_level(text, "account", account_id)
     except YamlProblems as error:
         raise where_at_fault(paths.config_file, error) from None
-    if _parse(changed, paths.config_file) != msgspec.structs.replace(stored, account=account_id):
+    if _parse(changed, paths) != msgspec.structs.replace(stored, account=account_id):
         raise ConfigError(f"{paths.config_file} is written in a way that cannot be changed here: set 'account' by hand")
     _write_text(paths.config_file, changed)
     return msgspec.structs.replace(config, account=account_id)
@@ -282,12 +286,13 @@ def resolve_path(paths: Paths, text: str) -> Path:
     return (paths.config / Path(text).expanduser()).absolute()
 
 
-def _parse(text: str, file: Path) -> Config:
+def _parse(text: str, paths: Paths) -> Config:
+    file = paths.config_file
     try:
         config, lines = read(text, Config)
     except YamlProblems as error:
         raise where_at_fault(file, error) from None
-    problems = [f"{file}, line {_line(lines, where)}: {problem}" for where, problem in _contradictions(config)]
+    problems = [f"{file}, line {_line(lines, where)}: {problem}" for where, problem in _contradictions(config, paths)]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
@@ -307,15 +312,25 @@ def where_at_fault(file: Path, error: YamlProblems) -> ConfigError:
     return ConfigError("\n".join([*lines, f"... and {more} more"] if more > 0 else lines))
 
 
-def _contradictions(config: Config) -> Iterator[tuple[Where, str]]:
+def _added_ids(paths: Paths) -> list[str]:
+    """Give the ids in the file of added accounts, whatever else may be wrong with it."""
+    try:
+        entries = outline(read_text(paths.accounts_file) or "")["accounts"]
+        return [entry["id"] for entry in entries]
+    except (ConfigError, YamlProblems, KeyError, TypeError):
+        return []
+
+
+def _contradictions(config: Config, paths: Paths) -> Iterator[tuple[Where, str]]:
     """Find what no single value shows."""
     ids = [account.id for account in config.accounts]
+    own, ids = ids, [*ids, *(added for added in _added_ids(paths) if added not in ids)]
     if config.account not in ids:
         yield ("account",), f"there is no account {config.account!r}; there are {', '.join(ids) or 'none'}"
     if config.engine.workers.backoff_max_s < config.engine.workers.backoff_s:
         yield ("engine", "workers"), "engine.workers.backoff_max_s must not be below backoff_s"
     for index, account in enumerate(config.accounts):
-        for where, problem in account_problems(account, ids[:index]):
+        for where, problem in account_problems(account, own[:index]):
             yield ("accounts", index, *where), f"{spell(('accounts', index, *where))} {problem}"
     strategy_ids: list[str] = []
     for index, strategy in enumerate(config.strategies):

@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the engine until it is stopped; gives the exit code."""
+    from koc_qt.accounts_file import with_accounts
     from koc_qt.cli.terminal import Terminal
     from koc_qt.config import load_config
     from koc_qt.logger import setup_logger
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     paths = profile_paths()
     paths.ensure()
-    config, options = settings(args, load_config(paths))
+    config, options = settings(args, with_accounts(load_config(paths), paths))
     live = not args.no_live and sys.stdout.isatty()
 
     terminal = Terminal(live=live)

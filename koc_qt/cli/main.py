@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from koc_qt.cli import doctor, engine, fetch, keys, remote, window
+from koc_qt.cli import accounts, doctor, engine, fetch, keys, remote, window
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
@@ -59,6 +59,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     window.add_parser(commands)
     engine.add_parser(commands)
     remote.add_parsers(commands)
+    accounts.add_parsers(commands)
     fetch.add_parser(commands)
     keys.add_parser(commands)
     doctor.add_parser(commands)

@@ -10,7 +10,7 @@ import pytest
 
 from koc_qt import scrub as scrubbing
 from koc_qt.accounts_file import AccountsFile, ManagedAccount, PastMode, in_fields, with_accounts
-from koc_qt.config import Config, FeesConfig
+from koc_qt.config import Config, FeesConfig, load_config, switch_account
 from koc_qt.domain.errors import ConfigError
 from koc_qt.domain.state import TradingMode
 from koc_qt.paths import Paths
@@ -241,5 +241,12 @@ def test_the_accounts_stand_beside_those_of_the_configuration(file: AccountsFile
     merged = with_accounts(Config(), profile)
     assert [account.id for account in merged.accounts] == ["sim", "sim2", "binance-paper", "kraken-1"]
     assert merged.find_account("sim").venue == "sim", "koc.yaml comes first"
+    profile.config_file.write_text("account: kraken-1\n")
+    assert with_accounts(load_config(profile), profile).find_account() == KRAKEN
+    profile.config_file.write_text("strategies:\n- {path: a.py, account: kraken-1, symbols: [BTC/USD]}\n")
+    assert load_config(profile).strategies[0].account == "kraken-1"
+    assert switch_account(merged, "kraken-1", profile).account == "kraken-1"
+    assert profile.config_file.read_text().startswith("account: kraken-1\n")
+    profile.config_file.unlink()
     file.path.write_text("accounts: [\n")
     assert with_accounts(Config(), profile) == Config()
