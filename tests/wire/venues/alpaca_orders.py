@@ -14,7 +14,7 @@ from tests.wire.core.accounts import TRADE, User
 from tests.wire.core.dialect import Call, Dialect, compact
 from tests.wire.core.listings import Trading
 from tests.wire.core.market import LiveMarket
-from tests.wire.core.orders import Happened, OrderUpdate, RefusedError, WireFill
+from tests.wire.core.orders import Happened, OrderUpdate, RefusedError, WireFill, WireOrder
 from tests.wire.exchange import DONE, Exchange
 from tests.wire.venues.alpaca_rows import PAPER, Ticket, amount, core_tif, order_row, read_ns, stamp, text, uuid_of
 
@@ -86,7 +86,7 @@ class AlpacaOrders(Dialect):
                 ticket.stop,
                 cost=ticket.notional,
                 time_in_force=core_tif(ticket.tif),
-                client_id=ticket.id,
+                client_id=ticket.client_id,
             )
         except RefusedError:
             del self._tickets[ticket.id]
@@ -288,7 +288,7 @@ class AlpacaOrders(Dialect):
         if self._placing is not None:
             self._placing.core = core
             self._of_core[core.id], self._placing = self._placing, None
-        ticket = self._of_core[core.id]
+        ticket = self._of_core.get(core.id) or self._by_hand(core)
         if update.what is Happened.AMENDED and self._replacing is not None:
             ticket = self._swap(ticket, self._replacing)
         elif ticket.fixed in ("expired", "rejected"):
@@ -300,6 +300,27 @@ class AlpacaOrders(Dialect):
         elif update.what in (Happened.CANCELED, Happened.EXPIRED, Happened.REJECTED):
             ticket.times[ticket.status] = update.time_ns
             self._tell(ticket.status, ticket)
+
+    def _by_hand(self, core: WireOrder) -> Ticket:
+        """Give an order an id that was made in another way than by this interface."""
+        ticket = Ticket(
+            id=self._new_id(),
+            client_id=core.client_id or uuid_of("client", self._last),
+            user=core.user,
+            symbol=core.symbol,
+            side=core.side,
+            type=core.type,
+            quantity=core.quantity,
+            notional=None,
+            limit=core.price,
+            stop=core.stop_price,
+            tif=core.time_in_force.value,
+            extended=False,
+            created_ns=core.created_ns,
+            core=core,
+        )
+        self._tickets[ticket.id] = self._of_core[core.id] = ticket
+        return ticket
 
     def _swap(self, old: Ticket, new: Ticket) -> Ticket:
         core = old.core

@@ -8,11 +8,14 @@ repeating is switched off. Its streams say nothing of connections that come and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import msgspec
 import websockets
@@ -94,7 +97,26 @@ class _Connection(HTTPSConnection):
 
 
 class _Pool(HTTPSConnectionPool):
+    """Remembers the connections that requests are made on now, so that they can be broken off."""
+
     ConnectionCls = _Connection
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._made: WeakSet[Any] = WeakSet()
+
+    def _new_conn(self) -> Any:
+        made = super()._new_conn()
+        self._made.add(made)
+        return made
+
+    def break_off(self) -> None:
+        """End every connection under whoever waits on it."""
+        for made in list(self._made):
+            sock = made.sock
+            if sock is not None:
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Adapter(HTTPAdapter):
@@ -134,6 +156,12 @@ class _Adapter(HTTPAdapter):
             raise PageError(f"a redirection to {response.headers.get('location', 'nowhere')[:100]}")
         return response
 
+    def break_off(self) -> None:
+        """End the requests that are under way."""
+        pools: Any = self.poolmanager.pools
+        for key in pools.keys():  # noqa: SIM118  # it is no mapping that can be iterated
+            pools[key].break_off()
+
     def close(self) -> None:
         """Close every connection; urllib3 leaves that to whoever is the last to hold a pool, such as an old error."""
         pools = self.poolmanager.pools
@@ -155,6 +183,12 @@ def rest_client(
     client._retry = 0  # nothing in its constructor can say so: zero there means three
     client._session.mount("https://", _Adapter(timeouts, endpoint, connections))
     return client
+
+
+def break_off(client: RESTClient) -> None:
+    """End the requests of a client that are under way."""
+    adapter: Any = client._session.get_adapter("https://")
+    adapter.break_off()
 
 
 # ---- streams ---------------------------------------------------------------------------------------------------------
@@ -189,6 +223,7 @@ class _Told:
 
     ear: StreamEar
     dial_s: float
+    is_ended = False
     _trouble: Exception | None = None
 
     async def _start_ws(self) -> None:
@@ -203,15 +238,20 @@ class _Told:
 
     async def _consume(self) -> Any:
         try:
-            return await super()._consume()  # type: ignore[misc]
+            is_mute = await super()._consume()  # type: ignore[misc]
         except (websockets.WebSocketException, OSError) as error:
             self._trouble = error
             raise
         except Exception as error:  # the library goes on with the next message
             self.ear.unreadable(error)
             raise
+        if is_mute:
+            self._trouble = TimeoutError("it was silent for too long")
+        return is_mute
 
     async def _dispatch(self, msg: dict[str, Any]) -> None:
+        if self.is_ended:  # the message came together with a cancel, which `asyncio.wait_for` has lost
+            raise asyncio.CancelledError
         self.ear.message(msg)
 
     async def _wait_before_reconnect(self, retries: int) -> None:
@@ -249,8 +289,13 @@ def market_stream(
     crypto: bool, key: str, secret: str, timeouts: Timeouts, endpoint: LoopbackEndpoint | None, ear: StreamEar
 ) -> Any:
     """Make a stream of trades and quotes: of stocks from IEX, or of crypto. Run it with `run_stream`."""
-    made = _CryptoStream if crypto else _StockStream
-    stream = made(key, secret, raw_data=True, websocket_params=_parameters(timeouts, endpoint))
+    parameters = _parameters(timeouts, endpoint)
+    stream: Any
+    if crypto:  # which trades at all hours: what is mute for so long is not quiet, but broken
+        silence_s = timeouts.trade_silence_s
+        stream = _CryptoStream(key, secret, raw_data=True, websocket_params=parameters, data_timeout=silence_s)
+    else:
+        stream = _StockStream(key, secret, raw_data=True, websocket_params=parameters)
     stream.ear, stream.dial_s = ear, timeouts.dial_s
     return stream
 
@@ -304,8 +349,16 @@ def drop(stream: Any) -> None:
 
 
 async def run_stream(stream: Any) -> None:
-    """Run a stream until cancelled, reconnecting; ends by itself where the plan does not allow it."""
+    """Run a stream until it is ended, reconnecting; it ends by itself where the keys' plan does not have it."""
     try:
         await stream._run_forever()
     finally:
         await stream.close()
+
+
+async def end_stream(stream: Any, task: asyncio.Task[None]) -> None:
+    """End a stream that `run_stream` runs in this task."""
+    stream.is_ended = True
+    await stream.stop_ws()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

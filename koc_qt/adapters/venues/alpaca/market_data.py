@@ -352,10 +352,11 @@ class AlpacaVenue:
             self._library.drop(feed.stream)
 
     async def _end(self, feed: _Feed) -> None:
-        tasks = [task for task in (feed.task, feed.retry) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if feed.retry is not None:
+            feed.retry.cancel()
+            await asyncio.gather(feed.retry, return_exceptions=True)
+        if feed.task is not None:
+            await self._library.end_stream(feed.stream, feed.task)
 
     def heard(self, feed: _Feed, message: Mapping[str, Any]) -> None:
         """Take a message of a stream."""

@@ -31,7 +31,7 @@ MINUTE = "minute"
 TURN_S = 4.0  # how long a request may wait for its turn in the budget
 _PAUSE_S = 10.0  # after 429 that names no end
 _LONGEST_PAUSE_S = 3_600.0
-_CLOSE_S = 1.0
+_CLOSE_S = 0.5
 _ORDER_THREADS, _QUERY_THREADS = 4, 3
 
 
@@ -132,7 +132,7 @@ class AlpacaRequests:
     async def close(self) -> None:
         """Let go of threads and connections. Safe to call twice.
 
-        What is under way is waited for, but not for long: it ends by its own time-outs.
+        What is under way is waited for, but not for long, and then broken off.
         """
         threads, self._threads = self._threads, {}
         client, self._client = self._client, None
@@ -140,8 +140,11 @@ class AlpacaRequests:
             pool.shutdown(wait=False, cancel_futures=True)
         under_way = [asyncio.wrap_future(job) for job in self._jobs if not job.done()]
         if under_way:
-            await asyncio.wait(under_way, timeout=_CLOSE_S)
-            for future in under_way:
+            _, stuck = await asyncio.wait(under_way, timeout=_CLOSE_S)
+            if stuck:
+                self._library.break_off(client)
+                _, stuck = await asyncio.wait(stuck, timeout=_CLOSE_S)
+            for future in stuck:
                 future.cancel()
         if client is not None:
             client._session.close()

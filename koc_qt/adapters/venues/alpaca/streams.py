@@ -39,6 +39,8 @@ class TradeUpdates:
         self._on_unreadable = on_unreadable
         self._on_change = on_change
         self._backoff = Backoff(timeouts.first_backoff_s, timeouts.max_backoff_s)
+        self._library: Any = None
+        self._stream: Any = None
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # it is up, or has failed
         self._told: bool | None = None
@@ -47,9 +49,9 @@ class TradeUpdates:
 
     async def start(self, paper: bool, keys: tuple[str, str], endpoint: LoopbackEndpoint | None) -> None:
         """Start, and wait until it is up or has failed once, but not for long: polling stands in for it meanwhile."""
-        library = await load_library()
-        stream = library.trading_stream(paper, *keys, self._timeouts, endpoint, self)
-        self._task = asyncio.create_task(library.run_stream(stream), name=f"{TITLE} trade updates")
+        self._library = library = await load_library()
+        self._stream = library.trading_stream(paper, *keys, self._timeouts, endpoint, self)
+        self._task = asyncio.create_task(library.run_stream(self._stream), name=f"{TITLE} trade updates")
         try:
             async with asyncio.timeout(self._timeouts.dial_s):
                 await self._settled.wait()
@@ -61,8 +63,7 @@ class TradeUpdates:
         task, self._task = self._task, None
         self.up = False
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await self._library.end_stream(self._stream, task)
 
     # what the stream tells (library.StreamEar)
 
