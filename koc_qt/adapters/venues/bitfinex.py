@@ -78,6 +78,7 @@ def _mended(
     clock: Clock,
     on_orders: Callable[[Iterable[Raw]], None] | None = None,
     on_trades: Callable[[Iterable[Raw]], None] | None = None,
+    on_limit: Callable[[], None] | None = None,
 ) -> Any:
     """Give ccxt's class with what it lacks at Bitfinex mended.
 
@@ -94,8 +95,9 @@ def _mended(
         date_ms: int | None = None  # the newest answer's
 
         def describe(self) -> Any:
-            """Do without the lists of currencies: another long request."""
-            return self.deep_extend(super().describe(), {"has": {"fetchCurrencies": False}})
+            """Do without the lists of currencies, another long request; keep to the one connection that orders use."""
+            hosts = {} if on_orders is None else {"urls": {"api": {"public": "https://api.bitfinex.com"}}}
+            return self.deep_extend(super().describe(), {"has": {"fetchCurrencies": False}}, hosts)
 
         def incrementing_nonce(self) -> int:
             """Give the number of a request: milliseconds of this machine, above all before."""
@@ -135,6 +137,8 @@ def _mended(
         ) -> Any:
             """Call nothing a refusal that a broken server says, and maintenance what it calls so."""
             refusal = response if isinstance(response, list) and response[:1] == ["error"] else None
+            if code == 429 and on_limit is not None:
+                on_limit()
             if refusal is not None and str(refusal[1]) == "20060":
                 raise ccxt.OnMaintenance(f"{self.id} {body}")
             if code >= 500 and (refusal is None or str(refusal[1]) == "10000"):
@@ -235,12 +239,17 @@ class BitfinexVenue(CcxtMarketData):
 
     async def _watch_quote(self, exchange: Any, symbol: str) -> Any:
         """Take the book's best level: the ticker's sizes are sums over many."""
-        book = await exchange.watch_order_book(symbol)
+        book = await self._watch_book(exchange, symbol)
         (bid, bid_size), (ask, ask_size) = ([*book[side], [None, None]][0][:2] for side in ("bids", "asks"))
         return {"bid": bid, "ask": ask, "bidVolume": bid_size, "askVolume": ask_size, "timestamp": None}
 
     async def _watch_book(self, exchange: Any, symbol: str) -> Any:
-        return await exchange.watch_order_book(symbol)  # 25 levels, kept whole by the venue
+        """Take the 25 levels that the venue keeps; it tells changes one by one, so that sides may cross meanwhile."""
+        while True:
+            book = await exchange.watch_order_book(symbol)
+            bids, asks = book["bids"], book["asks"]
+            if not bids or not asks or bids[0][0] < asks[0][0]:
+                return book
 
     async def _unwatch(self, exchange: Any, symbol: str) -> None:
         await exchange.un_watch_trades(symbol)
@@ -251,7 +260,8 @@ _REMEMBERED = 20_000  # ids
 _OLDEST_MS = 14 * 86_400_000  # what ended is listed for so long
 _MARGIN_MS = 60_000  # the venue may have noted an order's beginning so much before ours
 _LAG_S = 0.5  # an order that has just ended may be in neither list
-_PAGE = 2_500
+_PAGE = 1_000
+_BLOCK_S = 60.0  # for so long an address is turned away that asked too often
 _ID, _CID, _SYMBOL, _CREATED, _UPDATED, _LEFT, _TOTAL, _BEFORE, _STATUS = 0, 2, 3, 4, 5, 6, 7, 9, 13
 
 
@@ -296,7 +306,7 @@ class BitfinexTrading(CcxtTrading):
     def additions(self, original: Any) -> Any:
         """Mend ccxt's class."""
         self._ours: OrderedDict[int, str] = OrderedDict()  # our id by the number that the venue knows
-        return _mended(original, self._clock, self.take_orders, self.take_trades)
+        return _mended(original, self._clock, self.take_orders, self.take_trades, lambda: self.budget.hold(_BLOCK_S))
 
     def client_id(self, order: Order) -> str:
         """Give the number that the venue is to know the order by, as text. Raises VenueRejected for one in use."""
@@ -328,7 +338,10 @@ class BitfinexTrading(CcxtTrading):
         if more:
             change["delta"] = f"{more * request.side.sign:f}"
         if price is not None and price != request.price:
-            change["price"] = exchange.price_to_precision(request.instrument.symbol, f"{price:f}")
+            waits = request.stop_price is not None and order.status is OrderStatus.ACCEPTED
+            change["price_aux_limit" if waits else "price"] = exchange.price_to_precision(
+                request.instrument.symbol, f"{price:f}"
+            )
         number = await self._number(exchange, order, venue_order_id)
         if change:
             _require_success(exchange, await exchange.privatePostAuthWOrderUpdate({"id": number, **change}))

@@ -314,18 +314,17 @@ class CoinbaseTrading(CcxtTrading):
             key = order.client_order_id
             if key in self._asking:
                 self._asking[key] = True
-            else:
+            elif self._tracker.venue_order_id(key):
                 self._asking[key] = False
                 self._start(self._fetch_fills(order), f"executions of {key}")
 
     async def _fetch_fills(self, order: Order) -> None:
         """Ask for an order's executions, again where there was more word of it meanwhile; look-ups mend a failure."""
         key, again = order.client_order_id, True
-        raw = {"id": self._tracker.venue_order_id(key)}
+        what, raw = f"the executions of {key}", {"id": self._tracker.venue_order_id(key)}
         try:
             while again:
                 self._asking[key] = False
-                what = f"the executions of {key}"
                 self.take_trades(await self._account.read("fills", what, lambda x: self.fetch_fills(x, order, raw)))
                 again = self._asking[key]
         except VenueError as error:

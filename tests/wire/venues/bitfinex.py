@@ -92,6 +92,7 @@ class BitfinexSite(Dialect):
         self._books: dict[str, Book] = {}
         self._symbols = {f"t{rows.pair(symbol)}": symbol for symbol in exchange.markets}
         self._channel_number = 100
+        self.hosts_asked: set[str] = set()
         symbol = r"(t[A-Z0-9:]+)"
         self._public: list[tuple[re.Pattern[str], Callable[..., Any]]] = [
             (re.compile(path), answer)
@@ -129,6 +130,7 @@ class BitfinexSite(Dialect):
 
     async def rest(self, call: Call) -> web.StreamResponse:
         """Answer a request."""
+        self.hosts_asked.add(call.host)
         try:
             if call.method == "GET":
                 self.gate.count(call.ip, call.path, is_order=False)
@@ -290,7 +292,12 @@ class BitfinexSite(Dialect):
             total = order.filled + abs(amount)  # it is what is to remain
         elif delta is not None:
             total = order.quantity + delta * order.side.sign
-        self.exchange.amend(ask.user, order.id, total, self._cut_price(ask.amount("price")))
+        price, limit = (self._cut_price(ask.amount(name)) for name in ("price", "price_aux_limit"))
+        if order.stop_price is not None and order.status is OrderStatus.ACCEPTED:
+            if price not in (None, order.stop_price):
+                raise RefusedError(Why.BAD_AMEND, "another trigger is not simulated")
+            price = limit
+        self.exchange.amend(ask.user, order.id, total, price)
         return self._notification("ou", rows.order_row(order), "Submitting update to exchange limit order.")
 
     def _orders(self, user: User, *, is_open: bool | None = None) -> list[WireOrder]:
@@ -433,11 +440,16 @@ class BitfinexSite(Dialect):
         """Send an info event."""
         channel.send(json.dumps({"event": "info", "code": code, "msg": text}))
 
-    def fault_stale_book(self) -> int:
-        """Let books be other than what was said of them: checksums are wrong from now on."""
+    def fault_wrong_book(self) -> int:
+        """Say something of books that is not so, which their checksums show; gives how many were told."""
+        told = 0
         for symbol, book in self._books.items():
-            self._books[symbol] = Book(book.instrument, book.time_ns, book.bids[1:], book.asks)
-        return len(self._books)
+            topic, level = f"book:t{rows.pair(symbol)}", book.bids[-1]
+            for channel in self.with_topic(topic):
+                wrong = [rows.number(level.price), 1, rows.number(level.quantity * 3 + 1)]
+                self.send(channel, [channel.topics[topic], wrong])
+                told += 1
+        return told
 
     # ---- what streams say -----------------------------------------------------------------------------------------
 

@@ -81,9 +81,9 @@ def book_rows(book: Book, length: int) -> list[list[Any]]:
 def book_steps(before: Book, after: Book, length: int) -> Iterator[list[Any]]:
     """Write what leads from one book to the next, a level each; a price without orders is gone."""
     cut = [Book(each.instrument, each.time_ns, each.bids[:length], each.asks[:length]) for each in (before, after)]
-    for sign, changes in zip((1, -1), book_changes(*cut), strict=True):
-        for price, size in changes:
-            yield [number(price), 1, number(sign * size)] if size else [number(price), 0, sign]
+    changes = [(sign, *change) for sign, side in zip((1, -1), book_changes(*cut), strict=True) for change in side]
+    for sign, price, size in sorted(changes, key=lambda change: change[2] > 0):  # first what is gone
+        yield [number(price), 1, number(sign * size)] if size else [number(price), 0, sign]
 
 
 def checksum(book: Book) -> int:
