@@ -171,9 +171,9 @@ async def test_where_no_keys_can_be_kept(tmp_path: Path, monkeypatch: pytest.Mon
         (AddAccount("kraken", DATA), "accounts on Kraken can be paper, testnet, live, not data"),
         (AddAccount("polygon", LIVE), "accounts on Polygon.io can be paper, data, not live"),
         (AddAccount("kraken", TESTNET), "type in API key and Private key: Kraken lets nobody in without"),
-        (AddAccount("kraken", TESTNET, credentials={"key": "k", "secret": " \n"}), "type in Private key"),
+        (AddAccount("kraken", TESTNET, credentials={"key": "k-123456", "secret": " \n"}), "type in Private key"),
         (
-            AddAccount("kraken", TESTNET, credentials={**KEYS, "pin": "1"}),
+            AddAccount("kraken", TESTNET, credentials={**KEYS, "pin": "pin-123456"}),
             "no such 1 fields of keys; it has key, secret",
         ),
         (AddAccount("kraken", TESTNET, credentials={**KEYS, "key": "x" * 20_000}), "more than 16384 characters"),
