@@ -684,7 +684,7 @@ def test_menus_begin_with_what_ends_something(panel: OrdersPanel) -> None:
     menus = {
         name: [each.text().replace("&", "") for each in table.actions()[1:]] for name, table in panel.tables.items()
     }
-    of_orders = ["Cancel the selected orders", "Show on the chart", "Copy the id"]
+    of_orders = ["Cancel the selected orders", "Change the selected order…", "Show on the chart", "Copy the id"]
     assert menus == {
         OPEN: of_orders,
         POSITIONS: ["Close the selected positions…", "Order ticket…", "Show on the chart"],

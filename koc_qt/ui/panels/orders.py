@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from functools import cache, partial
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer
@@ -28,13 +29,14 @@ from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.icons import icon
+from koc_qt.ui.panels.orders_change import Changer, why_no_change
 from koc_qt.ui.panels.orders_closing import Closer, Closing
 from koc_qt.ui.panels.orders_columns import UNKNOWN_TIP, fill_columns, order_columns, position_columns
 from koc_qt.ui.panels.orders_footer import PnlFooter, totals
+from koc_qt.ui.panels.orders_records import Record, instrument_of, matcher, put, selected
 from koc_qt.ui.tables import Column, RecordModel, RecordTable
 from koc_qt.ui.theme import style_as
 
-Record = Order | PositionSnapshot | Fill
 OPEN, POSITIONS, FILLS, ALL = "open", "positions", "fills", "all"
 REFRESH_MS = 100  # of counts, sums and buttons
 TYPING_MS = 120
@@ -52,6 +54,7 @@ _COMMANDS = (
     Command("orders.cancel_all", "Cancel &all orders…", "&Trade", "trash", "Ctrl+Shift+X", "Cancel every open order"),
     Command("positions.close_selected", "Close the selected &positions…", "&Trade", "close"),
 )
+_CHANGE = Command("orders.change_selected", "Chan&ge the selected order…", "&Trade", "edit")
 
 
 class OrdersPanel(Panel):
@@ -64,6 +67,7 @@ class OrdersPanel(Panel):
     def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent)
         self._closer = Closer(self.desk)
+        self.changer = Changer(bench, self)
         self._question: QMessageBox | None = None
         self._applied: dict[str, tuple[str, bool]] = {}
         self._buttons: list[QToolButton] = []
@@ -97,12 +101,13 @@ class OrdersPanel(Panel):
         self._add_commands()
         for table in self.tables.values():
             table.picked.connect(self._show_actions)
-            table.opened.connect(self._show_on_chart)
+            table.opened.connect(self._opened)
         self.search.textChanged.connect(lambda _text: self._typing.start())
         self.show_flat.toggled.connect(lambda _on: self._apply_filter())
         self.tabs.currentChanged.connect(lambda _place: self._tab_changed())
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self.refresh)
+        self.desk.venues.changed.connect(self._show_actions)
         self._take_all()
         self._tab_changed()
 
@@ -165,9 +170,14 @@ class OrdersPanel(Panel):
             action.setIcon(icon(actions.commands[action.objectName()].icon, self.bench.theme))
             button.setDefaultAction(action)
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self._tips = {action: action.toolTip() for action in added}
+        self.change = actions.add(_CHANGE, self._change)
+        self.change.setIcon(icon(_CHANGE.icon, self.bench.theme))
+        self._tips = {action: action.toolTip() for action in (*added, self.change)}
         self._tips[self.cancel] += " (Del)"
+        self._tips[self.change] += " (Enter)"
         for table, action in (
+            (self.open, self.change),
+            (self.all, self.change),
             (self.open, self.cancel),
             (self.all, self.cancel),
             (self.positions, self.close_positions),
@@ -211,10 +221,10 @@ class OrdersPanel(Panel):
         replica = self.desk.replica
         for order_id in frame.orders:
             order = replica.orders.get(order_id)
-            _put(self.all.records, order_id, order)
-            _put(self.open.records, order_id, order if order is not None and order.is_open else None)
+            put(self.all.records, order_id, order)
+            put(self.open.records, order_id, order if order is not None and order.is_open else None)
         for key in frame.positions:
-            _put(self.positions.records, key, replica.positions.get(key))
+            put(self.positions.records, key, replica.positions.get(key))
         for fill in frame.fills:
             self.fills.records.put((fill.account_id, fill.fill_id), fill)
         for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
@@ -240,7 +250,7 @@ class OrdersPanel(Panel):
         place = list(_TABS).index(OPEN)
         self.tabs.setTabIcon(place, icon("warning", self.bench.theme, "warning") if unknown else QIcon())
         self.tabs.setTabToolTip(place, f"Unknown: {unknown}. {UNKNOWN_TIP}" if unknown else "")
-        accepts = _matcher(self._words)
+        accepts = matcher(self._words)
         self.footer.set_totals(totals(filter(accepts, replica.positions.values()), self._rules_of))
         self._show_actions()
 
@@ -260,7 +270,7 @@ class OrdersPanel(Panel):
         name, wanted = self.tab, (self._words, self.show_flat.isChecked())
         if self._applied.get(name) != wanted:
             self._applied[name] = wanted
-            accepts, with_flat = _matcher(wanted[0]), wanted[1]
+            accepts, with_flat = matcher(wanted[0]), wanted[1]
             table = self.tables[name]
             if name == POSITIONS and not with_flat:
                 table.records.set_filter(lambda position: bool(position.quantity) and accepts(position))
@@ -284,6 +294,7 @@ class OrdersPanel(Panel):
         """Offer what can be done now, and say of the rest why not."""
         offline = "" if self.desk.is_connected else _NOT_CONNECTED
         self._offer(self.cancel, offline or self._why_no_cancel())
+        self._offer(self.change, offline or self._why_no_change())
         has_open = bool(self.open.records.total)
         self._offer(self.cancel_all, offline or ("" if has_open else "No order is open"))
         self._offer(self.close_positions, offline or self._why_no_close())
@@ -296,7 +307,7 @@ class OrdersPanel(Panel):
         """Give the open orders that are selected, as they are now."""
         if self.tab in (OPEN, ALL):
             known = self.desk.replica.orders
-            for chosen in _selected(self.tables[self.tab]):
+            for chosen in selected(self.tables[self.tab]):
                 order = known.get(chosen.client_order_id)
                 if order is not None and order.is_open:
                     yield order
@@ -323,6 +334,23 @@ class OrdersPanel(Panel):
             return "Select a position first"
         obstacles = [self._closer.never(position) for position in positions]
         return obstacles[0] if all(obstacles) else ""
+
+    def _why_no_change(self) -> str:
+        orders = list(islice(self._selected_orders(), 2))
+        if len(orders) != 1:
+            return "Select one open order" if orders else "Select an open order first"
+        return why_no_change(orders[0], self.desk)
+
+    def _change(self) -> None:
+        for order in islice(self._selected_orders(), 1):
+            self.changer.open(order, self.desk.replica.instruments[order.request.instrument])
+
+    def _opened(self, record: Record) -> None:
+        """Change what can be changed, and show the rest on a chart."""
+        if isinstance(record, Order) and self.change.isEnabled():
+            self._change()
+        else:
+            self._show_on_chart(record)
 
     def _cancel(self) -> None:
         for order in list(self._selected_orders()):
@@ -394,7 +422,7 @@ class OrdersPanel(Panel):
 
     def _show_on_chart(self, record: Record) -> None:
         requests = self.bench.requests
-        requests.open_chart(_instrument_of(record))
+        requests.open_chart(instrument_of(record))
         if isinstance(record, Fill):
             requests.time_wanted.emit(record.instrument, record.time_ns)
 
@@ -435,7 +463,8 @@ class OrdersPanel(Panel):
         self.desk.linked.disconnect(self.refresh)
         self._typing.stop()
         self._refreshing.stop()
-        for command in _COMMANDS:
+        self.changer.retire()
+        for command in (*_COMMANDS, _CHANGE):
             self.bench.actions.remove(command.name)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
@@ -456,36 +485,3 @@ class OrdersPanel(Panel):
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for room for some rows."""
         return QSize(700, 220)
-
-
-def _put(model: RecordModel[Any], key: Any, record: Record | None) -> None:
-    if record is None:
-        model.remove(key)
-    else:
-        model.put(key, record)
-
-
-def _instrument_of(record: Record) -> InstrumentId:
-    return record.request.instrument if isinstance(record, Order) else record.instrument
-
-
-def _selected(table: RecordTable[Any]) -> Iterator[Any]:
-    """Give the selected records one by one: most questions about ten thousand are answered by the first."""
-    selection = table.selectionModel().selection()
-    ranges = sorted((each.top(), each.bottom()) for each in map(selection.at, range(selection.size())))
-    for top, bottom in ranges:
-        for row in range(top, bottom + 1):
-            if (record := table.records.record_at(row)) is not None:
-                yield record
-
-
-def _matcher(text: str) -> Callable[[Record], bool]:
-    """Tell records that have every word of a text in what they are known by."""
-    words = text.split()
-
-    @cache  # ten thousand fills are of a handful of strategies and symbols
-    def is_meant(strategy_id: str, instrument: InstrumentId, account_id: str) -> bool:
-        known_by = f"{strategy_id} {instrument} {account_id}".casefold()
-        return all(word in known_by for word in words)
-
-    return lambda record: is_meant(record.strategy_id, _instrument_of(record), record.account_id)

@@ -70,6 +70,8 @@ def status_word(order: Order) -> str:
     """Say what an order is doing; one that nobody knows of stays unknown, also while it is being cancelled."""
     if order.cancel_requested and order.is_open and order.status is not OrderStatus.UNKNOWN:
         return "Cancelling"
+    if order.amending is not None and order.is_open and order.status is not OrderStatus.UNKNOWN:
+        return "Changing"
     return _WORDS[order.status]
 
 
@@ -83,6 +85,8 @@ def status_tip(order: Order) -> str:
     lines = [_TIPS.get(order.status, ""), order.reason]
     if order.is_open and order.cancel_requested:
         lines.insert(0, "A cancel is on its way to the venue")
+    elif order.is_open and order.amending is not None:
+        lines.insert(0, "A change is on its way to the venue")
     return "\n".join(line for line in lines if line)
 
 
