@@ -85,9 +85,12 @@ class AccountsFile:
         plain, trouble = _by_account(clean, taken, self.path)
         try:
             document = _parse(clean, self.path)
-        except ConfigError:
+        except ConfigError as error:
             if not plain:
-                raise
+                if not taken:
+                    raise
+                # without the keys its lines are others
+                raise ConfigError(f"{trouble}. {re.sub(', line [0-9]+', '', str(error))}") from None
             document = _Document()  # its keys go first: then it is read again, and its faults are said
         return Contents(document.accounts, plain, trouble)
 
