@@ -262,10 +262,8 @@ class AlpacaSite(AlpacaOrders):
 
     def _assets(self, call: Call, user: User) -> list[dict[str, Any]]:
         rows = [self._asset_row(market) for market in self.exchange.markets.values()]
-        for name, column in (("status", "status"), ("asset_class", "class")):
-            if call.query.get(name):
-                rows = [row for row in rows if row[column] == call.query[name]]
-        return rows
+        wanted = {"class": call.query.get("asset_class", "us_equity"), "status": call.query.get("status")}
+        return [row for row in rows if all(value in (None, row[name]) for name, value in wanted.items())]
 
     def _asset(self, symbol: str) -> dict[str, Any]:
         market = self.exchange.markets.get(symbol)

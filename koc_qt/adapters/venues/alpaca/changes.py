@@ -28,7 +28,8 @@ from koc_qt.domain.exact import EXACT
 from koc_qt.domain.orders import AmendRejected, Order, OrderAmended, OrderEvent, OrderReport
 
 ASK_S = 2.0  # a change of which nothing was heard for so long is asked about, while the stream is up
-ASK_DOWN_S = 0.2  # and while it is down
+ASK_DOWN_S = 0.5  # and while it is down; then at twice the time each
+LONGEST_S = 30.0
 _REFUSED = f"{TITLE} did not make the change; the order is as it was"
 _OVER = ("filled", "canceled", "expired", "rejected")
 
@@ -160,8 +161,10 @@ class OrderChanges:
 
     async def _watch(self, key: str, change: Change) -> None:
         """Ask what became of a change as long as nothing is heard of it."""
+        pause_s = ASK_S if self._is_stream_up() else ASK_DOWN_S
         while True:
-            await asyncio.sleep(ASK_S if self._is_stream_up() else ASK_DOWN_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_S)
             if self._changes.get(key) is not change:
                 return
             try:

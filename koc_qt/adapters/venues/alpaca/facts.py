@@ -30,6 +30,7 @@ VENUE = "alpaca"
 CLIENT_ID_LIMIT = 128  # characters
 MAKER_FEE, TAKER_FEE = Decimal("0.0015"), Decimal("0.0025")  # of crypto, below 100,000 USD a month
 _ZERO = Decimal(0)
+_LEAST = Decimal(1)  # USD that an order of crypto, or for a part of a share, has to be worth
 _S_NS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
 _SUFFIX = re.compile(r"~[0-9a-f]{6,}$")  # what sets an order that replaces ours apart from it
@@ -110,12 +111,13 @@ def instrument(row: Row) -> Instrument:
                 tick_size=_above_zero(row, "price_increment"),
                 lot_size=_above_zero(row, "min_trade_increment"),
                 min_quantity=_above_zero(row, "min_order_size"),
+                min_notional=_LEAST if quote.startswith("USD") else _ZERO,
                 maker_fee=MAKER_FEE,
                 taker_fee=TAKER_FEE,
             )
         part = bool(row.get("fractionable"))
         lot = Decimal("0.000000001") if part else Decimal(1)
-        least = Decimal(1) if part else _ZERO  # in USD, for parts of a share
+        least = _LEAST if part else _ZERO
         return Instrument(InstrumentId(VENUE, symbol), symbol, "USD", Decimal("0.01"), lot, lot, min_notional=least)
     except InvalidOrder as error:
         raise MalformedError(str(error)) from error

@@ -24,6 +24,7 @@ from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDa
 from alpaca.data.live import CryptoDataStream, StockDataStream
 from alpaca.trading.client import TradingClient
 from alpaca.trading.stream import TradingStream
+from certifi import where
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
@@ -37,6 +38,7 @@ __all__ = ["Answer", "RESTClient", "StreamEar", "market_stream", "perform", "res
 
 logging.getLogger("alpaca").setLevel(logging.CRITICAL)  # it logs each lost connection with a traceback; we say it once
 
+_TRUST = ssl.create_default_context(cafile=where())  # as the REST client has it; made here, for it takes a while
 _CLOSE_S = 0.5  # websockets waits up to five times that long for a goodbye
 
 
@@ -278,6 +280,7 @@ def _parameters(timeouts: Timeouts, endpoint: LoopbackEndpoint | None) -> dict[s
         "ping_interval": timeouts.ping_s,
         "ping_timeout": timeouts.ping_s,
         "max_queue": 1024,
+        "ssl": _TRUST,
     }
     if endpoint is not None:
         trust = ssl.create_default_context(cafile=endpoint.ca_file)

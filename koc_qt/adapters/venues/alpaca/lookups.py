@@ -27,10 +27,10 @@ from koc_qt.domain.exact import EXACT
 from koc_qt.domain.orders import Order, OrderEvent, OrderReport, OrderStatus
 from koc_qt.domain.venues import VenueTrade
 
-POLL_S = 1.0  # open orders are asked for this often while the stream is down
+POLL_S = 2.0  # open orders are asked for this often while the stream is down
 AUDIT_S = 60.0  # and this often while it is up
 GRACE_S = 0.2  # executions may be on their way still when a status counts them
-EACH = 5  # up to so many open orders are asked for one by one
+EACH = 1  # up to so many open orders are asked for one by one, more by their list: 200 requests a minute are few
 FILL_TRIES = 4  # an execution may be listed a moment later than it is counted
 ACTIVITIES = 100  # a page
 ORDERS = 500  # a page
@@ -42,8 +42,9 @@ _MARGIN_NS = 1_000_000_000
 class OrderLookups:
     """Looks orders up, and feeds tracker and outbox with what it finds.
 
-    `is_stream_up` says whether the stream can be relied on, `on_chain` hears each chain that was found before the rest
-    is told, and `on_problem` why a round of asking failed.
+    `is_stream_up` says whether the stream can be relied on. `on_chain` hears each order that was found, with those that
+    replaced it, `on_row` each of the list of open orders; both give what is to be told. `on_problem` hears why asking
+    failed.
     """
 
     def __init__(
@@ -61,8 +62,13 @@ class OrderLookups:
         self._is_stream_up = is_stream_up
         self._on_chain = on_chain
         self._on_problem = on_problem
+        self._on_row: Callable[[Row], list[OrderEvent]] = lambda _: []
         self._wake = asyncio.Event()
         self._look_at_all = False
+
+    def listen(self, on_row: Callable[[Row], list[OrderEvent]]) -> None:
+        """Let rows of the list of open orders be heard."""
+        self._on_row = on_row
 
     def soon(self, *, everything: bool = False) -> None:
         """Look in a moment: at what is missing, or at every open order."""
@@ -96,16 +102,19 @@ class OrderLookups:
     async def _round(self, *, everything: bool) -> None:
         orders = self._tracker.open() if everything else self._tracker.missing()
         if len(orders) > EACH:
-            working = {facts.venue_id(row): row for row in await self.open_rows()}
-            orders = [order for order in orders if not self._is_as_known(order, working)]
+            orders = await self._changed(orders)
         for order in orders:
             await self.learn(order)
 
-    def _is_as_known(self, order: Order, working: dict[str, Row]) -> bool:
-        key = order.client_order_id
-        row = working.get(self._tracker.venue_order_id(key))
-        missing = {each.client_order_id for each in self._tracker.missing()}
-        return row is not None and key not in missing and not facts.filled_of(row)
+    async def _changed(self, orders: Sequence[Order]) -> list[Order]:
+        """Take what the list of open orders says, and give those that it leaves open what became of."""
+        working: set[str] = set()
+        for row in await self.open_rows():
+            self._outbox.post(self._on_row(row))
+            working.add(facts.venue_id(row))
+        missing = {order.client_order_id for order in self._tracker.missing()}
+        keys = [(order, order.client_order_id) for order in orders]
+        return [o for o, key in keys if key in missing or self._tracker.venue_order_id(key) not in working]
 
     async def learn(self, order: Order) -> OrderReport | None:
         """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError."""

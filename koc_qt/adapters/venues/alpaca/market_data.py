@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts
@@ -182,13 +183,16 @@ class AlpacaVenue:
         for requests in (self._account, *self._data.values()):
             await requests.open()
         await self._account.ask_time()
-        active = {"status": "active"}
-        # read in the thread: thousands of assets would hold up the loop
-        found, refused = await self._account.read(
-            "the list of instruments", lambda client: facts.instruments(rows(client.get("/assets", active)))
-        )
-        for text in refused:
-            self.refuse("market", MalformedError(text))
+        found: dict[str, Instrument] = {}
+        for kind in ("us_equity", "crypto"):  # without a class only stocks would be listed
+            asked = {"status": "active", "asset_class": kind}
+            # read in the thread: thousands of assets would hold up the loop
+            listed, refused = await self._account.read(
+                "the list of instruments", partial(_read_instruments, asked), priority=Priority.DATA
+            )
+            found |= listed
+            for text in refused:
+                self.refuse("market", MalformedError(text))
         if not found:
             raise VenueUnavailable(f"{TITLE} lists no instrument that can be traded; its answer is of no use")
         self._instruments = found
@@ -439,6 +443,10 @@ class AlpacaVenue:
         """Count a message that was no fact."""
         self.refused[kind] += 1
         self.last_refusal = f"{kind}: {error}"
+
+
+def _read_instruments(asked: dict[str, str], client: Any) -> tuple[dict[str, Instrument], list[str]]:
+    return facts.instruments(rows(client.get("/assets", asked)))
 
 
 def _read_page(instrument: Instrument, timeframe: str, told: Mapping[str, Any], last_ns: int) -> list[Bar]:

@@ -16,6 +16,7 @@ from koc_qt.ports.clock import Clock
 from koc_qt.resilience import Backoff
 
 _STEADY_NS = 10_000_000_000  # a connection that lived this long has earned a quick reconnect
+_START_S = 3.0  # so long connecting waits for it
 _TRADE_UPDATES = "trade_updates"
 
 
@@ -53,7 +54,7 @@ class TradeUpdates:
         self._stream = library.trading_stream(paper, *keys, self._timeouts, endpoint, self)
         self._task = asyncio.create_task(library.run_stream(self._stream), name=f"{TITLE} trade updates")
         try:
-            async with asyncio.timeout(self._timeouts.dial_s):
+            async with asyncio.timeout(min(self._timeouts.dial_s, _START_S)):
                 await self._settled.wait()
         except TimeoutError:
             self._say(False, f"{TITLE}'s stream of trade updates does not answer; orders are asked for meanwhile")

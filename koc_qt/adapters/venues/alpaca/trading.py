@@ -112,6 +112,7 @@ class AlpacaTrading:
             self._tracker, self._outbox, self._family, self._changes, self._lookups, self.time_ns, self._note
         )
         self._updates.on_word = self._on_word
+        self._lookups.listen(self._updates.take_row)
         self._stream = TradeUpdates(clock, self._timeouts, self._updates.take, self._on_unreadable, self._on_stream)
         self._pairs: dict[str, str] = {}
         self._on_state: StateSink | None = None
@@ -338,9 +339,11 @@ class AlpacaTrading:
         known = self._tracker.venue_order_id(key)
         if known:
             return known
-        found = await self._requests.read(
-            f"order {key}", get_row("/orders:by_client_order_id", {"client_order_id": key}), priority=priority
-        )
+        what, asking = f"order {key}", get_row("/orders:by_client_order_id", {"client_order_id": key})
+        if priority is Priority.CANCEL:  # which no breaker holds up
+            found = await self._requests.cancel(what, asking)
+        else:
+            found = await self._requests.read(what, asking, priority=priority)
         try:
             return facts.venue_id(found)
         except MalformedError as error:

@@ -55,6 +55,14 @@ class UpdateReader:
         """Tell nothing of an order: a call about it is under way."""
         self._held[key] = []
 
+    def take_row(self, row: Row) -> list[OrderEvent]:
+        """Take an order of a list, as it is now; gives what is to be told. Raises MalformedError."""
+        key = self._key_of(row)
+        is_replacement = self._changes.is_replacement(key, facts.venue_id(row))
+        if not self._tracker.is_known(key) or is_replacement or not self._family.is_traced(row):
+            return []
+        return self._state("", row, key, {})
+
     def release(self, key: str) -> list[OrderEvent]:
         """Give what came meanwhile."""
         return [event for update in self._held.pop(key, ()) for event in self._read(update)]
