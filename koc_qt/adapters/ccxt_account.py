@@ -22,6 +22,7 @@ from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
 from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.clock import Clock
+from koc_qt.ports.venue import note_leaving
 from koc_qt.resilience import SAFE_TO_REREAD, Breakers, transient_retry
 
 T = TypeVar("T")
@@ -221,6 +222,7 @@ class AccountClient:
 
     async def _once(self, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool) -> T:
         exchange = self.exchange
+        note_leaving()
         try:
             async with asyncio.timeout(self._timeouts.request_s):
                 return await call(exchange)

@@ -10,7 +10,15 @@ import msgspec
 from loguru import logger
 
 from koc_qt.domain.latency import EDGES_MS, SLOW_MS, LatencySnapshot, OrderLatency, Stage, StageLatency
-from koc_qt.domain.orders import OrderAccepted, OrderEvent, OrderFilled, OrderRejected
+from koc_qt.domain.orders import (
+    Order,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+)
 from koc_qt.ports.clock import Clock
 
 KEPT = 1_000  # newest latencies a strategy, a stage and in all
@@ -67,23 +75,21 @@ class LatencyBook:
         self._is_news = False
         self.on_measured: Callable[[OrderLatency], None] | None = None
 
-    def began(
-        self,
-        client_order_id: str,
-        strategy_id: str,
-        monotonic_ns: int,
-        *,
-        account_id: str = "",
-        signal_ns: int | None = None,
-    ) -> None:
-        """Note when the engine received the signal for an order, and when a strategy on this machine gave it."""
+    def began(self, order: Order, received_ns: int, checked_ns: int, signal_ns: int | None = None) -> None:
+        """Note an order that has just been written down, and what lies behind it, by the monotonic clock.
+
+        The engine received its signal, checked it, and wrote it to the journal until now; `signal_ns` is when a
+        strategy on this machine gave it.
+        """
         if len(self._ways) >= IN_FLIGHT_LIMIT:
             del self._ways[next(iter(self._ways))]
-        way = _Way(client_order_id, strategy_id, account_id, monotonic_ns, monotonic_ns, {})
-        if signal_ns is not None and 0 <= monotonic_ns - signal_ns <= LONGEST_SIGNAL_S * 1e9:
+        key = order.client_order_id
+        way = self._ways[key] = _Way(key, order.strategy_id, order.account_id, received_ns, received_ns, {})
+        if signal_ns is not None and 0 <= received_ns - signal_ns <= LONGEST_SIGNAL_S * 1e9:
             way.began_ns = signal_ns
-            self._note(way, Stage.SIGNAL, (monotonic_ns - signal_ns) / 1e6)
-        self._ways[client_order_id] = way
+            self._note(way, Stage.SIGNAL, (received_ns - signal_ns) / 1e6)
+        self.reached(key, Stage.RISK, checked_ns)
+        self.reached(key, Stage.JOURNAL)
 
     def reached(self, client_order_id: str, stage: Stage, monotonic_ns: int | None = None) -> None:
         """Note that an order has a stage behind it, now or at a time; unknown orders are ignored, repetitions too."""
@@ -95,9 +101,14 @@ class LatencyBook:
         way.last_ns = max(now_ns, way.last_ns)
 
     def answered(self, event: OrderEvent) -> None:
-        """Note the venue's first answer to an order, and its first fill; other events are ignored."""
+        """Note the venue's first answer to an order, and its first fill; what says neither is ignored."""
         way = self._ways.get(event.client_order_id)
-        if way is None or not isinstance(event, OrderAccepted | OrderFilled | OrderRejected):
+        if way is None:
+            return
+        if isinstance(event, OrderCanceled | OrderExpired):
+            del self._ways[event.client_order_id]  # nothing more is to come
+            return
+        if not isinstance(event, OrderAccepted | OrderFilled | OrderRejected):
             return
         if Stage.ACKNOWLEDGED not in way.stages_ms:
             self.reached(event.client_order_id, Stage.ACKNOWLEDGED)
@@ -107,10 +118,6 @@ class LatencyBook:
             self._tell(way)
         if not isinstance(event, OrderAccepted):
             del self._ways[event.client_order_id]
-
-    def ended(self, client_order_id: str) -> None:
-        """Forget an order that ended without a fill."""
-        self._ways.pop(client_order_id, None)
 
     def percentiles(self, strategy_id: str | None = None) -> Percentiles:
         """The median and the 99th percentile of the newest latencies, of one strategy or all.

@@ -12,6 +12,7 @@ import string
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -28,6 +29,7 @@ from koc_qt.domain.errors import (
     VenueTimeout,
     VenueUnavailable,
 )
+from koc_qt.domain.latency import Stage
 from koc_qt.domain.market import Side
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
@@ -54,7 +56,7 @@ from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.journal import Journal, OrderRecord
-from koc_qt.ports.venue import TradingVenue
+from koc_qt.ports.venue import ON_LEAVING, TradingVenue
 
 SUBMIT_TIMEOUT_S = 10.0
 EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it no new orders; events are kept
@@ -153,12 +155,13 @@ class OrderService:
         strategy_id: str,
         account_id: str,
         on_named: Callable[[str], None] | None = None,
+        signal_ns: int | None = None,
     ) -> Order:
         """Check, journal and send an order; returns it as it stood when the venue had answered or could not be heard.
 
-        `on_named` is given the client order id before anything is published about it. Raises InvalidOrder, RiskRefused
-        or StorageError when it was refused here: then nothing was sent, and there is no order. What the venue says of
-        it, rejection included, arrives as OrderChanged on the bus.
+        `on_named` is given the client order id before anything is published about it; `signal_ns` is when the order was
+        decided on (monotonic). Raises InvalidOrder, RiskRefused or StorageError when it was refused here: then nothing
+        was sent, and there is no order. What the venue says, rejection included, is on the bus as OrderChanged.
         """
         began_ns = self._clock.monotonic_ns()
         venue = self._venues.get(account_id)
@@ -171,6 +174,7 @@ class OrderService:
             raise InvalidOrder(f"account {account_id!r} trades on {venue.venue}, not {request.instrument}")
         self._check_risk(request, strategy_id, account_id)
         order = self._new_order(request, strategy_id, account_id)
+        checked_ns = self._clock.monotonic_ns()
         if on_named is not None:
             on_named(order.client_order_id)
         submitted = OrderSubmitted(order.client_order_id, order.created_ns)
@@ -181,8 +185,8 @@ class OrderService:
         finally:
             del self._unsent[order.client_order_id]
         self._working[order.client_order_id] = sent
+        self._latencies.began(sent, began_ns, checked_ns, signal_ns)
         self._show(sent)
-        self._latencies.began(order.client_order_id, strategy_id, began_ns)
         # latched, or held, while the intent was being written
         refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(account_id)
         if refusal is not None:
@@ -193,7 +197,9 @@ class OrderService:
 
     async def _send(self, venue: TradingVenue, order: Order) -> None:
         key = order.client_order_id
+        ON_LEAVING.set(partial(self._latencies.reached, key, Stage.SENT))
         refused = await self._ask(key, venue.submit(order), lambda reason: self._lose(order, reason))
+        ON_LEAVING.set(None)
         if refused:
             self.receive(OrderRejected(key, venue.time_ns(), refused))
 
@@ -241,8 +247,9 @@ class OrderService:
         now = self._newest(client_order_id) or order
         if now.amending != request:
             return now  # it ended while the intent was being written
-        if self._kill_switch.engaged:
-            self._refuse_change(order, self._kill_switch.refusal)
+        refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(order.account_id)
+        if refusal is not None:
+            self._refuse_change(order, refusal)
         elif now.cancel_requested:
             self._refuse_change(order, "it is being cancelled")
         else:

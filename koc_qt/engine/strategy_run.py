@@ -372,7 +372,7 @@ class StrategyRun:
                 raise InvalidOrder(f"{request.instrument} is not one of this strategy's instruments")
             account_id = self._route(request.instrument)
             on_named = partial(self._name, message.request_id, named)
-            await self._services.orders.submit(request, self.spec.strategy_id, account_id, on_named)
+            await self._services.orders.submit(request, self.spec.strategy_id, account_id, on_named, message.signal_ns)
         except KocError as error:
             for client_order_id in named:
                 self._requests.pop(client_order_id, None)

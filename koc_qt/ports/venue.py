@@ -7,6 +7,7 @@ Errors are VenueRejected (it said no), VenueUnavailable (certainly not sent) and
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import Protocol
 
@@ -19,6 +20,16 @@ from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, Ve
 MarketSink = Callable[[MarketEvent], None]
 OrderSink = Callable[[OrderEvent], None]
 StateSink = Callable[[VenueState, str], None]  # and the reason, a sentence; empty where all is well
+
+
+# Set around a submit by whoever wants to know when its request leaves; tasks that the adapter starts inherit it.
+ON_LEAVING: ContextVar[Callable[[], None] | None] = ContextVar("ON_LEAVING", default=None)
+
+
+def note_leaving() -> None:
+    """Say that a request is about to be written to the venue: it has waited for its turn, and the answer is next."""
+    if (told := ON_LEAVING.get()) is not None:
+        told()
 
 
 class MarketDataVenue(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from threading import get_ident
@@ -38,7 +39,7 @@ class WorkerContext:
 
     def submit(self, request_id: int, request: OrderRequest) -> None:
         """Send an order at once: the callback may have much to do yet."""
-        self._send(Submit(request_id, request))
+        self._send(Submit(request_id, request, time.monotonic_ns()))
 
     def cancel(self, client_order_id: str) -> None:
         """Send a cancel at once."""

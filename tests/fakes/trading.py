@@ -25,7 +25,7 @@ from koc_qt.domain.orders import (
 )
 from koc_qt.domain.state import Balance
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
-from koc_qt.ports.venue import OrderSink, StateSink
+from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
 
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(
@@ -134,6 +134,7 @@ class FakeTradingVenue:
             await self.hold.wait()
         if self.refuse_submit is not None:
             raise self.refuse_submit
+        note_leaving()
         self.submitted.append(order)
         key = order.client_order_id
         market = order.request.type is OrderType.MARKET

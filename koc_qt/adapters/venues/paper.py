@@ -13,7 +13,7 @@ from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport
 from koc_qt.domain.state import Balance
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
-from koc_qt.ports.venue import OrderSink, StateSink
+from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
 
 
 class PaperVenue:
@@ -90,6 +90,7 @@ class PaperVenue:
     async def submit(self, order: Order) -> None:
         """Send an order; it takes effect after the fill model's latency. Raises VenueUnavailable when not connected."""
         self._require_connection()
+        note_leaving()
         self._post(self._engine.submit(order, self._clock()))
 
     async def cancel(self, order: Order) -> None:

@@ -5,11 +5,24 @@ from __future__ import annotations
 import pytest
 
 from koc_qt.domain.latency import EDGES_MS, OrderLatency, Stage
-from koc_qt.domain.orders import Order, OrderAccepted, OrderEvent, OrderFilled, OrderRejected, OrderSubmitted
+from koc_qt.domain.orders import (
+    Order,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderSubmitted,
+)
 from koc_qt.engine import latency as module
 from koc_qt.engine.latency import LatencyBook, Percentiles
 from tests.fakes.clock import FakeClock
 from tests.fakes.trading import NOW_NS, fill_of, limit_buy
+
+
+def order_of(key: str = "o1", owner: str = "sma") -> Order:
+    return Order(key, owner, "sim", limit_buy(), created_ns=NOW_NS, updated_ns=NOW_NS)
 
 
 def accepted(number: int) -> OrderAccepted:
@@ -17,7 +30,7 @@ def accepted(number: int) -> OrderAccepted:
 
 
 def measure(book: LatencyBook, clock: FakeClock, number: int, latency_ms: float, owner: str = "sma") -> None:
-    book.began(f"o{number}", owner, clock.monotonic_ns())
+    book.began(order_of(f"o{number}", owner), clock.monotonic_ns(), clock.monotonic_ns())
     clock.advance(latency_ms / 1000)
     book.answered(accepted(number))
 
@@ -52,7 +65,7 @@ def test_the_first_answer_counts_whatever_it_is() -> None:
         OrderRejected("o1", NOW_NS, "no"),
     ]
     for answer in answers:
-        book.began("o1", "sma", clock.monotonic_ns())
+        book.began(order_of(), clock.monotonic_ns(), clock.monotonic_ns())
         clock.advance(0.002)
         book.answered(OrderSubmitted("o1", NOW_NS))  # ours, no answer
         book.answered(answer)
@@ -69,7 +82,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     book = LatencyBook(clock)
     for number in range(3):
-        book.began(f"o{number}", "sma", clock.monotonic_ns())
+        book.began(order_of(f"o{number}"), clock.monotonic_ns(), clock.monotonic_ns())
     assert list(book._ways) == ["o1", "o2"]
     book.answered(accepted(0))
     assert book.percentiles() == Percentiles(None, None)
@@ -80,10 +93,13 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def walk(book: LatencyBook, clock: FakeClock, *, wait_ms: float = 1.0, signal_ns: int | None = None) -> None:
     """Take an order from its signal to its acknowledgement, each stage some time after the one before."""
-    book.began("o1", "sma", clock.monotonic_ns(), account_id="sim", signal_ns=signal_ns)
-    for factor, stage in enumerate((Stage.RISK, Stage.JOURNAL, Stage.SENT), 1):
-        clock.advance(wait_ms * factor / 1000)
-        book.reached("o1", stage)
+    received_ns = clock.monotonic_ns()
+    clock.advance(wait_ms / 1000)
+    checked_ns = clock.monotonic_ns()
+    clock.advance(wait_ms * 2 / 1000)
+    book.began(order_of(), received_ns, checked_ns, signal_ns)
+    clock.advance(wait_ms * 3 / 1000)
+    book.reached("o1", Stage.SENT)
     clock.advance(wait_ms * 4 / 1000)
     book.answered(accepted(1))
 
@@ -136,22 +152,29 @@ def test_a_stamp_of_a_strategy_that_cannot_be_is_not_believed(ahead_ns: int) -> 
     clock = FakeClock()
     book = LatencyBook(clock)
     clock.advance(100.0)
-    book.began("o1", "sma", clock.monotonic_ns(), signal_ns=clock.monotonic_ns() + ahead_ns)
+    now_ns = clock.monotonic_ns()
+    book.began(order_of(), now_ns, now_ns, now_ns + ahead_ns)
     clock.advance(0.001)
     book.answered(accepted(1))
-    assert {stage.stage for stage in book.snapshot().stages} == {Stage.ACKNOWLEDGED, Stage.TOTAL}
+    assert {stage.stage for stage in book.snapshot().stages} == set(Stage) - {Stage.SIGNAL, Stage.SENT, Stage.FILLED}
 
 
 def test_what_is_repeated_or_of_nobody_counts_for_nothing() -> None:
     clock = FakeClock()
     book = LatencyBook(clock)
-    book.reached("stranger", Stage.RISK)
-    book.ended("stranger")
-    book.began("o1", "sma", clock.monotonic_ns())
-    book.reached("o1", Stage.RISK)
+    book.reached("stranger", Stage.SENT)
+    book.began(order_of(), 0, 0)
+    book.reached("o1", Stage.SENT)
     clock.advance(1.0)
-    book.reached("o1", Stage.RISK)
-    assert [(figures.stage, figures.count) for figures in book.snapshot().stages] == [(Stage.RISK, 1)]
-    book.ended("o1")
-    book.answered(accepted(1))
-    assert book.percentiles() == Percentiles(None, None)
+    book.reached("o1", Stage.SENT)
+    counts = [(figures.stage, figures.count, figures.longest_ms) for figures in book.snapshot().stages]
+    assert counts == [(Stage.RISK, 1, 0.0), (Stage.JOURNAL, 1, 0.0), (Stage.SENT, 1, 0.0)]
+
+
+@pytest.mark.parametrize("end", [OrderCanceled("o1", NOW_NS), OrderExpired("o1", NOW_NS)])
+def test_an_order_that_ends_without_a_fill_is_forgotten(end: OrderEvent) -> None:
+    clock = FakeClock()
+    book = LatencyBook(clock)
+    walk(book, clock)
+    book.answered(end)
+    assert book._ways == {}

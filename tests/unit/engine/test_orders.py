@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from koc_qt.domain.errors import InvalidOrder, RiskRefused, StorageError, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.domain.latency import OrderLatency, Stage
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import (
     CancelRejected,
@@ -97,6 +98,29 @@ async def test_a_market_order_goes_from_intent_to_fill(desk: Desk) -> None:
     assert [type(fact) for fact in desk.facts][-3:] == [OrderChanged, FillRecorded, PositionChanged]
     assert desk.ledger.position("sma", "sim", BTC).quantity == Decimal("0.1")
     assert desk.ledger.trades("sma") == 1
+
+
+async def test_each_stage_of_an_order_is_measured(desk: Desk) -> None:
+    told: list[OrderLatency] = []
+    desk.latencies.on_measured = told.append
+    desk.journal.gate, desk.venue.hold = asyncio.Event(), asyncio.Event()
+    desk.clock.advance(1.0)
+    signal_ns = desk.clock.monotonic_ns() - 3_000_000
+    sending = asyncio.create_task(desk.orders.submit(market_buy(), "sma", "sim", signal_ns=signal_ns))
+    await asyncio.sleep(0)
+    desk.clock.advance(0.005)
+    desk.journal.gate.set()
+    await until(lambda: bool(desk.facts), what="the intent to be durable")
+    desk.clock.advance(0.007)  # the venue's rate limit is waited for
+    desk.venue.hold.set()
+    order = await sending
+    assert (told[0].client_order_id, told[0].strategy_id, told[0].account_id) == (order.client_order_id, "sma", "sim")
+    assert told[-1].stages_ms == pytest.approx(
+        {
+            Stage.SIGNAL: 3.0, Stage.RISK: 0.0, Stage.JOURNAL: 5.0, Stage.SENT: 7.0, Stage.ACKNOWLEDGED: 0.0,
+            Stage.FILLED: 0.0, Stage.TOTAL: 15.0,
+        }
+    )  # fmt: skip
 
 
 async def test_the_intent_is_durable_before_the_wire(desk: Desk) -> None:

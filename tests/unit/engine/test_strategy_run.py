@@ -302,7 +302,7 @@ async def test_a_fault_after_the_order_has_its_name_is_left_to_the_order_service
 ) -> None:
     _, worker = await running(engine)
 
-    async def broken(_: object, __: str, ___: str, on_named: object) -> None:
+    async def broken(_: object, __: str, ___: str, on_named: object, ____: object) -> None:
         on_named("koc1")  # type: ignore[operator]
         raise RuntimeError("a bug")
 
