@@ -106,9 +106,12 @@ class FakeAccounts:
 
     def change(self, account_id: str, **changes: Any) -> None:
         """Change something about an account."""
+        self.show(msgspec.structs.replace(self._known(account_id), **changes))
+
+    def _known(self, account_id: str) -> AccountSnapshot:
         if account_id not in self.snapshots:
             raise KocError(f"there is no account {account_id!r}")
-        self.show(msgspec.structs.replace(self.snapshots[account_id], **changes))
+        return self.snapshots[account_id]
 
     async def execute(self, command: AccountCommand) -> Any:
         """Do what a client asks."""
@@ -129,9 +132,10 @@ class FakeAccounts:
                 state = VenueState.CONNECTED if enabled else VenueState.DISCONNECTED
                 self.change(account_id, enabled=enabled, state=state)
             case UpdateCredentials(account_id, credentials, mode):
-                self.keys[account_id, mode or self.snapshots[account_id].mode] = dict(credentials)
+                self.keys[account_id, mode or self._known(account_id).mode] = dict(credentials)
                 self.change(account_id, has_keys=True)
             case RemoveAccount(account_id):
+                self._known(account_id)
                 del self.snapshots[account_id]
                 self.publish(AccountRemoved(account_id))
             case AddAccount() | SwitchAccount() | TestConnection():
@@ -145,7 +149,7 @@ class FakeAccounts:
             case TestConnection():
                 return msgspec.to_builtins(self.report)
             case SwitchAccount(account_id, mode, confirmation):
-                account = self.snapshots[account_id]
+                account = self._known(account_id)
                 if mode is TradingMode.LIVE and confirmation != (account.label or account_id):
                     raise KocError("the name does not match: nothing was changed")
                 self.change(account_id, mode=mode, has_keys=(account_id, mode) in self.keys)

@@ -91,8 +91,10 @@ from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.sdk.channel import Described
 from koc_qt.version import __version__
-from tests.fakes.accounts import START_NS, FakeAccounts
+from tests.fakes.accounts import START_NS as FIRST_NS
+from tests.fakes.accounts import FakeAccounts
 
+START_NS = FIRST_NS
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(BTC, "BTC", "USDT", Decimal("0.01"), Decimal("0.0001"))
 RESULT_PAGE = 100  # trades or fills of a back-test in one answer

@@ -72,9 +72,13 @@ class SecretText(QPlainTextEdit):
         """Give what was typed."""
         return self.toPlainText()
 
+    def setText(self, text: str) -> None:  # noqa: N802 - as a line's
+        """Put a text in the place of what was typed."""
+        self.setPlainText(text)
+
     def wipe(self) -> None:
         """Forget what was typed."""
-        self.setPlainText("")
+        self.setText("")
 
     def reveal(self, *, is_revealed: bool) -> None:
         """Show what was typed, or dots."""

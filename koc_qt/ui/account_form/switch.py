@@ -126,7 +126,7 @@ class SwitchDialog(AccountDialog):
         if details is None:
             return "It is not known yet what the account can do"
         if not details.is_editable:
-            return "koc.yaml describes this account: change its mode there, and start the engine anew"
+            return "This account is described in koc.yaml: change its mode there, and start the engine anew"
         if mode is None:
             return f"{mode_word(self.account.mode)} is the only mode that {self.account.venue} has"
         if self.lacks_keys and (problem := self.secrets.problem() or self.credentials.missing()):

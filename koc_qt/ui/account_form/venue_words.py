@@ -13,7 +13,7 @@ _DOLLARS = ("kraken", "coinbase", "bitfinex", "alpaca", "polygon", "yahoo")
 def venue_choice(venues: Iterable[VenueAbilities]) -> dict[str, str]:
     """Give the venues on which there can be accounts, as people call them: where orders go first, then data alone."""
     usable = [each for each in venues if modes_of(each)]
-    ordered = sorted(usable, key=lambda each: (not (each.trading or not each.credentials), each.title.casefold()))
+    ordered = sorted(usable, key=lambda each: (not _trades(each), each.title.casefold()))
     return {each.venue: each.title if _trades(each) else f"{each.title}  ·  data alone" for each in ordered}
 
 

@@ -75,10 +75,9 @@ def trouble(account: AccountSnapshot, abilities: VenueAbilities | None, venue: V
 
 def foreign_words(count: int) -> str:
     """Say that others trade on the account."""
-    one = (
-        "1 open order at the venue is not ours: it is" if count == 1 else f"{count} open orders are not ours: they are"
-    )
-    return f"{one} left alone, and may hold some of the money."
+    if count == 1:
+        return "1 open order at the venue is not ours: it is left alone, and may hold some of the money."
+    return f"{count} open orders at the venue are not ours: they are left alone, and may hold some of the money."
 
 
 def _market(title: str, venue: VenueSnapshot | None) -> list[str]:
