@@ -51,11 +51,12 @@ class Span(msgspec.Struct, frozen=True):
 class _Window:
     def __init__(self, span: Span) -> None:
         self.span = span
+        self._span_ns = round(span.seconds * _S)
         self._spent: deque[tuple[int, int]] = deque()  # when, how much
         self.used = 0
 
     def forget(self, now_ns: int) -> None:
-        horizon = now_ns - round(self.span.seconds * _S)
+        horizon = now_ns - self._span_ns
         while self._spent and self._spent[0][0] <= horizon:
             self.used -= self._spent.popleft()[1]
 
@@ -80,7 +81,7 @@ class _Window:
             if over <= most:
                 break
             over -= spent
-            freed_ns = when + round(self.span.seconds * _S)
+            freed_ns = when + self._span_ns
         return 0 if self.used <= most else max(freed_ns - now_ns, 1)
 
 
@@ -116,7 +117,7 @@ class RateBudget:
         """
         if self.held_s > within_s:
             raise self._refusal(f"{self.venue} asked to be left alone; it is asked again in {self.held_s:.0f} s")
-        if not self._waiting and self._wait_ns(priority, weight) == 0:
+        if self._is_first(priority) and self._wait_ns(priority, weight) == 0:
             self._spend(priority, weight)
             return
         if len(self._waiting) >= WAITING_LIMIT:
@@ -160,6 +161,10 @@ class RateBudget:
         for *_, turn in self._waiting:
             if not turn.done():
                 turn.set_exception(self._refusal(f"the connection to {self.venue} was closed"))
+
+    def _is_first(self, priority: Priority) -> bool:
+        """Whether nobody waits who comes before, or as urgent came earlier; who is behind looks again by itself."""
+        return not self._waiting or self._waiting[0][0] > priority
 
     def _wait_ns(self, priority: Priority, weight: int) -> int:
         now_ns = self._clock.monotonic_ns()

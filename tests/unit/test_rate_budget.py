@@ -102,6 +102,19 @@ async def test_a_late_comer_does_not_overtake_its_equals() -> None:
     await waiting
 
 
+async def test_what_is_urgent_goes_at_once_while_data_waits_and_the_data_still_gets_its_turn() -> None:
+    limits = budget(SystemClock(), Span("weight", 10, 0.1))
+    assert await let_through(limits, DATA) == 6
+    waiting = asyncio.create_task(limits.acquire(DATA, within_s=5.0))
+    await asyncio.sleep(0)
+    order = limits.acquire(ORDER, within_s=0.0)
+    with pytest.raises(StopIteration):
+        order.send(None)  # it is over without a turn of the loop
+    assert limits.used("weight") == 7
+    await waiting
+    assert limits.used("weight") == 1
+
+
 async def test_one_that_gives_up_leaves_the_others_their_turn() -> None:
     limits = budget(SystemClock(), Span("weight", 1, 0.05))
     await limits.acquire(CANCEL)
