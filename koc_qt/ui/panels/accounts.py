@@ -67,8 +67,15 @@ class AccountsPanel(Panel):
         column.addWidget(self.secrets)
         yield
         self._make_empty(column)
+        yield
         self._make_area(column)
         yield
+        self._make_hint()
+        self._column.addStretch(1)
+        yield
+        for account_id in list(self.desk.replica.accounts):
+            self._make_card(account_id)
+            yield
         self._refreshing = self._timer(REFRESH_MS, self._show_cards)
         self._ticking = self._timer(TICK_MS, self._tick)
         self.bench.actions.add(_ADD, self.account_actions.add)
@@ -112,8 +119,6 @@ class AccountsPanel(Panel):
         self.add_button.setToolTip(_ADD.tip)
         self.add_button.clicked.connect(self.account_actions.add)
         self._column.addWidget(self.add_button, 0, Qt.AlignmentFlag.AlignLeft)
-        self._make_hint()
-        self._column.addStretch(1)
 
     def _make_hint(self) -> None:
         self.hint = QWidget(self._inside)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import shiboken6
-from PySide6.QtCore import QObject, QPoint
+from PySide6.QtCore import QObject, QPoint, QTimer
 from PySide6.QtWidgets import QMenu, QWidget
 
 from koc_qt.domain.state import AccountSnapshot
@@ -143,7 +143,7 @@ class AccountActions(QObject):
             return
         dialog = self.dialogs[key] = make(self._owner.window())
         dialog.finished.connect(lambda _result: self._closed(key))
-        dialog.open()
+        QTimer.singleShot(0, dialog, dialog.open)  # other things get their turn between making it and showing it
 
     def _closed(self, key: tuple[str, str]) -> None:
         dialog = self.dialogs.pop(key, None)
