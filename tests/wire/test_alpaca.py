@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -290,13 +291,72 @@ class TestOrders(TradingFaults):
         await bench.venue.cancel(bench.now(order))
         await bench.reaches(order, CANCELED)
 
+    async def test_an_order_that_was_changed_in_an_earlier_session_goes_on(self, bench: TradingBench) -> None:
+        await bench.connect()
+        unchanged = await bench.rests(90, "2")
+        await bench.venue.amend(unchanged, Decimal(3), Decimal(91))
+        await until(lambda: bench.now(unchanged).request.quantity == 3, what="the change")
+        changed = bench.now(unchanged)
+        bench.exchange.set_thin(bench.symbol, Decimal(1))
+        await bench.venue.close()
+        bench.show(89, 90)  # nobody hears of what this fills
+        bench.orders[unchanged.client_order_id] = unchanged
+        bench.venue = bench.make()
+        await bench.venue.connect(bench.sink)
+        assert await bench.look_up(unchanged) is not None
+        now = bench.now(unchanged)
+        assert (now.request, now.venue_order_id) == (changed.request, changed.venue_order_id)
+        assert now.filled_quantity == 1
+        bench.exchange.set_thin(bench.symbol, None)
+        bench.show(89, 90)
+        await bench.reaches(now, FILLED)
+
+    async def test_a_cancel_reaches_the_order_that_took_its_place(self, bench: TradingBench) -> None:
+        await bench.connect()
+        order = await bench.rests(90, "1")
+        bench.site.fault_silence()
+        another = bench.make()
+        await another.connect(lambda _: None)
+        await another.amend(order, Decimal(2), Decimal(92))
+        await until(lambda: bench.there[0].quantity == 2, what="the change")
+        bench.site.fault_clear()
+        await bench.venue.cancel(order)
+        await bench.reaches(order, CANCELED)
+        assert not bench.there[0].is_open
+
+    async def test_a_cancel_that_comes_too_late_says_so(self, bench: TradingBench) -> None:
+        await bench.connect()
+        order = await bench.reaches(await bench.submit(BUY, "0.5"), FILLED)
+        await bench.venue.cancel(order)
+        await until(lambda: bench.refusals(order), what="the refusal")
+        assert "no such order, or it has ended" in bench.refusals(order)[0]
+
+    async def test_what_cannot_be_checked_is_not_sent(self, bench: TradingBench) -> None:
+        await bench.connect()
+        bench.site.fault_server_error("/v2/positions")
+        error = await failure_of(bench.venue.submit(bench.new(SELL, "1", reduce_only=True)))
+        assert isinstance(error, VenueUnavailable)
+        assert bench.asked(POST) == 0
+
+    async def test_no_key_is_written_anywhere(
+        self, bench: TradingBench, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with caplog.at_level(logging.DEBUG):
+            await bench.connect()
+            await bench.until_state(CONNECTED)
+            bench.site.fault_drop("private")
+            bench.site.fault_server_error("/v2/account")
+            error = await failure_of(bench.venue.account())
+        written = caplog.text + "".join(capfd.readouterr()) + str(error) + repr(error) + str(error.__cause__)
+        assert bench.owned.secret not in written
+        assert bench.owned.key not in written
+
     @pytest.mark.parametrize("made", [True, False])
     async def test_a_change_whose_answer_is_lost_is_found_out(self, bench: TradingBench, made: bool) -> None:
         await bench.connect()
         order = await bench.rests(90, "1")
         bench.site.fault_silence()
         if made:
-            bench.site.fault_rest("/v2/orders/none", times=0)
             bench.site.fault_lose_answer("amend", how="drop")
         else:
             bench.site.fault_server_error(f"/v2/orders/{order.venue_order_id}", times=1)

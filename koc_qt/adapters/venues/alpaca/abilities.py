@@ -35,7 +35,8 @@ ABILITIES = VenueAbilities(
         "Stocks trade in regular hours alone: an order that comes earlier waits for the open, and cannot be changed "
         "until then.",
         "Orders for parts of a share, and all market and stop orders of stocks for parts, end with the day.",
-        "Crypto has no stop order without a limit, and no fill-or-kill; nothing here can be post-only or reduce-only.",
+        "Crypto has no stop order without a limit, and no fill-or-kill; nothing here can be post-only.",
+        "An order that is to close a position is checked against it before it is sent; Alpaca itself does not.",
         "Alpaca does not say whether a fill made or took liquidity: what traded at its own limit counts as made.",
         "Fees of crypto are those of the first tier; Alpaca books the real ones, and the small regulatory fees of "
         "stock sales, at the end of the day.",

@@ -79,8 +79,8 @@ def _status(error: BaseException) -> int | None:
 
 
 def _of_answer(status: int, body: str) -> Trouble:
-    text = body.lower()
-    code, _ = _code_and_message(body)
+    code, message = _code_and_message(body)
+    text = (message or body).lower()
     if status == 429:
         return Trouble.RATE
     if status >= 500:

@@ -37,6 +37,7 @@ from koc_qt.adapters.venues.alpaca.errors import PageError, TooLateError
 __all__ = ["Answer", "RESTClient", "StreamEar", "market_stream", "perform", "rest_client", "trading_stream"]
 
 logging.getLogger("alpaca").setLevel(logging.CRITICAL)  # it logs each lost connection with a traceback; we say it once
+logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs every frame, and the first holds the keys
 
 _TRUST = ssl.create_default_context(cafile=where())  # as the REST client has it; made here, for it takes a while
 _CLOSE_S = 0.5  # websockets waits up to five times that long for a goodbye

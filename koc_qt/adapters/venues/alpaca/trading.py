@@ -280,14 +280,16 @@ class AlpacaTrading:
         return events
 
     async def _why_not_reducing(self, order: Order) -> str:
-        """Say why an order would open or turn a position; empty where it only reduces one. Raises VenueError."""
+        """Say why an order would open or turn a position; empty where it only reduces one. Raises VenueUnavailable."""
         request = order.request
-        held = {each.symbol: each.quantity for each in await self.positions()}.get(
-            request.instrument.symbol, Decimal(0)
-        )
+        symbol = request.instrument.symbol
+        try:
+            held = {each.symbol: each.quantity for each in await self.positions()}.get(symbol, Decimal(0))
+        except VenueError as error:
+            raise VenueUnavailable(f"{error}; the order, which is to close a position, was not sent") from error
         if held * request.side.sign < 0 and request.quantity <= abs(held):
             return ""
-        return f"it would not reduce what {TITLE} holds for the account: {held:f} {request.instrument.symbol}"
+        return f"it would not reduce what {TITLE} holds for the account: {held:f} {symbol}"
 
     def _judge(self, key: str, sending: asyncio.Task[Any]) -> None:
         """Raise what became of a submit, unless the venue has spoken of the order by itself meanwhile."""
@@ -328,7 +330,7 @@ class AlpacaTrading:
         try:
             await self._requests.cancel(f"the cancel of {key}", lambda client: client.delete(f"/orders/{order_id}"))
         except VenueRejected as error:
-            if '"replaced"' in str(error.__cause__):
+            if '"replaced"' in str(error):
                 return False
             raise
         return True
@@ -377,7 +379,11 @@ class AlpacaTrading:
 
     async def _ask_change(self, order: Order, quantity: Decimal, price: Decimal | None) -> list[OrderEvent]:
         try:
-            return await self._changes.ask(order, await self._id_of(order, Priority.ORDER), quantity, price)
+            order_id = await self._id_of(order, Priority.ORDER)
+        except VenueTimeout as error:
+            raise VenueUnavailable(f"{error}; the change was not sent") from error
+        try:
+            return await self._changes.ask(order, order_id, quantity, price)
         except InvalidOrder as error:
             raise VenueRejected(str(error)) from error
 
