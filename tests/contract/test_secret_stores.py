@@ -17,7 +17,7 @@ from tests.fakes.keyring import MemoryKeyring
 class TestKeyringStore(SecretStoreContract):
     @pytest.fixture
     def store(self) -> SecretStore:
-        return KeyringStore("/home/somebody/koc", MemoryKeyring())
+        return KeyringStore("/profile/of/somebody", MemoryKeyring())
 
 
 class TestEncryptedFileStore(SecretStoreContract):

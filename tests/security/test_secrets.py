@@ -169,7 +169,7 @@ async def live(home: Profile, engine: EngineProcess, keys: dict[str, str], recor
             while not await is_open():  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.05)
         await ask(Subscribe(BTC))
-        request = OrderRequest(BTC, Side.BUY, OrderType.LIMIT, Decimal("0.001"), Decimal(10))
+        request = OrderRequest(BTC, Side.BUY, OrderType.MARKET, Decimal("0.001"))
         assert isinstance(await ask(SubmitOrder("mine", request)), str), "it was placed"
         spec = StrategySpec("busy", str(STRATEGIES / "busy.py"), "mine", (BTC,), "1m")
         assert await ask(StartStrategy(spec)) == "busy"
