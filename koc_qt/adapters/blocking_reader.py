@@ -86,17 +86,23 @@ class Reader:
 
     async def read(self, what: str, call: Callable[[], T], *, attempts: int = 3, within_s: float = _WITHIN_S) -> T:
         """Ask something that changes nothing there; waits up to `within_s` for its turn. Raises VenueError."""
+        has_turn = True
 
         async def attempt() -> T:
-            await self.budget.acquire(Priority.DATA, within_s=within_s)
+            nonlocal has_turn
+            if not has_turn:
+                await self.budget.acquire(Priority.DATA, within_s=self._bound_s)
+            has_turn = False
             return await self.breaker.call(lambda: self.once(what, call))
 
+        attempt.__name__ = what  # for the error when time is up
         again = transient_retry(
             attempts=attempts,
-            total_s=within_s + 2 * self._bound_s,
+            total_s=2.5 * self._timeouts.request_s,  # less than an open breaker would have us wait
             first_wait_s=self._timeouts.first_backoff_s,
             on=SAFE_TO_REREAD,
         )
+        await self.budget.acquire(Priority.DATA, within_s=within_s)
         return await again(attempt)()
 
     @property

@@ -63,6 +63,7 @@ class SharedStream:
         self._session = session
         self._say = say
         self._task: asyncio.Task[None] | None = None
+        self._before: asyncio.Task[None] | None = None  # may still be closing its connection
 
     def add(self, symbol: str) -> None:
         """Follow a symbol."""
@@ -78,6 +79,7 @@ class SharedStream:
         if not self.symbols:
             task, self._task = self._task, None
             if task is not None:
+                self._before = task
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
@@ -88,6 +90,8 @@ class SharedStream:
                 self._say(symbol, StreamState.CONNECTED, "")
 
     async def _run(self) -> None:
+        if self._before is not None:
+            await asyncio.wait([self._before])
         backoff = Backoff(self._timeouts.first_backoff_s, self._timeouts.max_backoff_s)
         while True:
             began_ns, pause_s = self._clock.monotonic_ns(), 0.0
@@ -318,6 +322,7 @@ class DataOnlyVenue:
         next_ns: int | None = max(since_ns, self.earliest_ns(timeframe))
         while next_ns is not None and next_ns < end_ns:
             rows, following_ns = await self.page(instrument, timeframe, next_ns, end_ns)
+            end_ns = min(end_ns, bar_open_ns(self.time_ns(), timeframe))  # it may have told that it is late
             bars = self._bars(instrument.id, timeframe, rows, next_ns, end_ns)
             if bars:
                 yield bars

@@ -47,8 +47,10 @@ class _Answers:
             raise RefusedError(answer.status, headers, said(answer.data))
         return answer
 
-    def clear(self) -> None:
-        """Close the idle connections."""
+    def close(self) -> None:
+        """Close the idle connections, which the pools themselves would only do when nobody remembers them."""
+        for key in self._pool.pools.keys():  # noqa: SIM118 - it is no mapping that can be gone through
+            self._pool.pools[key].close()
         self._pool.clear()
 
 
@@ -71,8 +73,7 @@ def make_rest_client(key: str, endpoint: LoopbackEndpoint | None, limit_s: float
 
 def close_rest_client(client: Any) -> None:
     """Close its connections."""
-    client.client.clear()
-    client.vx.client.clear()
+    client.client.close()
 
 
 def make_stream_client(key: str, host: str, market: str, endpoint: LoopbackEndpoint | None) -> Any:

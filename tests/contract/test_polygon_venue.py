@@ -13,6 +13,7 @@ from koc_qt.adapters.venues.polygon import ABILITIES, PolygonVenue
 from koc_qt.ports.secrets import Credentials
 from tests.conditions import until
 from tests.contract.market_data_venue import Market, MarketDataVenueContract
+from tests.wire.hang_up import until_hung_up
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.polygon import add_person, make_exchange, make_site
 
@@ -38,3 +39,4 @@ class TestPolygonVenue(MarketDataVenueContract):
             history = (now_ns - 120 * MINUTE_NS, now_ns - 10 * MINUTE_NS)
             yield Market(venue, "AAPL", "1m", history, flow, ABILITIES)
             await venue.close()
+            await until_hung_up(server)

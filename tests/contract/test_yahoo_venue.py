@@ -12,6 +12,7 @@ from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.yahoo import ABILITIES, YahooVenue
 from tests.conditions import until
 from tests.contract.market_data_venue import Market, MarketDataVenueContract
+from tests.wire.hang_up import until_hung_up
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.yahoo import make_exchange, make_site
 
@@ -36,3 +37,4 @@ class TestYahooVenue(MarketDataVenueContract):
             today_ns = now_ns - now_ns % DAY_NS
             yield Market(venue, "AAPL", "1d", (today_ns - 120 * DAY_NS, today_ns - 10 * DAY_NS), flow, ABILITIES)
             await venue.close()
+            await until_hung_up(server)

@@ -87,6 +87,7 @@ _MOST_CONNECTIONS_PAUSE_S = 15.0
 _MINUTE_S = 60.0
 # Nine, as data may use no more than 60 % of a span: five.
 _FREE_PLAN = Span("requests", 9, _MINUTE_S)
+_MOST_A_MINUTE = 5
 _MESSAGE_LIMIT = 16 * 2**20
 
 
@@ -112,6 +113,7 @@ class PolygonVenue(DataOnlyVenue):
         self._rest: Any = None
         self._reach_years: int | None = None  # of the plan, once it has refused more
         self._is_free = False
+        self._asked = 0  # requests, before it was known that there is a limit
         self._feed = _REAL_TIME
 
     # ---- the client -----------------------------------------------------------------------------------------------
@@ -120,6 +122,7 @@ class PolygonVenue(DataOnlyVenue):
         """Check the key, set the clock, and list what was traded on the last day."""
         if not self._key:
             raise VenueRejected("no API key is set; add one with this account")
+        self._lag_ns, self._feed, self._asked, self._is_free = 0, _REAL_TIME, 0, False
         key, endpoint, limit_s = self._key, self._endpoint, self._timeouts.request_s
         self._rest = await reader.once("its client", lambda: make_rest_client(key, endpoint, limit_s))
         sent_ns = self._clock.monotonic_ns()
@@ -137,13 +140,16 @@ class PolygonVenue(DataOnlyVenue):
 
     async def _ask(self, reader: Reader, what: str, call: Callable[[Any], Any]) -> Mapping[str, Any]:
         rest = self._rest
+        self._asked += 1
         return await reader.read(what, lambda: read_object(said(call(rest).data)))
 
     def explain(self, what: str, error: Exception) -> VenueError:
-        """Say a failure of the client in our words; heed a 429: only the free plan has a limit."""
+        """Say a failure of the client in our words; heed a 429: one that names no pause is the free plan's."""
         if isinstance(error, RefusedError) and error.status == 429:
-            self._is_free_plan()
-            wait_s = pause_s(error.headers) if "retry-after" in error.headers else _MINUTE_S
+            names_pause = "retry-after" in error.headers
+            if not names_pause:
+                self._is_free_plan()
+            wait_s = pause_s(error.headers) if names_pause else _MINUTE_S
             if self._reader is not None:
                 self._reader.budget.hold(wait_s)
             return slow_down(self.name, what, wait_s)
@@ -153,6 +159,7 @@ class PolygonVenue(DataOnlyVenue):
         if self._reader is not None and not self._is_free:
             self._is_free = True
             self._reader.budget = RateBudget(self.name, self._clock, (_FREE_PLAN,))
+            self._reader.budget.told(_FREE_PLAN.name, min(self._asked, _MOST_A_MINUTE))
 
     # ---- instruments ----------------------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class PolygonSite(Dialect):
     """Polygon's hosts, under both of its names."""
 
     venue: ClassVar[str] = "polygon"
+    ping_s: ClassVar[float | None] = None  # the vendor's client pings
     hosts: Sequence[str] = tuple(f"{name}.{firm}" for firm in ("massive.com", "polygon.io")
                                  for name in ("api", "socket", "delayed"))  # fmt: skip
 
@@ -305,6 +306,7 @@ class PolygonSite(Dialect):
                 candles = market.candles("1d", open_ns, open_ns + 1)
             rows += [{"T": _ticker_of(market.listing), **_agg(candle)} for candle in candles]
         body = _ok({"queryCount": len(rows), "resultsCount": len(rows), "count": len(rows), "adjusted": True})
+        body["status"] = "DELAYED" if self._plan(user).delay_ns else "OK"
         return {**body, "results": rows} if rows else body
 
     # ---- trades and quotes ----------------------------------------------------------------------------------------
@@ -323,6 +325,7 @@ class PolygonSite(Dialect):
     def _trades(self, call: Call, market: LiveMarket) -> dict[str, Any]:
         asked = _asked(call)
         limit = _limit(asked, "trades")
+        asked.setdefault("timestamp.lte", str(market.tape[-1].time_ns))  # so that pages join while it trades on
         trades = [trade for trade in market.tape if _within(trade.time_ns, asked)]
         if asked.get("order", "desc") == "desc":
             trades.reverse()
