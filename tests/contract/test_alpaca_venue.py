@@ -27,7 +27,6 @@ from tests.contract.trading_venue import TradingDesk, TradingVenueContract
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.alpaca import add_person, make_exchange, make_site
 
-pytestmark = pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=2.0)
 CRYPTO = msgspec.structs.replace(
     ABILITIES,

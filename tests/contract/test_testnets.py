@@ -34,7 +34,6 @@ from tests.conditions import until
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues import alpaca, binance
 
-pytestmark = pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 SYMBOLS = {"binance": "BTC/USDT", "alpaca": "BTC/USD"}
 PROFILE = "live-tests"
 

@@ -33,7 +33,6 @@ from tests.wire.trading_bench import BUY, QUICK, SELL, TradingBench, failure_of,
 from tests.wire.trading_faults import ACCEPTED, CANCELED, CONNECTED, FILLED, REJECTED, TradingFaults
 from tests.wire.venues import alpaca
 
-pytestmark = pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 POST = "POST /v2/orders"
 
 

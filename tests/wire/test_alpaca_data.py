@@ -27,7 +27,6 @@ from tests.wire.exchange import Exchange
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.alpaca import AlpacaSite, add_person, make_exchange, make_site
 
-pytestmark = pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 E = TypeVar("E")
 QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0)
 CONNECTED, INTERRUPTED, ENDED = StreamState.CONNECTED, StreamState.INTERRUPTED, StreamState.ENDED

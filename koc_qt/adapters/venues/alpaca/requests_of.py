@@ -20,6 +20,7 @@ from koc_qt.adapters.venues.alpaca.facts import time_ns
 from koc_qt.domain.errors import VenueError, VenueUnavailable
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
+from koc_qt.ports.venue import note_leaving
 from koc_qt.resilience import SAFE_TO_REREAD, Breaker, transient_retry
 from koc_qt.scrub import register_secret
 
@@ -189,6 +190,7 @@ class AlpacaRequests:
         if self._client is None:
             raise VenueUnavailable(f"{TITLE} is not connected: nothing was sent")
         late_ns = self._clock.monotonic_ns() + round(self._timeouts.request_s * 1e9)
+        note_leaving()
         job = self._threads[lane].submit(
             self._library.perform, call, self._client, lambda: self._clock.monotonic_ns() >= late_ns
         )
