@@ -429,8 +429,8 @@ class CcxtTrading(CcxtDialect):
         self._lookups.soon(everything=True)  # it may have been about an order
 
     def _on_streams(self, up: bool, reason: str) -> None:
+        self._lookups.soon(everything=True)  # what was missed; or from now on, for the audit may be a minute away
         if up:
-            self._lookups.soon(everything=True)
             self._tell_state(VenueState.CONNECTED, "")
         else:
             meanwhile = "open orders are asked for one by one until it is back"
