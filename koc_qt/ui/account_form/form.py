@@ -173,7 +173,7 @@ class AccountForm(AccountDialog):
         self.keys_words.say("\n".join(abilities.notes) if takes_keys and abilities is not None else "", "muted")
         self.keys_page.setVisible(takes_keys and abilities is not None and abilities.keys_page.startswith("https://"))
         self.keys_page.setToolTip(abilities.keys_page if abilities is not None else "")
-        self.secrets.setVisible(takes_keys and bool(self.secrets.problem()))
+        self.secrets.setVisible(takes_keys and self.secrets.is_needed)
         self.confirmation.setVisible(is_live)
         style_as(self.yes_button, role="danger" if is_live else "primary")
         self._propose_name()
@@ -231,7 +231,7 @@ class AccountForm(AccountDialog):
         """Show what is missing, and offer to go on where nothing is."""
         super().judge()
         if not self.is_busy:
-            self.secrets.setVisible(self.takes_keys and bool(self.secrets.problem()))
+            self.secrets.setVisible(self.takes_keys and self.secrets.is_needed)
             self.test_button.setEnabled(self._desk.is_connected and not self.credentials.missing())
 
     def side_buttons(self) -> list[QPushButton]:

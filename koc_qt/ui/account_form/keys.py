@@ -118,7 +118,7 @@ class KeysDialog(AccountDialog):
         super().judge()
         if not self.is_busy:
             has_mode = self.mode.mode is not None
-            self.secrets.setVisible(has_mode and bool(self.secrets.problem()))
+            self.secrets.setVisible(has_mode and self.secrets.is_needed)
             self.test_button.setEnabled(self._desk.is_connected and has_mode and not self.credentials.missing())
 
     def side_buttons(self) -> list[QPushButton]:

@@ -105,6 +105,11 @@ class SecretsBox(QFrame):
             return "Choose a passphrase for the keys first" if state.is_new else "Unlock the keys first"
         return "" if state.is_writable else f"No key can be kept from here: {state.reason}"
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether a form that takes keys has to show it: the person can do something, or should know."""
+        return bool(self.problem()) and (self.state is not None or bool(self._failure))
+
     def unlock(self) -> None:
         """Unlock with what was typed, once."""
         if self._unlocking.is_running or not self.unlock_button.isEnabled():
@@ -148,7 +153,7 @@ class SecretsBox(QFrame):
         locked = state is not None and state.is_locked
         is_new = state is not None and state.is_new
         nowhere = state is not None and not locked and not state.is_writable
-        shown = self._takes_keys if is_new or nowhere or state is None else locked
+        shown = self.is_needed if self._takes_keys else locked and not is_new
         self.words.say((NEW if is_new else LOCKED) if locked else NOWHERE if nowhere else self.problem(), None)
         reason = state.reason if state is not None else ""
         self.why.say(f"Kept in: {state.title}. {reason[:1].upper()}{reason[1:]}" if state is not None else "", "muted")

@@ -137,7 +137,7 @@ class SwitchDialog(AccountDialog):
         """Show what is missing, and offer to go on where nothing is."""
         super().judge()
         if not self.is_busy:
-            self.secrets.setVisible(self.lacks_keys and bool(self.secrets.problem()))
+            self.secrets.setVisible(self.lacks_keys and self.secrets.is_needed)
 
     # ---- doing it ----------------------------------------------------------------------------------------------------
 
