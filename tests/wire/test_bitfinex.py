@@ -15,6 +15,7 @@ import ccxt.pro
 import pytest
 import pytest_asyncio
 
+from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.ccxt_exchange import make_session
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues import bitfinex as adapter
@@ -401,7 +402,7 @@ async def test_a_new_connection_begins_a_new_book(data: DataBench) -> None:
     data.exchange.show(SOL, Decimal(100), Decimal(101), Decimal(7))
     data.site.fault_drop()
     await data.mended()
-    await until(lambda: data.of(Book, SOL)[-1].bids[0].price == 100, what="the new book")
+    await until(lambda: data.of(Book, SOL)[-1].bids[0].price == data.of(Quote, SOL)[-1].bid == 100, what="the new book")
     assert len(data.of(Book, SOL)[-1].bids) == 1
     last = data.of(Quote, SOL)[-1]
     assert (last.bid, last.bid_size, last.ask_size) == (100, 7, 7), "not the sum over many levels that the ticker has"
@@ -439,3 +440,16 @@ async def test_the_clock_is_told_by_dates(data: DataBench, skew_ms: int) -> None
     await data.venue.connect(data.heard)
     error_ms = abs(data.venue.time_ns() - data.exchange.time_ns()) / 1e6
     assert error_ms < (100 if skew_ms == 0 else 1_100)
+
+
+async def test_a_quiet_market_is_no_broken_stream(data: DataBench) -> None:
+    data.venue = BitfinexVenue(SystemClock(), data.server.endpoint, timeouts=Timeouts(silence_s=0.5))
+    data.site.beat_ns = 100_000_000
+    await data.stream(SOL)
+    data.exchange.show(SOL, Decimal(100), Decimal(101), Decimal(7))
+    [channel] = data.site.channels
+    beats = channel.state.get("beats", 0)
+    await until(lambda: channel.state.get("beats", 0) > beats + 12, what="heartbeats")
+    assert data.heard.states == [StreamState.CONNECTED]
+    quotes = [quote for quote in data.of(Quote, SOL) if quote.bid == 100]
+    assert len(quotes) == 1, "told once, though the book was told again"

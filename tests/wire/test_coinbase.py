@@ -17,6 +17,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.ccxt_exchange import make_session
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues import coinbase as adapter
@@ -420,3 +421,17 @@ async def test_history_begins_where_there_is_some_without_asking_for_each_empty_
 async def test_the_clock_is_told_in_milliseconds(data: DataBench) -> None:
     await data.venue.connect(data.heard)
     assert abs(data.venue.time_ns() - data.exchange.time_ns()) < 300_000_000
+
+
+async def test_a_quiet_market_is_no_broken_stream(data: DataBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_QUIET_BEATS", 1)
+    data.venue = CoinbaseVenue(SystemClock(), data.server.endpoint, timeouts=Timeouts(silence_s=0.5))
+    data.site.beat_ns = 100_000_000
+    await data.stream(BTC)
+    data.exchange.show(BTC, Decimal(100), Decimal(101), Decimal(7))
+    [channel] = data.site.channels
+    beats = channel.state.get("beats", 0)
+    await until(lambda: channel.state.get("beats", 0) > beats + 12, what="heartbeats")
+    assert data.heard.states == [StreamState.CONNECTED]
+    quotes = [quote for quote in data.of(Quote, BTC) if quote.bid == 100]
+    assert len(quotes) == 1, "told once, though the book was told again"

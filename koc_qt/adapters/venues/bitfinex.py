@@ -16,10 +16,10 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
+from koc_qt.adapters.ccxt_book_quotes import CcxtBookQuotes
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
 from koc_qt.adapters.ccxt_facts import MS_NS, MalformedError, exact
-from koc_qt.adapters.ccxt_market_data import CcxtMarketData
 from koc_qt.adapters.ccxt_order_facts import amount
 from koc_qt.adapters.ccxt_trading import CcxtTrading
 from koc_qt.adapters.order_tracker import OrderUpdate
@@ -152,8 +152,16 @@ def _mended(
                 self.refused(client, message)
             elif event == "info" and message.get("code") in (20051, 20060, 20061):
                 client.on_error(ccxt.NetworkError(f"{self.id} says: {message.get('msg')}"))
+            elif isinstance(message, list) and message[1:2] == ["hb"]:
+                self.tell_again(client, client.subscriptions.get(str(message[0])))
             else:
                 super().handle_message(client, message)
+
+        def tell_again(self, client: Any, subscription: Any) -> None:
+            """Show a book once more that did not change: a quiet market is no broken stream."""
+            symbol = subscription.get("symbol") if isinstance(subscription, dict) else None
+            if symbol is not None and subscription.get("channel") == "book":
+                client.resolve(self.orderbooks[self.safe_symbol(symbol)], f"book:{symbol}")
 
         def refused(self, client: Any, message: Any) -> None:
             """Fail what waits for a subscription."""
@@ -214,7 +222,7 @@ def tick_size(price: Decimal) -> Decimal:
     return max(Decimal(1).scaleb(price.adjusted() - _DIGITS + 1), Decimal("0.00000001"))
 
 
-class BitfinexVenue(CcxtMarketData):
+class BitfinexVenue(CcxtBookQuotes):
     """Bitfinex's spot market; see CcxtMarketData for what it takes and does.
 
     `time_ns` goes by this machine's clock where that agrees with the venue's, which is told in whole seconds. Steps of
@@ -236,20 +244,6 @@ class BitfinexVenue(CcxtMarketData):
         if symbol not in self._subscriptions and len(self._subscriptions) >= _MOST_SYMBOLS:
             raise VenueRejected(f"Bitfinex streams {_MOST_SYMBOLS} symbols at once; end one before {symbol}")
         await super().subscribe(symbol)
-
-    async def _watch_quote(self, exchange: Any, symbol: str) -> Any:
-        """Take the book's best level: the ticker's sizes are sums over many."""
-        book = await self._watch_book(exchange, symbol)
-        (bid, bid_size), (ask, ask_size) = ([*book[side], [None, None]][0][:2] for side in ("bids", "asks"))
-        return {"bid": bid, "ask": ask, "bidVolume": bid_size, "askVolume": ask_size, "timestamp": None}
-
-    async def _watch_book(self, exchange: Any, symbol: str) -> Any:
-        """Take the 25 levels that the venue keeps; it tells changes one by one, so that sides may cross meanwhile."""
-        while True:
-            book = await exchange.watch_order_book(symbol)
-            bids, asks = book["bids"], book["asks"]
-            if not bids or not asks or bids[0][0] < asks[0][0]:
-                return book
 
     async def _unwatch(self, exchange: Any, symbol: str) -> None:
         await exchange.un_watch_trades(symbol)

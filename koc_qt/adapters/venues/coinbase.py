@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from koc_qt.adapters.ccxt_book_quotes import CcxtBookQuotes
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
 from koc_qt.adapters.ccxt_facts import MS_NS, exact
-from koc_qt.adapters.ccxt_market_data import CcxtMarketData
 from koc_qt.adapters.ccxt_order_facts import amount
 from koc_qt.adapters.ccxt_trading import CcxtTrading
 from koc_qt.adapters.order_tracker import OrderUpdate
@@ -31,6 +31,7 @@ from koc_qt.scrub import register_secret
 
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d")
 _BARS = 300  # a request
+_QUIET_BEATS = 10  # heartbeats come every second
 _FIRST_NS = 1_420_070_400_000_000_000  # nothing was traded there before 2015
 # Leaves out futures.
 _MARKET_PARAMETERS: Mapping[str, Any] = {"product_type": "SPOT"}
@@ -120,6 +121,13 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
             except (ConnectionError, RuntimeError):
                 return  # the connection is gone, and whoever watches it is told so
 
+        def handle_heartbeats(self, client: Any, message: Any) -> None:
+            """Show books once more now and then, though they did not change: a quiet market is no broken stream."""
+            if int(message["events"][0]["heartbeat_counter"]) % _QUIET_BEATS == 0:
+                for symbol, book in self.orderbooks.items():
+                    client.resolve(book, f"level2::{symbol}")
+                    self.try_resolve_usdc(client, f"level2::{symbol}", book)
+
         def names_of(self, product: str) -> list[str]:
             """Give the symbols that a product's market data is of: USD speaks for USDC as well."""
             market = self.safe_market(product)
@@ -149,7 +157,7 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
     return Mended
 
 
-class CoinbaseVenue(CcxtMarketData):
+class CoinbaseVenue(CcxtBookQuotes):
     """Coinbase's spot market; see CcxtMarketData for what it takes and does."""
 
     NAME: ClassVar[str] = "coinbase"
@@ -178,16 +186,6 @@ class CoinbaseVenue(CcxtMarketData):
                 return max(next_ns, days[0].open_time_ns)
             next_ns += _BARS * duration_ns("1d")
         return end_ns
-
-    async def _watch_quote(self, exchange: Any, symbol: str) -> Any:
-        """Take the book's best level: the ticker speaks only when there was a trade."""
-        book = await exchange.watch_order_book(symbol)
-        (bid, bid_size), (ask, ask_size) = ([*book[side], [None, None]][0][:2] for side in ("bids", "asks"))
-        sizes = {"bidVolume": bid_size, "askVolume": ask_size, "timestamp": book["timestamp"]}
-        return {"bid": bid, "ask": ask, **sizes}
-
-    async def _watch_book(self, exchange: Any, symbol: str) -> Any:
-        return await exchange.watch_order_book(symbol)  # whole from the beginning
 
     async def _unwatch(self, exchange: Any, symbol: str) -> None:
         """Unsubscribe: ccxt would wait until nothing at all is subscribed any more."""

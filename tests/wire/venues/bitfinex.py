@@ -44,7 +44,6 @@ _TYPES = {
 _TIMEFRAMES = {"1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D"}
 _MOST_CHANNELS = 25
 _CHECKSUMS = 131_072
-_BEAT_NS = 15 * SECOND_NS
 
 
 @dataclass
@@ -85,6 +84,7 @@ class BitfinexSite(Dialect):
 
     venue: ClassVar[str] = "bitfinex"
     hosts: Sequence[str] = ("api-pub.bitfinex.com", "api.bitfinex.com")
+    beat_ns = 15 * SECOND_NS  # between heartbeats of a channel
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(exchange)
@@ -441,13 +441,14 @@ class BitfinexSite(Dialect):
         channel.send(json.dumps({"event": "info", "code": code, "msg": text}))
 
     def fault_wrong_book(self) -> int:
-        """Say something of books that is not so, which their checksums show; gives how many were told."""
+        """Say something of books that is not so, then their checksums, which show it; gives how many were told."""
         told = 0
         for symbol, book in self._books.items():
             topic, level = f"book:t{rows.pair(symbol)}", book.bids[-1]
             for channel in self.with_topic(topic):
                 wrong = [rows.number(level.price), 1, rows.number(level.quantity * 3 + 1)]
                 self.send(channel, [channel.topics[topic], wrong])
+                self.send(channel, [channel.topics[topic], "cs", rows.checksum(book)])
                 told += 1
         return told
 
@@ -524,10 +525,11 @@ class BitfinexSite(Dialect):
     def _beat(self) -> None:
         now_ns = self.exchange.time_ns()
         for channel in self.channels:
-            if now_ns - channel.state.setdefault("beat", now_ns) >= _BEAT_NS:
+            if now_ns - channel.state.setdefault("beat", now_ns) >= self.beat_ns:
                 channel.state["beat"] = now_ns
                 for number in ([0] if channel.user is not None else []) + list(channel.state.get("channels", {})):
                     self.send(channel, [number, "hb"])
+                channel.state["beats"] = channel.state.get("beats", 0) + 1
 
 
 def _is_post_only(order: WireOrder) -> bool:

@@ -408,6 +408,7 @@ class CoinbaseSite(Dialect):
         return {"accounts": page, "has_next": bool(cursor), "cursor": cursor, "size": len(page)}
 
     accounts_a_page = 250  # lower it to see pages
+    beat_ns = SECOND_NS  # between heartbeats
 
     def _summary(self, _: Ask) -> dict[str, Any]:
         listing = next(iter(self.exchange.markets.values())).listing
@@ -560,7 +561,7 @@ class CoinbaseSite(Dialect):
     def _heartbeat(self) -> None:
         now_ns = self.exchange.time_ns()
         for channel in self.with_topic("heartbeats"):
-            if now_ns - channel.state.get("beat", 0) >= SECOND_NS:
+            if now_ns - channel.state.get("beat", 0) >= self.beat_ns:
                 channel.state["beat"] = now_ns
                 channel.state["beats"] = channel.state.get("beats", 0) + 1
                 told = {"current_time": rows.stamp(now_ns), "heartbeat_counter": channel.state["beats"]}
