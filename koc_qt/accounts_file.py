@@ -75,17 +75,22 @@ class AccountsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: str | None = None  # the text that was read or written last
+        self._fault = ""  # of that text: what cannot be read must not be lost
 
     def read(self) -> Contents:
         """Give the accounts; of a file that is at fault, plain keys are found all the same where that is possible."""
+        self._fault = f"{self.path} could not be read: start the engine again once it can be"
         text = self._known = read_text(self.path)
         if text is None:
+            self._fault = ""
             return Contents()
         clean, taken = self._take_out(text)
         plain, trouble = _by_account(clean, taken, self.path)
         try:
             document = _parse(clean, self.path)
+            self._fault = ""
         except ConfigError as error:
+            self._fault = f"{self.path} is at fault: correct it, and start the engine again"
             if not plain:
                 if not taken:
                     raise
@@ -96,6 +101,8 @@ class AccountsFile:
 
     def write(self, accounts: Sequence[ManagedAccount]) -> None:
         """Replace the file as a whole, durably or not at all. Refuses to lose what it does not know."""
+        if self._fault:
+            raise ConfigError(self._fault)
         present = read_text(self.path)
         if present != self._known:
             raise ConfigError(f"{self.path} was changed by somebody else: start the engine again to take that up")
@@ -116,9 +123,12 @@ class AccountsFile:
         if not taken:
             return
         try:
-            with self.path.open("r+b") as old:  # the content of the file that is replaced goes as well
-                self._write(_HEAD + clean)
-                overwrite(old.fileno())
+            if os.name == "posix":
+                with self.path.open("r+b") as old:  # the content of the file that is replaced goes as well
+                    self._write(_HEAD + clean)
+                    overwrite(old.fileno())
+            else:
+                self._write(_HEAD + clean)  # a file that is open cannot be replaced there
             values = [each.value.strip().encode() for each in taken]
             for beside in self.path.resolve().parent.iterdir():
                 if self._is_copy(beside) and _holds(beside, values):

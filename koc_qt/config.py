@@ -1,7 +1,7 @@
 """The configuration: config/koc.yaml of the profile, every key of which has a default.
 
 A missing file means the defaults and is never written unasked. Everything wrong in a file is said at once, with the
-line. Times of day are UTC. Secrets have no place here: the system's keyring keeps them.
+line. Times of day are UTC. Secrets have no place here: see docs/accounts.md.
 """
 
 from __future__ import annotations

@@ -235,8 +235,8 @@ class _Builder:
             if looks_secret(key):
                 self._note(
                     key_node,
-                    f"{key!r}{_under(where)} looks like a secret, which this file must not hold: keep it in the "
-                    f"system's keyring ('keyring set koc {key}') and take this line out",
+                    f"{key!r}{_under(where)} looks like a secret, which this file must not hold: give the account its "
+                    f"keys in the window, and take this line out",
                 )
                 continue
             self.lines[(*where, key)] = line

@@ -127,12 +127,14 @@ class AccountOpener:
         return entry.opening
 
     async def _open_until_there(self, entry: Entry) -> None:
-        account_id = entry.config.id
+        account_id, said = entry.config.id, ""
         while entry.config.enabled and not entry.plain_keys and account_id not in self._venues:
             try:
                 await self.open(entry)
             except (VenueUnavailable, VenueTimeout) as error:
-                logger.error("account {} cannot be used yet: {}", account_id, error)
+                if str(error) != said:
+                    said = str(error)
+                    logger.error("account {} cannot be used yet: {}", account_id, said)
                 await asyncio.sleep(RETRY_S)
             except KocError as error:
                 logger.error("account {} cannot be used: {}", account_id, error)

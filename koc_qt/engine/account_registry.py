@@ -158,6 +158,8 @@ class AccountRegistry:
         entry.is_new = True
         try:
             async with entry.changing:
+                if account.mode is TradingMode.LIVE:
+                    self._guards.live_keys()
                 if credentials:
                     await self.secrets.put(account.id, account.mode, credentials)
                 try:

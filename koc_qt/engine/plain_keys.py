@@ -17,6 +17,7 @@ class PlainKeyMover:
     def __init__(self, registry: AccountRegistry) -> None:
         self._registry = registry
         self._moving = asyncio.Lock()
+        self._is_waiting = False
 
     async def read(self, used: set[str]) -> None:
         """Take on the accounts of the file, without its plain keys; a file at fault is said, and left alone."""
@@ -29,9 +30,14 @@ class PlainKeyMover:
     async def move(self) -> None:
         """Try again to move what could not be moved."""
         async with self._moving:
+            if not self._is_waiting:
+                return
             contents = await self._read()
             if contents.plain:
-                self._mark(await self._move(contents))
+                contents = await self._move(contents)
+            known = {account.id for account in self._registry.all}
+            self._registry.take([account for account in contents.accounts if account.id not in known], set())
+            self._mark(contents)
 
     async def _read(self) -> Contents:
         try:
@@ -71,6 +77,7 @@ class PlainKeyMover:
 
     def _mark(self, contents: Contents) -> None:
         waiting = {keys.account_id for keys in contents.plain}
+        self._is_waiting = bool(waiting)
         reason = (
             "its keys stand in plain text in the accounts file, and could not be moved yet: unlock where keys are kept"
         )

@@ -101,6 +101,8 @@ def test_a_file_at_fault_is_said_with_the_line_and_left_alone(file: AccountsFile
     with pytest.raises(ConfigError) as caught:
         file.read()
     assert said in str(caught.value)
+    with pytest.raises(ConfigError, match=r"correct it, and start the engine again|once it can be"):
+        file.write([KRAKEN])
     assert file.path.read_text() == text
 
 

@@ -208,7 +208,7 @@ def test_a_wrong_file_is_refused_with_the_line(text: str | bytes, line: int, sai
 def test_a_secret_is_refused_and_not_repeated(key: str, profile: Paths) -> None:
     for text in (f"{key}: hunter2hunter2\n", STRATEGY + f"    parameters: {{{key}: hunter2hunter2}}\n"):
         message = refusal(profile, text)
-        assert "keyring" in message
+        assert "give the account its keys in the window" in message
         assert "hunter2" not in message
 
 

@@ -83,6 +83,31 @@ async def test_without_a_place_for_them_nothing_is_wiped_and_the_accounts_are_no
     await desk.close()
 
 
+@pytest.mark.expected_warnings(
+    "could not be moved: the store is locked",
+    "They are in the store in memory now",
+    "added are not used: .*accounts.1.",
+)
+async def test_a_faulty_file_is_read_again_once_its_keys_are_gone_and_is_never_overwritten(tmp_path: Path) -> None:
+    entry = "{id: main, venue: kraken, mode: testnet, credentials: {key: canary-key-1, secret: canary-secret-1}}"
+    (tmp_path / "accounts.yaml").write_text(f"accounts:\n- {entry}\n- {{id: 5}}\n")
+    desk = AccountDesk(tmp_path, MemoryStore(passphrase="correct horse"))
+    await desk.start()
+    assert desk.store.accounts == {}
+    await desk.do(UnlockSecrets("correct horse"))
+    assert desk.secrets.kept == {("main", TESTNET): {"key": "canary-key-1", "secret": "canary-secret-1"}}
+    assert "accounts[1]" in desk.store.notices[-1]
+    with pytest.raises(ConfigError, match="is at fault: correct it"):
+        await desk.do(AddAccount("kraken", PAPER))
+    assert "id: main" in desk.path.read_text()
+    await desk.close()
+    desk.path.write_text(desk.path.read_text().replace("- {id: 5}\n", ""))
+    again = AccountDesk(tmp_path, desk.secrets)
+    await again.start()
+    assert again.store.accounts["main"].state is VenueState.CONNECTED
+    await again.close()
+
+
 @pytest.mark.expected_warnings("could not be wiped: Permission denied")
 async def test_a_backup_that_stays_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "accounts.yaml").write_text(PLAIN)
