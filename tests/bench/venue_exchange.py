@@ -71,6 +71,7 @@ class Tape:
         self._symbol = symbol
         self.sent_ns: dict[str, int] = {}
         self.messages = 0
+        self.since_ns = time.monotonic_ns()
 
     def on_market(self, event: MarketFact) -> None:
         """Note a trade."""
@@ -107,10 +108,11 @@ class Desk:
         return given
 
     def trades(self) -> dict[str, Any]:
-        """Give when trades went out by their ids, and how many messages there were, and forget it."""
-        given, count = self._tape.sent_ns, self._tape.messages
-        self._tape.sent_ns, self._tape.messages = {}, 0
-        return {"sent_ns": given, "messages": count}
+        """Give when trades went out by their ids, how many messages there were in which time, and forget it."""
+        tape, now_ns = self._tape, time.monotonic_ns()
+        told = {"sent_ns": tape.sent_ns, "messages": tape.messages, "seconds": (now_ns - tape.since_ns) / 1e9}
+        tape.sent_ns, tape.messages, tape.since_ns = {}, 0, now_ns
+        return told
 
     def fault(self, method: str, **options: Any) -> Any:
         """Let something go wrong: the site's `fault_<method>`."""
