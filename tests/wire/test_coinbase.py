@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.ccxt_exchange import make_session
 from koc_qt.adapters.clock import SystemClock
+from koc_qt.adapters.coinbase_key import private_key
 from koc_qt.adapters.venues import coinbase as adapter
-from koc_qt.adapters.venues.coinbase import CoinbaseTrading, CoinbaseVenue, private_key
+from koc_qt.adapters.venues.coinbase import CoinbaseTrading, CoinbaseVenue
 from koc_qt.domain.errors import VenueRejected, VenueTimeout
 from koc_qt.domain.market import Book, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.orders import AmendRejected, OrderAmended, OrderStatus
@@ -435,3 +436,22 @@ async def test_a_quiet_market_is_no_broken_stream(data: DataBench, monkeypatch: 
     assert data.heard.states == [StreamState.CONNECTED]
     quotes = [quote for quote in data.of(Quote, BTC) if quote.bid == 100]
     assert len(quotes) == 1, "told once, though the book was told again"
+
+
+async def test_a_symbol_that_is_gone_disturbs_no_other(data: DataBench) -> None:
+    await data.stream(BTC, "ETH/USD")
+    data.site.fault_trading("SOL/USD")
+    await data.venue.subscribe("SOL/USD")
+    await until(lambda: [s.state for s in data.of(StreamStatus, "SOL/USD")][-1:] == [StreamState.ENDED], what="the end")
+    count = len(data.of(Trade, BTC))
+    await until(lambda: len(data.of(Trade, BTC)) > count + 5, what="more trades")
+    assert {status.state for status in data.of(StreamStatus, BTC)} == {StreamState.CONNECTED}
+
+
+async def test_many_subscriptions_are_sent_little_by_little(data: DataBench) -> None:
+    symbols = ("BTC/USD", "ETH/USD", "SOL/USD", "BTC/USDT", "ETH/BTC")
+    await data.stream(*symbols)
+    assert {data.venue.breaker_state, *(s.state for s in data.heard.of(StreamStatus))} == {
+        "closed",
+        StreamState.CONNECTED,
+    }

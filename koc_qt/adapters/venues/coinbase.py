@@ -9,6 +9,7 @@ says how much of an order is done; its executions are asked for at once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from koc_qt.adapters.ccxt_errors import Hints, Trouble
 from koc_qt.adapters.ccxt_facts import MS_NS, exact
 from koc_qt.adapters.ccxt_order_facts import amount
 from koc_qt.adapters.ccxt_trading import CcxtTrading
+from koc_qt.adapters.coinbase_key import private_key
 from koc_qt.adapters.order_tracker import OrderUpdate
 from koc_qt.adapters.rate_budget import Span
 from koc_qt.domain.errors import VenueError, VenueRejected
@@ -32,6 +34,7 @@ from koc_qt.scrub import register_secret
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "2h", "6h", "1d")
 _BARS = 300  # a request
 _QUIET_BEATS = 10  # heartbeats come every second
+_TURN_S = 0.15
 _FIRST_NS = 1_420_070_400_000_000_000  # nothing was traded there before 2015
 # Leaves out futures.
 _MARKET_PARAMETERS: Mapping[str, Any] = {"product_type": "SPOT"}
@@ -75,6 +78,8 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
     class Mended(original):  # type: ignore[misc]
         """ccxt's class, mended."""
 
+        next_turn_s = 0.0  # the loop's time
+
         def describe(self) -> Any:
             """Do without the lists of currencies: three more requests."""
             return self.deep_extend(super().describe(), {"has": {"fetchCurrencies": False}})
@@ -98,10 +103,10 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
         def handle_message(self, client: Any, message: Any) -> None:
             """See that no message is missing; the rest is ccxt's."""
             if message.get("type") == "error":
-                text = str(message.get("message"))
-                kind = ccxt.AuthenticationError if "authentication" in text else ccxt.ExchangeError
-                client.on_error(kind(f"{self.id} refused a subscription: {text}"))
+                self.refused(client, str(message.get("message")))
                 return
+            if message.get("channel") == "subscriptions":
+                client.confirmed = message["events"][0].get("subscriptions") or {}
             number, due = message.get("sequence_num"), getattr(client, "next_number", None)
             if isinstance(number, int):
                 if due is None:
@@ -114,9 +119,37 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
                 client.next_number = number + 1
             super().handle_message(client, message)
 
+        def refused(self, client: Any, why: str) -> None:
+            """Fail what waits for a subscription; the venue does not say which it means, but which it has."""
+            text = f"{self.id} refused a subscription: {why}"
+            if "authentication" in why:
+                client.on_error(ccxt.AuthenticationError(text))
+                return
+            confirmed = getattr(client, "confirmed", {})
+            for name in [name for name in client.subscriptions if "::" in name]:
+                channel, _, symbol = name.partition("::")
+                market = self.market(symbol)
+                if not {market["id"], market["info"].get("alias")} & set(confirmed.get(channel, ())):
+                    del client.subscriptions[name]
+                    client.reject((ccxt.BadSymbol if market["id"] in why else ccxt.NetworkError)(text), name)
+
+        async def subscribe(self, name: str, private: bool, symbol: Any = None, params: Any = None) -> Any:
+            """Subscribe, not too often a second; what is subscribed already is waited for at once."""
+            client = self.clients.get(self.urls["api"]["ws"])
+            if client is None or (name if symbol is None else f"{name}::{symbol}") not in client.subscriptions:
+                await self.turn()
+            return await super().subscribe(name, private, symbol, params or {})
+
+        async def turn(self) -> None:
+            """Wait until one more message may be sent: 8 a second are taken."""
+            now_s = self.asyncio_loop.time()
+            self.next_turn_s = max(self.next_turn_s, now_s) + _TURN_S
+            await asyncio.sleep(self.next_turn_s - _TURN_S - now_s)
+
         async def keep_open(self, client: Any) -> None:
             """Subscribe to heartbeats: channels on which nothing is said are closed after a minute."""
             try:
+                await self.turn()
                 await client.send({"type": "subscribe", "channel": "heartbeats"})
             except (ConnectionError, RuntimeError):
                 return  # the connection is gone, and whoever watches it is told so
@@ -198,6 +231,8 @@ class CoinbaseVenue(CcxtBookQuotes):
                 exchange.market(name.partition("::")[2]) for name in client.subscriptions if name.startswith(channel)
             ]
             if not any({market["id"], market["info"].get("alias")} & shared for market in left):
+                exchange.orderbooks.pop(symbol, None)
+                await exchange.turn()
                 await client.send({"type": "unsubscribe", "product_ids": [product], "channel": channel})
 
 
@@ -209,42 +244,7 @@ _ENDINGS = {
 }
 _ORDERS_A_PAGE = 250
 _FILLS_A_PAGE = 100
-_WRONG_KIND = (
-    "This Coinbase key is of the kind Ed25519, with which the stream of orders cannot be opened; make one with the "
-    "signature algorithm ECDSA"
-)
 _MARGIN_MS = 60_000  # the venue may have noted an order's beginning so much before ours
-
-
-def private_key(text: str) -> str:
-    """Give a private key as ccxt takes it, whatever copying has made of its lines. Raises VenueRejected.
-
-    https://docs.cdp.coinbase.com/coinbase-app/authentication-authorization/api-key-authentication
-    """
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    begin, _, rest = text.replace("\\n", "\n").strip(" \t\r\n\"'").partition("KEY-----")
-    body, dashes, end = rest.partition("-----END")
-    if not dashes:
-        if len(text) == 88 or text.endswith("="):
-            raise VenueRejected(_WRONG_KIND)
-        raise VenueRejected(
-            "The private key of Coinbase cannot be read: paste the whole block, from -----BEGIN EC PRIVATE KEY----- to "
-            "-----END EC PRIVATE KEY-----"
-        )
-    lines = "\n".join(body.split())
-    pem = f"{begin}KEY-----\n{lines}\n-----END{end}\n"
-    try:
-        key = serialization.load_pem_private_key(pem.encode(), None)
-    except (ValueError, TypeError) as error:
-        raise VenueRejected(
-            "The private key of Coinbase cannot be read: lines or characters are missing; paste it whole"
-        ) from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise VenueRejected(_WRONG_KIND)
-    plain = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain).decode()
 
 
 class CoinbaseTrading(CcxtTrading):

@@ -27,7 +27,7 @@ from koc_qt.domain.timeframes import SECOND_NS, duration_ns
 from koc_qt.ports.clock import Clock
 from tests.wire.core.accounts import READ, TRADE, WITHDRAW, ApiKey, User
 from tests.wire.core.dialect import Call, Channel, Dialect
-from tests.wire.core.listings import listings
+from tests.wire.core.listings import Trading, listings
 from tests.wire.core.market import LiveMarket, MarketFact
 from tests.wire.core.orders import Happened, OrderUpdate, RefusedError, Why, WireOrder
 from tests.wire.exchange import Exchange
@@ -435,6 +435,10 @@ class CoinbaseSite(Dialect):
 
     async def heard(self, channel: Channel, text: str) -> None:
         """Take a subscription."""
+        if self.gate.messages.take(channel.ip, 1, self.exchange.time_ns()):
+            self.reply(channel, {"type": "error", "message": "rate limit exceeded"})
+            channel.cut()
+            return
         try:
             request = json.loads(text)
             kind, name, products = request["type"], request["channel"], request.get("product_ids", [])
@@ -446,7 +450,7 @@ class CoinbaseSite(Dialect):
             return
         if name == "user" and not self._is_let_in(channel, request):
             return
-        if any(product not in self._symbols for product in products):
+        if kind == "subscribe" and not all(map(self._is_listed, products)):
             self.reply(channel, {"type": "error", "message": f"invalid product: {products}"})
             return
         topics = (
@@ -468,6 +472,10 @@ class CoinbaseSite(Dialect):
             part, _, product = topic.partition(":")
             told.setdefault(part, []).append(product or part)
         self._frame(channel, "subscriptions", [{"subscriptions": told}])
+
+    def _is_listed(self, product: str) -> bool:
+        symbol = self._symbols.get(product)
+        return symbol is not None and self.exchange.markets[symbol].trading is not Trading.DELISTED
 
     def _is_let_in(self, channel: Channel, request: dict[str, Any]) -> bool:
         try:

@@ -38,11 +38,12 @@ def _part(text: str) -> Any:
 
 
 class Gate:
-    """Counts requests (30 a second and account, 10 a second and address for public ones), and reads tokens."""
+    """Counts requests (30 a second and account, 10 and address for public ones, 8 stream messages), reads tokens."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.private = RateCounter(30, 1.0)
         self.public = RateCounter(10, 1.0)
+        self.messages = RateCounter(8, 1.0)
         self._exchange = exchange
         self._public_keys: dict[str, Any] = {}
 
