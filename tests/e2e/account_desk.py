@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +16,9 @@ from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Order, OrderRequest, OrderStatus, OrderType
 from koc_qt.domain.state import StrategySpec, TradingMode
 from koc_qt.link.account_messages import AccountCommand, AddAccount, SwitchAccount, UnlockSecrets, UpdateCredentials
-from koc_qt.link.client import connect
-from koc_qt.link.messages import Command, StartStrategy, SubmitOrder
-from koc_qt.ports.secrets import Credentials
+from koc_qt.link.client import LinkClient, connect, local_engine
+from koc_qt.link.keys import load_pair
+from koc_qt.link.messages import Command, Fact, StartStrategy, SubmitOrder
 from tests.conditions import PATIENCE, wait_until
 from tests.e2e.exchange_process import Venue
 from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, Status
@@ -57,6 +59,27 @@ class AccountDesk:
         with connect(self.home.paths.run, self.home.paths.keys, name="test") as client:
             return client.request(command, timeout_s=ANSWER_S * PATIENCE)
 
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[list[Fact]]:
+        """Give a list that everything goes into which the engine tells a window, from now on."""
+        facts: list[Fact] = []
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="listener")
+        client = LinkClient(local_engine(self.home.paths.run), load_pair(self.home.paths.keys), on_fact=facts.append)
+
+        def do(work: Coroutine[Any, Any, Any]) -> None:
+            asyncio.run_coroutine_threadsafe(work, loop).result(ANSWER_S)
+
+        thread.start()
+        try:
+            do(client.connect())
+            yield facts
+        finally:
+            do(client.close())
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
     # ---- the account ------------------------------------------------------------------------------------------------
 
     def add(self, mode: TradingMode = TradingMode.TESTNET) -> None:
@@ -74,11 +97,11 @@ class AccountDesk:
         status = engine.wait_for_status(_is_open, "the account and its market to be connected")
         return shown(status)
 
-    def kept(self, mode: TradingMode) -> Credentials | None:
+    def kept(self) -> dict[TradingMode, dict[str, str]]:
         """Look into the file of keys from outside."""
         store = EncryptedFileStore(self.home.paths.keys / "accounts.keys")
         store.unlock(PASSPHRASE)
-        return store.get(ACCOUNT, mode)
+        return {mode: dict(found) for mode in TradingMode if (found := store.get(ACCOUNT, mode)) is not None}
 
     # ---- trading ----------------------------------------------------------------------------------------------------
 
@@ -91,8 +114,15 @@ class AccountDesk:
         """Place an order by hand; without a price at the market."""
         kind = OrderType.MARKET if price is None else OrderType.LIMIT
         limit = None if price is None else Decimal(price)
-        told = self.request(SubmitOrder(ACCOUNT, OrderRequest(INSTRUMENT, Side.BUY, kind, Decimal("0.001"), limit)))
-        return next(order for order in self.orders() if order.client_order_id == told)
+        key = self.request(SubmitOrder(ACCOUNT, OrderRequest(INSTRUMENT, Side.BUY, kind, Decimal("0.001"), limit)))
+
+        def answered() -> Order | None:
+            order = next(order for order in self.orders() if order.client_order_id == key)
+            return None if order.status is OrderStatus.SUBMITTED else order
+
+        order = wait_until(answered, what="the venue's answer on the disk")
+        assert order is not None
+        return order
 
     def orders(self) -> list[Order]:
         """Give the account's orders as they are on the disk."""

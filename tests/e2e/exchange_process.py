@@ -1,7 +1,7 @@
 """The simulated Binance as a process of its own that keeps a record of what it was asked, and who starts and asks it.
 
-Run as `python -m tests.e2e.exchange_process FOLDER PORT SEED RATE`: `Venue` has put the authority into the folder, so that
-a profile can be configured before the venue is there, and the venue can come back at the same place.
+Run as `python -m tests.e2e.exchange_process FOLDER PORT SEED RATE`; it listens once it was sent a line. `Venue` has put
+the authority into the folder before, so that a profile can be configured while the venue is not there yet.
 """
 
 from __future__ import annotations
@@ -112,20 +112,30 @@ class Venue:
         """What a profile's configuration says of the venue."""
         return {"endpoint": f"127.0.0.1:{self.port}", "ca_file": str(self.folder / "ca.pem")}
 
-    def start(self) -> None:
-        """Let it be there. It begins empty."""
+    def prepare(self) -> None:
+        """Start its process, at which nobody listens before `start`."""
         command = [sys.executable, "-m", "tests.e2e.exchange_process"]
         options = [str(self.folder), str(self.port), str(self._seed), str(self._rate)]
         self._process = subprocess.Popen(
             [*command, *options],
             env=environment(),
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline(), f"the venue ended with {self._process.wait()}"
+
+    def start(self) -> None:
+        """Let it be there. It begins empty."""
+        if self._process is None:
+            self.prepare()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline(), f"the venue ended with {process.wait()}"
 
     def stop(self) -> None:
         """Let it be gone. Raises AssertionError where it did not end in order."""
@@ -177,6 +187,7 @@ async def _serve(folder: Path, port: int, seed: int, rate: float) -> None:
     server.authority = Authority(folder / "ca.pem", context)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    sys.stdin.readline()
     async with server:
         print("ready", flush=True)
         await stopped.wait()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from koc_qt.domain.errors import KocError
 from koc_qt.domain.orders import Order, OrderStatus
 from koc_qt.domain.state import TradingMode
-from koc_qt.link.messages import EngageKillSwitch
+from koc_qt.link.account_messages import AddAccount, RemoveAccount, SwitchAccount, UpdateCredentials
+from koc_qt.link.messages import EngageKillSwitch, OrderChanged
 from tests.conditions import wait_until
-from tests.e2e.account_desk import AccountDesk
+from tests.e2e.account_desk import ACCOUNT, LABEL, AccountDesk, shown
 from tests.e2e.exchange_process import Venue, venue
-from tests.e2e.processes import EngineProcess, Profile, runs, trades
+from tests.e2e.processes import EngineProcess, Profile, runs, strategy, trades
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -95,3 +98,137 @@ def go_on(desk: AccountDesk, engine: EngineProcess, before: list[Order]) -> None
     count = len(desk.home.journal().fills)
     engine.wait_for_status(runs("busy"), "the strategy to run")
     wait_until(lambda: len(desk.home.journal().fills) > count, timeout_s=30.0, what="new trades")
+
+
+def test_whatever_the_network_does_no_order_is_lost_or_doubled(desk: AccountDesk) -> None:
+    place = desk.place
+    place.start()
+    with desk.engine() as engine:
+        desk.add(LIVE)
+        desk.wait_connected(engine)
+        with desk.listening() as facts:
+
+            def history(order: Order) -> list[OrderStatus]:
+                told = [fact.order for fact in facts if isinstance(fact, OrderChanged)]
+                return [each.status for each in told if each.client_order_id == order.client_order_id]
+
+            # accepted, and the answer never comes; nor does a word on the stream
+            place.ask("silence", public=False)
+            place.ask("lose_answer", what="place", how="hang")
+            lost = desk.buy("60000")
+            assert lost.status is OrderStatus.UNKNOWN
+            place.ask("clear")
+            wait_until(lambda: history(lost)[-1] is OrderStatus.ACCEPTED, what="the order to be found")
+            assert history(lost) == [OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.ACCEPTED]
+
+            # the user stream is cut in the middle of a frame, and what happens meanwhile is nowhere told
+            place.ask("refuse_streams")
+            assert place.ask("drop", kind="private")
+            interrupted = engine.wait_for_status(
+                lambda s: shown(s)["state"] == "interrupted", "the account to be interrupted"
+            )
+            assert "Binance" in shown(interrupted)["reason"]
+            place.ask("show", symbol="BTC/USDT", bid="59000", ask="59500", size="5")
+            wait_until(lambda: history(lost)[-1] is OrderStatus.FILLED, what="its fill to be found by asking")
+            meanwhile = desk.buy()
+            assert meanwhile.status is OrderStatus.FILLED
+            place.ask("refuse_streams", refuse=False)
+            desk.wait_connected(engine)
+
+            # everything is told twice, and what was last comes first
+            place.ask("duplicate")
+            place.ask("reorder", frames=4)
+            for _ in range(3):
+                desk.buy()
+            place.ask("clear")
+
+            # the kill switch, while the answer to one of the cancels is lost
+            resting = [desk.buy(price) for price in ("50000", "50001", "50002")]
+            place.ask("lose_answer", what="cancel", how="drop")
+            desk.request(EngageKillSwitch("enough"))
+            desk.wait_ended()
+            there = place.books()
+            assert {there[order.client_order_id]["status"] for order in resting} == {"canceled"}
+            with pytest.raises(KocError, match="kill switch"):
+                desk.buy()
+            assert len(desk.check_books()[0]) == 8
+        assert engine.stop() == 0
+
+
+def test_an_account_is_switched_to_paper_and_removed_without_its_live_keys(desk: AccountDesk) -> None:
+    place = desk.place
+    place.start()
+    with desk.engine() as engine:
+        desk.add(LIVE)
+        desk.wait_connected(engine)
+        desk.start_busy()
+        engine.wait_for_status(trades("busy"), "trades")
+        wait_until(lambda: len(desk.open_orders()) >= 3, what="orders that rest")
+        desk.request(SwitchAccount(ACCOUNT, PAPER))
+        sent = len(place.asked())
+        status = desk.wait_connected(engine)
+        assert (status["mode"], status["has_keys"]) == ("paper", False)
+        assert not desk.open_orders()
+        _, theirs = desk.check_books()
+        assert all(order["status"] in ("filled", "canceled", "expired") for order in theirs.values())
+        stopped = strategy(engine.wait_for_status(lambda _: True, "a status"), "busy")
+        assert stopped["state"] == "stopped"
+        assert "paper" in stopped["reason"]
+
+        count = len(desk.home.journal().fills)
+        desk.start_busy()
+        wait_until(lambda: len(desk.home.journal().fills) > count + 1, timeout_s=30.0, what="trades on paper")
+        assert place.asked()[sent:] == [], "an account on paper used its keys"
+
+        desk.go(TESTNET)
+        desk.wait_connected(engine)
+        assert {each.key for each in place.asked()[sent:]} == {place.keys[TESTNET]["key"]}
+        for typed in ("", ACCOUNT, LABEL.lower()):
+            with pytest.raises(KocError, match="type the account's name"):
+                desk.request(SwitchAccount(ACCOUNT, LIVE, typed))
+        assert place.keys[LIVE]["key"] not in {each.key for each in place.asked()[sent:]}
+
+        desk.buy("50000")
+        with pytest.raises(KocError, match="in use"):
+            desk.request(RemoveAccount(ACCOUNT))
+        assert desk.kept() == place.keys
+        desk.request(RemoveAccount(ACCOUNT, stop=True))
+        sent = len(place.asked())
+        assert desk.kept() == {}
+        assert {order["status"] for order in place.books(TESTNET).values()} == {"canceled"}
+        assert ACCOUNT not in desk.home.paths.accounts_file.read_text()
+        with pytest.raises(KocError, match="choose another name"):
+            desk.add(TESTNET)
+        assert engine.stop() == 0
+    assert place.asked()[sent:] == []
+
+
+def test_without_a_network_and_with_wrong_keys_the_rest_goes_on(desk: AccountDesk) -> None:
+    place = desk.place
+    place.prepare()
+    with desk.engine() as engine:
+        desk.add(TESTNET)
+        status = engine.wait_for_status(
+            lambda s: shown(s)["state"] == "disconnected" and "Binance" in shown(s)["reason"], "a reason"
+        )
+        assert shown(status, "sim")["state"] == "connected"
+        place.start()
+        desk.wait_connected(engine)
+        assert desk.buy().status is OrderStatus.FILLED
+
+        right = place.keys[TESTNET]
+        for wrong in ({**right, "secret": "x" * 64}, place.keys[LIVE], {**right, "key": "no key"}):
+            desk.request(UpdateCredentials(ACCOUNT, wrong))
+            status = engine.wait_for_status(lambda s: shown(s)["state"] == "disconnected", "the account to be closed")
+            assert re.search("check (that )?key and secret", shown(status)["reason"])
+            assert not any(value in shown(status)["reason"] for value in wrong.values())
+            refused = desk.buy()
+            assert (refused.status, "nothing was sent" in refused.reason) == (OrderStatus.REJECTED, True)
+        desk.request(AddAccount("binance", TESTNET, "other", "", right))
+        engine.wait_for_status(lambda s: shown(s, "other")["state"] == "connected", "another account to be connected")
+        assert shown(status, "sim")["state"] == "connected"
+        desk.request(UpdateCredentials(ACCOUNT, {name: f"  {value}\n" for name, value in right.items()}))
+        desk.wait_connected(engine)
+        assert desk.buy().status is OrderStatus.FILLED
+        desk.check_books()
+        assert engine.stop() == 0
