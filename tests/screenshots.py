@@ -10,12 +10,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from koc_qt.domain.state import TradingMode
 from tests.e2e.display import screen
+from tests.e2e.exchange_process import venue
 from tests.e2e.processes import ROOT, SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
 
 FOLDER = ROOT / "docs" / "images"
 CHARTS = "len(charts) >= 2 and all(chart.chart.bar_count > 100 for chart in charts)"
+OF_ACCOUNTS = {"account", "live"}
 RUNNING = "any(strategy.state == 'running' for strategy in replica.strategies.values())"
 
 
@@ -114,12 +117,54 @@ def _floating(camera: Photographer) -> None:
     camera.take("floating", "window.screen()")
 
 
+def _accounts(profile: Profile, display: str, wanted: set[str]) -> None:
+    """A live account at the simulated Binance: the form that adds it, and the window with it."""
+    profile.environment |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    form = "panel('accounts').account_actions.dialogs['add', '']"
+    with venue(profile.output_folder / "venue") as place:
+        place.start()
+        profile.configure({"venues": {"binance": place.settings}})
+        with window(profile, QT_QPA_PLATFORM="xcb", DISPLAY=display) as shown:
+            camera = Photographer(shown, SAMPLES / "sma_cross.py", wanted)
+            shown.until(CHARTS)
+            shown.until("not window.workspace._fill_timer.isActive()")
+            _theme(shown, "dark")
+            _size(shown, 1600, 1000)
+            shown.ask("run('accounts.add')")
+            shown.until(f"{form}.isVisible() and {form}.venue.findData('binance') >= 0")
+            shown.ask(f"[{form}.venue.choose('binance'), {form}.venue.activated.emit(0)]")
+            shown.ask(f"{form}.mode.choose('live')")
+            shown.until(f"{form}.secrets.is_needed")
+            shown.ask(f"[each.setText(9 * 'k') for each in ({form}.secrets.passphrase, {form}.secrets.again)]")
+            shown.ask("click('Choose it')")
+            shown.until(f"not {form}.secrets.problem()", timeout_s=60)
+            for name, value in place.keys[TradingMode.LIVE].items():
+                shown.ask(f"{form}.credentials.fields[{name!r}].editor.setText({value!r})")
+            shown.ask("click('Test connection')")
+            shown.until(f"{form}.report.isVisible() and not {form}.is_busy", timeout_s=60)
+            shown.until(f"not {form}._fitting.isActive()")
+            camera.take("account", "dialog()")
+            shown.ask(f"{form}.confirmation.field.setText({form}.label.text())")
+            shown.ask("click('Add the account')")
+            shown.until("replica.accounts['binance-live'].state == 'connected'", timeout_s=60)
+            shown.until("window.live_frame.isVisible() and dialog() is None")
+            card = "panel('accounts').cards['binance-live']"
+            shown.until(f"{card}.state.text() == 'Binance · connected'")
+            shown.until(f"{card}.visibleRegion().boundingRect().height() > 90")
+            shown.until("not window.notices.texts")  # the notice passes
+            camera.take("live")
+            shown.close()
+
+
 def main() -> int:
     """Take all pictures, or those that are named."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    wanted = set(sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="koc-") as folder, screen() as display:
-        profile = Profile(Path(folder) / "home")
-        _workspace(profile, display, set(sys.argv[1:]))
+        if not wanted or wanted - OF_ACCOUNTS:
+            _workspace(Profile(Path(folder) / "home"), display, wanted)
+        if not wanted or wanted & OF_ACCOUNTS:
+            _accounts(Profile(Path(folder) / "home of accounts"), display, wanted)
     return 0
 
 

@@ -20,10 +20,12 @@ from koc_qt.ui.modes import needs_keys
 from koc_qt.ui.panels.accounts_actions import AccountActions
 from koc_qt.ui.panels.accounts_card import AccountCard
 from koc_qt.ui.panels.ticket_fields import Message
+from koc_qt.ui.slices import Slices
 from koc_qt.ui.theme import style_as
 
 REFRESH_MS = 500
 TICK_MS = 1_000
+AT_ONCE = 3  # cards; more are shown some a turn of the loop
 EMPTY = (
     "There is no account yet.\n\nA simulated or paper account needs no keys: add one, and try everything without risk."
 )
@@ -50,9 +52,10 @@ class AccountsPanel(Panel):
         super().__init__(bench, parent)
         self.cards: dict[str, AccountCard] = {}
         self.account_actions = AccountActions(bench, self)
-        self._touched = ""
+        self._touched = self._added = ""
         self._has_hint = True
         self._needed_keys = False
+        self._filling, self._showing = Slices(self), Slices(self)
         self.make()
 
     def parts(self) -> Iterator[None]:
@@ -84,6 +87,7 @@ class AccountsPanel(Panel):
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._on_link)
         self.desk.venues.changed.connect(self._show_cards)
+        self.account_actions.added.connect(self._bring_up)
         self._take_all()
 
     def _make_empty(self, column: QVBoxLayout) -> None:
@@ -161,8 +165,10 @@ class AccountsPanel(Panel):
             for account_id in self.cards
             if account_id in frame.accounts or (account_id in accounts and accounts[account_id].venue in frame.venues)
         ]
-        for account_id in touched:
+        for account_id in touched[:AT_ONCE]:
             self._show_card(account_id)
+        if touched[AT_ONCE:]:
+            self._show_cards()
         if frame.accounts:
             self._show_connection()
         if frame.quotes and not self._refreshing.isActive():
@@ -176,17 +182,27 @@ class AccountsPanel(Panel):
             self._column.removeWidget(gone)
             gone.hide()
             gone.deleteLater()
-        for place, account_id in enumerate(accounts):
+        self.account_actions.forget_gone()
+        self._filling.start(self._fill(list(accounts)), at_once=len(accounts) <= AT_ONCE)
+
+    def _fill(self, account_ids: list[str]) -> Iterator[None]:
+        """Make the cards that are missing; all are laid out and painted together, once they are there."""
+        self._column.setEnabled(False)
+        self._inside.setUpdatesEnabled(False)
+        for place, account_id in enumerate(account_ids):
             card = self.cards.get(account_id) or self._make_card(account_id)
             if self._column.indexOf(card) != place:
                 self._column.insertWidget(place, card)
-        self.cards = {account_id: self.cards[account_id] for account_id in accounts}
+            self._show_card(account_id)
+            yield
+        self.cards = {account_id: self.cards[account_id] for account_id in account_ids}
         stops = [stop for card in self.cards.values() for stop in card.stops]
         for first, second in pairwise([*stops, self.add_button, self.hint_cross]):
             QWidget.setTabOrder(first, second)
-        self.account_actions.forget_gone()
-        self._show_cards()
         self._show_connection()
+        self._column.setEnabled(True)
+        self._column.activate()
+        self._inside.setUpdatesEnabled(True)
 
     def _make_card(self, account_id: str) -> AccountCard:
         card = self.cards[account_id] = AccountCard(self.bench.theme, self._inside)
@@ -198,16 +214,34 @@ class AccountsPanel(Panel):
     def _touch(self, account_id: str) -> None:
         self._touched = account_id
 
+    def _bring_up(self, account_id: str) -> None:
+        """Show the card of an account that was added, once it is there."""
+        self._added = account_id
+        self.bench.requests.panel_wanted.emit(self.NAME)
+        QTimer.singleShot(REFRESH_MS, self, self._scroll_to_added)
+
+    def _scroll_to_added(self) -> None:
+        card = self.cards.get(self._added)
+        if card is not None:
+            self.area.ensureWidgetVisible(card, 0, 8)
+            self._touch(self._added)
+            self._added = ""
+
     # ---- showing -----------------------------------------------------------------------------------------------------
 
     def _show_cards(self) -> None:
-        for account_id in self.cards:
+        if not self._showing.is_busy:
+            self._showing.start(self._show_each(), at_once=len(self.cards) <= AT_ONCE)
+
+    def _show_each(self) -> Iterator[None]:
+        for account_id in list(self.cards):
             self._show_card(account_id)
+            yield
 
     def _show_card(self, account_id: str) -> None:
-        account, card = self.desk.replica.accounts.get(account_id), self.cards[account_id]
-        if account is None:
-            return  # it is gone, and its card is about to go: the next frame says so
+        account, card = self.desk.replica.accounts.get(account_id), self.cards.get(account_id)
+        if account is None or card is None:
+            return  # it is gone, or about to go: the next frame says so
         card.show_account(account, self.desk.venues.of(account.venue), self.desk.replica)
         if card.tick() and not self._ticking.isActive():
             self._ticking.start()
@@ -269,8 +303,13 @@ class AccountsPanel(Panel):
         self._show_connection()
 
     def retire(self) -> None:
-        """Close the dialogs, and take the commands away."""
+        """Close the dialogs, and take the commands away. Safe to call twice."""
         self.account_actions.retire()
+        if _ADD.name not in self.bench.actions:
+            return
+        self.desk.framed.disconnect(self._on_frame)
+        self.desk.linked.disconnect(self._on_link)
+        self.desk.venues.changed.disconnect(self._show_cards)
         for command in (_ADD, *_OF_ONE):
             self.bench.actions.remove(command.name)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import shiboken6
-from PySide6.QtCore import QObject, QPoint, QTimer
+from PySide6.QtCore import QObject, QPoint, QTimer, Signal
 from PySide6.QtWidgets import QMenu, QWidget
 
 from koc_qt.domain.state import AccountSnapshot
@@ -23,7 +23,12 @@ DISABLE_TIMEOUT_S = 180.0
 
 
 class AccountActions(QObject):
-    """Opens dialogs over the window of `owner`; those of an account that is gone are closed."""
+    """Opens dialogs over the window of `owner`; those of an account that is gone are closed.
+
+    `added` brings the id of an account that was added here.
+    """
+
+    added = Signal(str)
 
     def __init__(self, bench: Bench, owner: QWidget) -> None:
         super().__init__(owner)
@@ -82,7 +87,13 @@ class AccountActions(QObject):
 
     def add(self) -> None:
         """Open the form that adds an account."""
-        self._open("add", "", lambda window: AccountForm(self._bench, window))
+
+        def make(window: QWidget) -> AccountForm:
+            form = AccountForm(self._bench, window)
+            form.added.connect(self.added)
+            return form
+
+        self._open("add", "", make)
 
     def test(self, account: AccountSnapshot) -> None:
         """Try an account's keys."""
