@@ -44,7 +44,7 @@ class SharedStream:
     """One connection that carries several symbols, there for as long as somebody follows one of them.
 
     `session` opens it, calls `up` for symbols that deliver, heeds `changed`, and gives the reason why it ended; without
-    one it is simply called again.
+    one it is simply called again. `was_interrupted` tells that it failed before.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class SharedStream:
         self.name = name
         self.symbols: dict[str, None] = {}
         self.changed = asyncio.Event()
+        self.was_interrupted = False
         self._clock = clock
         self._timeouts = timeouts
         self._session = session
@@ -103,6 +104,7 @@ class SharedStream:
                 reason = f"{type(error).__name__}: {words(error)}"
             if not reason:
                 continue
+            self.was_interrupted = True
             for symbol in list(self.symbols):
                 self._say(symbol, StreamState.INTERRUPTED, reason)
             if self._clock.monotonic_ns() - began_ns > _STEADY_NS:

@@ -6,14 +6,17 @@ answer's headers, and write to the console.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from koc_qt.adapters.blocking_reader import Trouble, unavailable, words
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint
+from koc_qt.adapters.data_only import S_NS
 from koc_qt.domain.errors import VenueError, VenueRejected, VenueTimeout
 
 KEYS_PAGE = "https://massive.com/dashboard/keys"
@@ -34,10 +37,14 @@ class NoDataError(Exception):
 
 
 class _Answers:
-    """The client's pool of connections, which keeps what the client drops: status and headers of a refusal."""
+    """The client's pool of connections, which keeps what the client drops: status and headers of a refusal.
+
+    `told_ns` is the newest time that an answer carried, in UTC nanoseconds.
+    """
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self.told_ns = 0
 
     def request(self, method: str, url: str, **options: Any) -> Any:
         """Ask; gives the client its answer when that is 200. Raises RefusedError."""
@@ -45,6 +52,8 @@ class _Answers:
         if answer.status != 200:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             raise RefusedError(answer.status, headers, said(answer.data))
+        with contextlib.suppress(TypeError, ValueError):  # then another one will tell
+            self.told_ns = max(self.told_ns, round(parsedate_to_datetime(answer.headers["date"]).timestamp()) * S_NS)
         return answer
 
     def close(self) -> None:
@@ -92,6 +101,11 @@ def make_stream_client(key: str, host: str, market: str, endpoint: LoopbackEndpo
 
     ca_certs = endpoint.ca_file if endpoint is not None else None
     return Watched(key, feed=host, market=market, raw=True, max_reconnects=0, ca_certs=ca_certs)
+
+
+def told_ns(client: Any) -> int:
+    """Give the newest time that an answer of a REST client carried, UTC nanoseconds; 0 before the first."""
+    return int(client.client.told_ns)
 
 
 def is_refused(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from koc_qt.domain.errors import VenueError, VenueRejected, VenueTimeout, VenueU
 _CRUMB_PATH = "/v1/test/getcrumb"
 _DATA_HOST = re.compile(r"https://query[12]\.finance\.yahoo\.com/")
 _CRUMB = re.compile(r"[\w./\-+=~]{3,40}", re.ASCII)
+_COOKIE = "A3"
 _LET_YFINANCE_TRY = (401, 403)  # another cookie may help, and it knows how to get one
 _CURL_TROUBLES = {6: Trouble.NAME, 5: Trouble.NAME, 7: Trouble.UNREACHABLE, 35: Trouble.TRUST, 60: Trouble.TRUST}
 _CURL_TIMEOUT = 28
@@ -52,7 +53,7 @@ class YahooClient:
     def __init__(self, endpoint: LoopbackEndpoint | None, limit_s: float) -> None:
         keep_to_memory()
         self._limit_s = limit_s
-        self._session = _session(endpoint, limit_s, self)
+        self._session = _session(endpoint, limit_s)
         kind = importlib.import_module("yfinance.data").YfData
         self._data: Any = object.__new__(kind)  # the class hands out one object a process, with everybody's crumbs
         self._data.__init__(session=self._session)
@@ -63,6 +64,8 @@ class YahooClient:
         """Give an answer's JSON object, its numbers exact. Raises what `explain` knows."""
         if self._data._crumb is not None and not _CRUMB.fullmatch(str(self._data._crumb)):
             self._data._crumb = None
+        if any(cookie.name == _COOKIE for cookie in self._session.cookies.jar):
+            self._data._cookie = True  # it looks into its database alone, and would ask for one every time
         sent_ns = time.monotonic_ns()
         url = f"https://query1.finance.yahoo.com{path}"
         answer = self._data.get(url=url, params=dict(parameters), timeout=self._limit_s)
@@ -101,7 +104,7 @@ def keep_to_memory() -> None:
     logging.getLogger("yfinance").setLevel(logging.ERROR)
 
 
-def _session(endpoint: LoopbackEndpoint | None, limit_s: float, client: YahooClient) -> Any:
+def _session(endpoint: LoopbackEndpoint | None, limit_s: float) -> Any:
     """Make a session that looks like a browser's, as Yahoo wants it, and that raises what yfinance would repeat."""
     curl = importlib.import_module("curl_cffi")
     base: Any = importlib.import_module("curl_cffi.requests").Session
@@ -116,7 +119,7 @@ def _session(endpoint: LoopbackEndpoint | None, limit_s: float, client: YahooCli
         """Bounds every request, and ends what was refused at once."""
 
         def request(self, method: str, url: str, **asked: Any) -> Any:
-            asked["timeout"] = limit_s
+            asked["timeout"] = self.limit_s
             answer = super().request(method, url, **asked)
             if answer.status_code < 400 or answer.status_code in _LET_YFINANCE_TRY or not _DATA_HOST.match(url):
                 return answer
@@ -124,7 +127,9 @@ def _session(endpoint: LoopbackEndpoint | None, limit_s: float, client: YahooCli
                 return answer  # prices may be had without one
             raise RefusedError(answer.status_code, dict(answer.headers), str(answer.text))
 
-    return Session(**options)
+    session = Session(**options)
+    session.limit_s = limit_s
+    return session
 
 
 def _date_s(headers: Mapping[str, str]) -> float | None:

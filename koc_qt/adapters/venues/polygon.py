@@ -28,6 +28,7 @@ from koc_qt.adapters.polygon_client import (
     make_stream_client,
     read_object,
     said,
+    told_ns,
 )
 from koc_qt.adapters.polygon_facts import (
     MS_NS,
@@ -125,12 +126,15 @@ class PolygonVenue(DataOnlyVenue):
         self._lag_ns, self._feed, self._asked, self._is_free = 0, _REAL_TIME, 0, False
         key, endpoint, limit_s = self._key, self._endpoint, self._timeouts.request_s
         self._rest = await reader.once("its client", lambda: make_rest_client(key, endpoint, limit_s))
+        await self._set_clock(reader)
+        return await self._listed(reader)
+
+    async def _set_clock(self, reader: Reader) -> None:
         sent_ns = self._clock.monotonic_ns()
         status = await self._ask(reader, "its status", lambda rest: rest.get_market_status(raw=True))
         with contextlib.suppress(KeyError, TypeError, ValueError):  # then our own clock has to do
             told = datetime.fromisoformat(status["serverTime"])
             self.heard_time(round(told.timestamp()) * S_NS, sent_ns)
-        return await self._listed(reader)
 
     def shut(self) -> None:
         """Close the connections."""
@@ -141,7 +145,9 @@ class PolygonVenue(DataOnlyVenue):
     async def _ask(self, reader: Reader, what: str, call: Callable[[Any], Any]) -> Mapping[str, Any]:
         rest = self._rest
         self._asked += 1
-        return await reader.read(what, lambda: read_object(said(call(rest).data)))
+        answer = await reader.read(what, lambda: read_object(said(call(rest).data)))
+        self._venue_clock.saw(told_ns(rest))  # ours may have stood still, while the machine slept
+        return answer
 
     def explain(self, what: str, error: Exception) -> VenueError:
         """Say a failure of the client in our words; heed a 429: one that names no pause is the free plan's."""
@@ -281,6 +287,8 @@ class PolygonVenue(DataOnlyVenue):
     async def session(self, stream: SharedStream) -> str:
         """Keep one connection until it ends; a plan without real time is given the delayed feed."""
         market, feed = stream.name.split()[-1], self._feed
+        if stream.was_interrupted:  # what keeps requests from being answered says why no stream can be had
+            await self._set_clock(self.require_connected())
         try:
             return await self._stream(stream, market, f"{feed}.{_FIRM}")
         except Exception as error:
@@ -324,7 +332,6 @@ class PolygonVenue(DataOnlyVenue):
                 raise
             if heard.trouble:
                 raise self._streams_nothing(market, heard.trouble) from None
-            await self._ask(self.require_connected(), "its status", lambda rest: rest.get_market_status(raw=True))
             return f"{host} did not answer within {self._timeouts.dial_s:g} s"
         finally:
             await _end(running, client)

@@ -104,8 +104,6 @@ class YahooVenue(DataOnlyVenue):
         self._client = await reader.once("its client", lambda: YahooClient(endpoint, limit_s))
         self._pricing = await reader.once("its messages", _pricing)
         await self._chart(reader, "AAPL", {"range": "1d", "interval": "1d"})
-        if self._client.told_s is not None:
-            self.heard_time(round(self._client.told_s) * S_NS, self._client.sent_ns)
         return well_known()
 
     def shut(self) -> None:
@@ -131,7 +129,10 @@ class YahooVenue(DataOnlyVenue):
             raise VenueUnavailable(f"{self.name} is not connected; connect first")
         path = f"/v8/finance/chart/{quote(symbol, safe='')}"
         options = {**parameters, "includePrePost": "false"}
-        return await reader.read(f"the chart of {symbol}", lambda: chart_of(client.ask(path, options)))
+        chart = await reader.read(f"the chart of {symbol}", lambda: chart_of(client.ask(path, options)))
+        if client.told_s is not None:
+            self.heard_time(round(client.told_s) * S_NS, client.sent_ns)
+        return chart
 
     # ---- instruments and bars -------------------------------------------------------------------------------------
 

@@ -88,7 +88,8 @@ class YahooSite(Dialect):
             return self._crumb(call)
         if self.asks_consent and "EuConsent" not in call.request.cookies:
             done = f"https://{call.host}{call.raw_path}"
-            raise web.HTTPFound(f"https://consent.yahoo.com{_CONSENT}?sessionId=s1&done={base64_of(done)}")
+            where = f"https://consent.yahoo.com{_CONSENT}?sessionId=s1&done={base64_of(done)}"
+            return web.Response(status=302, headers={"Location": where})
         if "crumb" in call.query and not self._knows(call):
             return _trouble(self, 401, "finance", "Unauthorized", "Invalid Crumb")
         if call.path.startswith("/v8/finance/chart/"):
