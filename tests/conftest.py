@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from loguru import logger
 
+from koc_qt import scrub
 from koc_qt.paths import Paths, profile_paths
 from tests.leaks import held, leaked_since, watched_loops
 
@@ -66,6 +67,13 @@ class _Collector(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line."""
         self._lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test's secrets be taken out of what later ones log."""
+    monkeypatch.setattr(scrub, "_known", None)
+    monkeypatch.setattr(scrub, "_known_forms", set())
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from koc_qt import scrub as scrubbing
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.secrets import SecretStore
 from koc_qt.scrub import scrub
@@ -21,12 +20,6 @@ OTHERS = {"key": "another", "secret": "one entirely"}
 
 class SecretStoreContract:
     """Runs over a store."""
-
-    @pytest.fixture(autouse=True)
-    def _forget_secrets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have no other test's log changed by the secrets of these."""
-        monkeypatch.setattr(scrubbing, "_known", None)
-        monkeypatch.setattr(scrubbing, "_known_forms", set())
 
     def keep(self, store: SecretStore, account_id: str, mode: TradingMode, keys: Mapping[str, str]) -> None:
         """Have the store keep keys."""
