@@ -60,7 +60,7 @@ class Ccxt:
         )
         client.ssl_context = self._tls
         client.has["fetchCurrencies"] = False
-        await client.load_markets()
+        await client.load_markets(False, dict(trading.MARKET_PARAMETERS))
         return client
 
     async def open(self) -> None:

@@ -23,7 +23,6 @@ from typing import Any
 import psutil
 
 from koc_qt.domain.state import VenueState
-from koc_qt.link.messages import AccountChanged
 from tests.bench.latency import wait_for
 from tests.bench.venue_common import ACCOUNT, Bench, Peer, add_venue_option, each_venue, venues_here, with_engine
 from tests.bench.window_common import load
@@ -45,31 +44,32 @@ def counts() -> Counts:
     }
 
 
-async def hour(bench: Bench, number: int, seconds: float) -> None:
-    """Cut and lose what is cut and lost in an hour."""
+async def hour(bench: Bench, number: int, seconds: float) -> int:
+    """Cut and lose what is cut and lost in an hour; gives how many connections that were."""
     fault = functools.partial(bench.exchange.ask, "fault")
-    await fault(method="drop", kind="private", mid_frame=bool(number % 2))
+    cuts: int = await fault(method="drop", kind="private", mid_frame=bool(number % 2))
     await asyncio.sleep(seconds / 3)
     await fault(method="lose_answer", what="place", times=1, how="drop")
     await asyncio.sleep(seconds / 3)
-    await fault(method="drop", kind="public", mid_frame=bool(number % 2))
+    cuts += await fault(method="drop", kind="public", mid_frame=bool(number % 2))
     await asyncio.sleep(seconds / 3)
+    return cuts + 1
 
 
-async def trade(bench: Bench, name: str, hours: int, hour_s: float) -> None:
-    """Run the strategy through some hours, and wait until nothing is open."""
+async def trade(bench: Bench, name: str, hours: int, hour_s: float) -> int:
+    """Run the strategy through some hours, and wait until nothing is open; gives how many connections were cut."""
 
-    async def break_things() -> None:
-        for number in range(hours):
-            await hour(bench, number, hour_s)
+    async def break_things() -> int:
+        return sum([await hour(bench, number, hour_s) for number in range(hours)])
 
     breaking = asyncio.create_task(break_things())
     await bench.run("venue_trader", name, hours * hour_s + 1.0)
-    await breaking
+    cuts = await breaking
     await wait_for(lambda: bench.engine.store.accounts[ACCOUNT].state is VenueState.CONNECTED)
     await wait_for(lambda: not bench.engine.store.open_orders())
     await bench.engine.orders.settle()
     await asyncio.sleep(SETTLE_S)
+    return cuts
 
 
 def differences(bench: Bench, there: list[dict[str, Any]]) -> list[str]:
@@ -99,20 +99,10 @@ def differences(bench: Bench, there: list[dict[str, Any]]) -> list[str]:
 
 async def measure(bench: Bench, args: argparse.Namespace, verdict: list[int]) -> None:
     """Warm up, count, go through the day, count again."""
-    interruptions = 0
-    state = VenueState.CONNECTED
-
-    def note(fact: AccountChanged) -> None:
-        nonlocal interruptions, state
-        if fact.account.account_id == ACCOUNT and fact.account.state is not state:
-            state = fact.account.state
-            interruptions += state is not VenueState.CONNECTED
-
-    bench.engine.bus.subscribe(AccountChanged, note)
     await trade(bench, "warm-up", WARM_UP_HOURS, args.hour_s)
     before = counts()
     began_s = time.monotonic()
-    await trade(bench, "day", args.hours, args.hour_s)
+    cuts = await trade(bench, "day", args.hours, args.hour_s)
     after = counts()
     there = await bench.exchange.ask("orders")
     found = differences(bench, there)
@@ -121,7 +111,7 @@ async def measure(bench: Bench, args: argparse.Namespace, verdict: list[int]) ->
     kinds = Counter(line.partition(":")[0] for line in found)
     wrong = ", ".join(f"{name} {kinds[name]}" for name in ("lost", "doubled", "different"))
     held = "   ".join(f"{name} {before[name]:.0f} -> {after[name]:.0f}" for name in before)
-    what = f"{len(there)} orders, {sum(row['fills'] for row in there)} fills, {interruptions} interruptions"
+    what = f"{len(there)} orders, {sum(row['fills'] for row in there)} fills, {cuts} connections cut"
     took_s = time.monotonic() - began_s
     print(f"{bench.venue:9} {args.hours} h in {took_s:.0f} s: {what}; {wrong}; {held}", flush=True)
     verdict.append(1 if found else 0)
