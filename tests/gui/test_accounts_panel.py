@@ -232,7 +232,10 @@ def test_what_has_no_price_has_no_worth() -> None:
         [None, Worth(Decimal(5), "USDT")],
         None,
     )
-    assert values("elsewhere", replica_with(quote(BTC, "9", "11")), balance("BTC", "1")) == ([None], None)
+    elsewhere = replica_with(quote(BTC, "9", "11"))
+    assert values("elsewhere", elsewhere, balance("BTC", "1")) == ([None], None)
+    held = (balance("BTC", "1"), balance("EUR", "3"), balance("USD", "2"))
+    assert values("elsewhere", elsewhere, *held) == ([None, None, Worth(Decimal(2), "USD")], None)
     assert values("sim", replica) == ([], None)
     holding = worths("sim", [balance("BTC", "1")], replica)[0][0]
     assert holding.words == "—"

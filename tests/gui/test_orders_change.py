@@ -231,3 +231,16 @@ def test_without_an_engine_or_with_the_kill_switch_nothing_is_sent(
     assert fake.sent(AmendOrder) == []
     panel.retire()
     assert not panel.changer.forms
+
+
+def test_rules_that_are_not_known_yet_are_looked_up(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    order = placed(panel, fake, qtbot)
+    panel.desk.replica.instruments.clear()  # as for a venue that came after the connection
+    panel.changer.open(order)
+    qtbot.waitUntil(lambda: bool(panel.changer.forms))
+    assert panel.changer.forms[order.client_order_id].rules == RULES
+    panel.changer.retire()
+    fake.engine.instruments = []
+    panel.changer.open(order)
+    qtbot.waitUntil(lambda: fake.texts == ["there is no sim:BTC/USDT"])
+    assert not panel.changer.forms

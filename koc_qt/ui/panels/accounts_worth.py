@@ -59,6 +59,8 @@ def worths(venue: str, balances: Sequence[Balance], replica: Replica) -> tuple[l
     """Value each balance at the middle of its market's quote, and all together where one currency will do for all."""
     markets = _markets(venue, replica)
     quotes = {rules.quote for rules in replica.instruments.values() if rules.id.venue == venue}
+    held = {balance.currency for balance in balances}
+    quotes = quotes or {next((money for money in _MONEY if money in held), "")}  # of a venue whose markets nobody told
     holdings = [_value(balance, markets, quotes) for balance in balances]
     known = [holding.worth for holding in holdings if holding.worth is not None]
     currencies = {worth.currency for worth in known}

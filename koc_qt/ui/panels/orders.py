@@ -343,7 +343,7 @@ class OrdersPanel(Panel):
 
     def _change(self) -> None:
         for order in islice(self._selected_orders(), 1):
-            self.changer.open(order, self.desk.replica.instruments[order.request.instrument])
+            self.changer.open(order)
 
     def _opened(self, record: Record) -> None:
         """Change what can be changed, and show the rest on a chart."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -16,11 +15,13 @@ from koc_qt.link.messages import AmendOrder
 from koc_qt.ui.account_form.dialog import AccountDialog
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Desk, Frame
+from koc_qt.ui.errands import Errand
 from koc_qt.ui.formats import quantity
 from koc_qt.ui.modes import account_name
 from koc_qt.ui.panels.orders_columns import side_word, status_word
 from koc_qt.ui.panels.ticket_draft import LIMITED, plain, price_text, stepped
 from koc_qt.ui.panels.ticket_fields import NumberField
+from koc_qt.ui.panels.ticket_market import fetch_rules
 from koc_qt.ui.panels.ticket_numbers import BadNumber, read_amount
 from koc_qt.ui.theme import style_as
 
@@ -44,8 +45,6 @@ def why_no_change(order: Order, desk: Desk) -> str:
         return f"Its account {order.account_id} is gone"
     if not desk.venues.offer(account).amend:
         return f"{desk.venues.title(account.venue)} cannot change a working order: cancel it, and place another one"
-    if order.request.instrument not in desk.replica.instruments:
-        return "The rules of its market are not known yet"
     return ""
 
 
@@ -220,29 +219,38 @@ class Changer:
     def __init__(self, bench: Bench, owner: QWidget) -> None:
         self._bench = bench
         self._owner = owner
+        self._lookup = Errand(bench.desk, owner)
         self.forms: dict[str, ChangeForm] = {}
 
-    def open(self, order: Order, rules: Instrument) -> None:
-        """Show the form for an order, the one that is there where there is one."""
+    def open(self, order: Order) -> None:
+        """Show the form for an order, the one that is there where there is one, once the market's rules are known."""
+        rules = self._bench.desk.replica.instruments.get(order.request.instrument)
+        if rules is not None:
+            self._open(order, rules)
+        else:  # its venue has come since the connection is there
+            self._lookup.start(self._look_up(order))
+
+    async def _look_up(self, order: Order) -> None:
+        self._open(order, await fetch_rules(self._bench.desk, order.request.instrument))
+
+    def _open(self, order: Order, rules: Instrument) -> None:
         key = order.client_order_id
         form = self.forms.get(key)
         if form is None:
             form = self.forms[key] = ChangeForm(self._bench, order, rules, self._owner.window())
-            form.finished.connect(self._closer(key))
+            form.finished.connect(lambda _result: self._closed(key))
             form.open()
         else:
             form.raise_()
             form.activateWindow()
 
-    def _closer(self, key: str) -> Callable[[int], None]:
-        def closed(_result: int) -> None:
-            form = self.forms.pop(key, None)
-            if form is not None:
-                form.deleteLater()
-
-        return closed
+    def _closed(self, key: str) -> None:
+        form = self.forms.pop(key, None)
+        if form is not None:
+            form.deleteLater()
 
     def retire(self) -> None:
         """Close everything."""
+        self._lookup.cancel()
         for form in list(self.forms.values()):
             form.done(0)

@@ -10,12 +10,25 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Quote, StreamState
 from koc_qt.link.messages import ListInstruments
 from koc_qt.ui.bench import Bench
-from koc_qt.ui.desk import Frame
+from koc_qt.ui.desk import Desk, Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.streams import Holding
 
 LOOKUP_TIMEOUT_S = 15.0  # a venue's list may have to be fetched first
 _MATCHES = 50  # a symbol may be a part of others
+
+
+async def fetch_rules(desk: Desk, instrument: InstrumentId) -> Instrument:
+    """Ask the engine for the rules of one market. Raises KocError, also where there is no such market."""
+    command = ListInstruments(instrument.venue, instrument.symbol, _MATCHES)
+    answer = await desk.request(command, timeout_s=LOOKUP_TIMEOUT_S)
+    try:
+        found = {each.id: each for each in msgspec.convert(answer, list[Instrument])}
+    except msgspec.ValidationError as error:
+        raise KocError(f"the engine's list of instruments cannot be read: {error}") from error
+    if instrument not in found:
+        raise KocError(f"there is no {instrument}")
+    return found[instrument]
 
 
 class TicketMarket(QObject):
@@ -75,15 +88,7 @@ class TicketMarket(QObject):
             self._lookup.start(self._fetch(self.instrument), self._failed)
 
     async def _fetch(self, instrument: InstrumentId) -> None:
-        command = ListInstruments(instrument.venue, instrument.symbol, _MATCHES)
-        answer = await self._desk.request(command, timeout_s=LOOKUP_TIMEOUT_S)
-        try:
-            found = {each.id: each for each in msgspec.convert(answer, list[Instrument])}
-        except msgspec.ValidationError as error:
-            raise KocError(f"the engine's list of instruments cannot be read: {error}") from error
-        if instrument not in found:
-            raise KocError(f"there is no {instrument}")
-        self._found = {instrument: found[instrument]}
+        self._found = {instrument: await fetch_rules(self._desk, instrument)}
         self.problem = ""
         self.changed.emit()
 
