@@ -87,6 +87,8 @@ class OrderLookups:
                         report = await venue.find_order(asked)
                 except (VenueError, TimeoutError) as error:
                     logger.warning("order {} could not be looked up: {}", key, str(error) or "no answer")
+                except Exception:
+                    logger.exception("looking order {} up failed in a way nobody foresaw; it is tried again", key)
                 else:
                     if await self._conclude(asked, report, venue.time_ns(), doubts):
                         return

@@ -52,6 +52,8 @@ from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
 from koc_qt.engine.order_lookups import LOOKUP_DELAYS_S, OrderLookups
+from koc_qt.engine.order_rate import OrderRate
+from koc_qt.engine.owed_cancels import OwedCancels
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
 from koc_qt.ports.clock import Clock
@@ -97,7 +99,7 @@ class OrderService:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._recent: dict[str, deque[int]] = {}
+        self._rate = OrderRate(clock)
         self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
         self._overtaken: set[str] = set()  # cancelled while a change was being sent: asked again after it
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
@@ -105,6 +107,7 @@ class OrderService:
         self._lookups = OrderLookups(
             venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
         )
+        self._owed = OwedCancels(self.cancel)
         self._pump_task: asyncio.Task[None] | None = None
         self.journal_ok = True
 
@@ -115,6 +118,7 @@ class OrderService:
     async def close(self) -> None:
         """Stop looking orders up, and end once everything heard so far is in the journal or it cannot be written."""
         await self._lookups.close()
+        await self._owed.close()
         if self._pump_task is None:
             return
         if self.journal_ok:
@@ -325,16 +329,18 @@ class OrderService:
         await self._send_cancel(order)
 
     async def _send_cancel(self, order: Order) -> None:
-        client_order_id = order.client_order_id
+        key, venue = order.client_order_id, self._venues.get(order.account_id)
         try:
-            venue = self._venues.get(order.account_id)
             if venue is None:
                 raise VenueUnavailable(f"account {order.account_id!r} is not connected")
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
                 await venue.cancel(order)
-        except (VenueError, TimeoutError) as error:
+        except Exception as error:
             reason = str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s"
-            self.receive(CancelRejected(client_order_id, self._time_ns(order.account_id), reason))
+            if not isinstance(error, VenueError | TimeoutError):
+                logger.exception("the cancel of order {} failed in a way nobody foresaw", key)
+                reason = f"{type(error).__name__} while cancelling"
+            self.receive(CancelRejected(key, self._time_ns(order.account_id), reason))
 
     async def cancel_all(self, strategy_id: str | None = None) -> int:
         """Cancel every open order of one strategy or all; gives how many were asked for. Failures are logged."""
@@ -373,21 +379,14 @@ class OrderService:
             open_buy_quantity=pending[Side.BUY],
             open_sell_quantity=pending[Side.SELL],
             open_orders=len(open_orders),
-            orders_last_minute=self._orders_last_minute(strategy_id),
+            orders_last_minute=self._rate.last_minute(strategy_id),
             daily_pnl=self._ledger.daily_pnl(strategy_id),
             kill_switch=self._kill_switch.engaged,
             kill_reason=self._kill_switch.reason,
             filled_quantity=Decimal(0) if shown is None else shown.filled_quantity,
         )
         check(request, context, self._limits)
-        self._recent[strategy_id].append(self._clock.monotonic_ns())
-
-    def _orders_last_minute(self, strategy_id: str) -> int:
-        recent = self._recent.setdefault(strategy_id, deque())
-        since_ns = self._clock.monotonic_ns() - 60_000_000_000
-        while recent and recent[0] < since_ns:
-            recent.popleft()
-        return len(recent)
+        self._rate.count(strategy_id)
 
     def _new_order(self, request: OrderRequest, strategy_id: str, account_id: str) -> Order:
         now_ns = self._time_ns(account_id)
@@ -414,6 +413,7 @@ class OrderService:
             return
         if after is not before:
             self._working[key] = after
+            self._owed.heard(event, after)
             self._unwritten.append(OrderRecord(after, event))
             self._idle.clear()
             self._wake.set()

@@ -293,9 +293,12 @@ class Engine:
             await asyncio.wait(tasks, timeout=ACCOUNTS_TIMEOUT_S)
 
     async def _settle_account(self, account_id: str) -> None:
-        """Ask what became of an account's open orders; those that nobody attends to any more are cancelled, once."""
+        """Ask what became of an account's open orders; those that nobody attends to any more are cancelled, once.
+
+        While all trading is halted that is done each time: the venue may have been out of reach when it was.
+        """
         await self.orders.reconcile(account_id)
-        if account_id not in self._settled:
+        if account_id not in self._settled or self.kill_switch.engaged:
             self._settled.add(account_id)
             await self._cancel_unattended(account_id)
 

@@ -142,10 +142,14 @@ def test_whatever_the_network_does_no_order_is_lost_or_doubled(desk: AccountDesk
                 desk.buy()
             place.ask("clear")
 
-            # the kill switch, while the answer to one of the cancels is lost
+            # the kill switch, while nothing can be cancelled; once the connection is back all is
             resting = [desk.buy(price) for price in ("50000", "50001", "50002")]
-            place.ask("lose_answer", what="cancel", how="drop")
+            place.ask("server_error", path="/api/v3/order")
             desk.request(EngageKillSwitch("enough"))
+            assert len(desk.open_orders()) == len(resting)
+            place.ask("clear")
+            place.ask("lose_answer", what="cancel", how="drop")
+            place.ask("drop", kind="private")
             desk.wait_ended()
             there = place.books()
             assert {there[order.client_order_id]["status"] for order in resting} == {"canceled"}

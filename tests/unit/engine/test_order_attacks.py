@@ -1,0 +1,82 @@
+"""What is done to orders at the worst moment: cancels that come before the venue knows an order, bugs in an adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from koc_qt.domain.errors import VenueRejected, VenueTimeout
+from koc_qt.domain.orders import Order, OrderStatus
+from tests.conditions import until
+from tests.fakes.trading import limit_buy, market_buy
+from tests.unit.engine.test_orders import Desk
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    await desk.venue.connect(desk.orders.receive)
+    desk.orders.start()
+    yield desk
+    await desk.orders.close()
+
+
+async def test_an_order_that_is_cancelled_before_it_has_arrived_does_not_stay(desk: Desk) -> None:
+    desk.venue.hold = asyncio.Event()
+    sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await until(lambda: desk.store.open_orders(), what="the order to be sent")
+    desk.venue.refuse_cancel = VenueRejected("unknown order")
+    assert await desk.orders.cancel_all() == 1
+    desk.venue.refuse_cancel = None
+    desk.venue.hold.set()
+    order = await sending
+    assert (await desk.ends(order.client_order_id)).status is OrderStatus.CANCELED
+    assert desk.venue.canceled == [order.client_order_id]
+
+
+@pytest.mark.expected_warnings("could not be looked up")
+async def test_an_order_that_is_cancelled_while_it_is_unknown_does_not_stay_when_it_is_found(desk: Desk) -> None:
+    desk.venue.lose_answer = VenueTimeout("no answer")
+    desk.venue.refuse_lookup = [VenueTimeout("not now")] * 3
+    order = await desk.orders.submit(limit_buy(), "sma", "sim")
+    desk.venue.refuse_cancel = VenueRejected("unknown order")
+    await desk.orders.cancel(order.client_order_id)
+    desk.venue.refuse_cancel = None
+    assert (await desk.ends(order.client_order_id)).status is OrderStatus.CANCELED
+
+
+async def test_a_cancel_that_came_too_early_is_forgotten_with_its_order(desk: Desk) -> None:
+    desk.venue.hold = asyncio.Event()
+    desk.venue.refuse_cancel = VenueRejected("unknown order")
+    sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await until(lambda: desk.store.open_orders(), what="the order to be sent")
+    await desk.orders.cancel_all()
+    desk.venue.refuse_submit = VenueRejected("too small")
+    desk.venue.hold.set()
+    order = await sending
+    assert (await desk.ends(order.client_order_id)).status is OrderStatus.REJECTED
+    assert desk.venue.canceled == []
+
+
+@pytest.mark.expected_warnings("in a way nobody foresaw")
+async def test_a_bug_while_an_order_is_looked_up_does_not_end_the_looking(desk: Desk) -> None:
+    desk.venue.lose_answer = VenueTimeout("no answer")
+    desk.venue.refuse_lookup = [KeyError("a bug in an adapter")]
+    order = await desk.orders.submit(market_buy(), "sma", "sim")
+    assert (await desk.ends(order.client_order_id)).status is OrderStatus.FILLED
+
+
+@pytest.mark.expected_warnings("in a way nobody foresaw")
+async def test_a_bug_while_an_order_is_cancelled_leaves_it_to_be_cancelled_again(desk: Desk) -> None:
+    order = await desk.orders.submit(limit_buy(), "sma", "sim")
+    desk.venue.refuse_cancel = ZeroDivisionError("a bug in an adapter")
+    await desk.orders.cancel(order.client_order_id)
+    await desk.orders.settle()
+    working: Order = desk.order(order.client_order_id)
+    assert (working.is_open, working.cancel_requested) == (True, False)
+    assert "ZeroDivisionError" in working.reason
+    desk.venue.refuse_cancel = None
+    await desk.orders.cancel(order.client_order_id)
+    assert (await desk.ends(order.client_order_id)).status is OrderStatus.CANCELED
