@@ -40,7 +40,7 @@ PASSPHRASE = "correct horse battery"
 ALL_TYPES = tuple(OrderType)
 ALL_TIMES = tuple(TimeInForce)
 SIM = VenueAbilities(
-    "sim", "Simulated market", paper=False, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,
+    "sim", "Simulated market", trading=True, paper=False, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,
     reduce_only=True, client_ids=True, amend=True, shorting=True, streams=tuple(DataStream),
 )  # fmt: skip
 BINANCE = VenueAbilities(
