@@ -134,4 +134,6 @@ class Reader:
             future.cancel()
         ending = self._pool.submit(last)
         self._pool.shutdown(wait=False)
-        await asyncio.wait([asyncio.wrap_future(ending)], timeout=_CLOSE_S)
+        done, _ = await asyncio.wait([asyncio.wrap_future(ending)], timeout=_CLOSE_S)
+        for each in done:
+            each.result()

@@ -368,6 +368,16 @@ async def test_nothing_is_written_to_the_users_folder(bench: Bench) -> None:
     assert [manager._db for manager in (cache._TzDBManager, cache._CookieDBManager, cache._ISINDBManager)] == [None] * 3
 
 
+async def test_a_clock_that_stood_still_while_the_machine_slept_is_set_by_the_next_answer(bench: Bench) -> None:
+    venue = await bench.venue()
+    venue._venue_clock._ahead_ns -= 8 * HOUR_NS
+    now_ns = bench.exchange.time_ns()
+    for _ in range(2):  # the first may be asked for by the clock that is wrong
+        bars = await bars_of(venue, "BTC-USD", "1m", now_ns - 10 * HOUR_NS, now_ns)
+    assert abs(venue.time_ns() - bench.exchange.time_ns()) < 3_000_000_000
+    assert bars[-1].open_time_ns > now_ns - 5 * MINUTE_NS
+
+
 # ---- requests that fail ---------------------------------------------------------------------------------------------
 
 
