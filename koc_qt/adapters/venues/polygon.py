@@ -12,6 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from operator import methodcaller
 from typing import Any, ClassVar
 
@@ -183,10 +184,7 @@ class PolygonVenue(DataOnlyVenue):
             except VenueRejected as error:
                 refusal = error  # a plan may be of stocks or of crypto alone
                 continue
-            for row in rows:
-                instrument = instrument_of(str(row.get("T", "")), row.get("c"))
-                if instrument is not None:
-                    found[instrument.id.symbol] = instrument
+            found |= await reader.once("its instruments", partial(_instruments, rows))  # some ten thousand
         if not found:
             raise refusal or VenueUnavailable(f"{self.name} lists nothing that was traded; its answers are of no use")
         return found
@@ -428,6 +426,11 @@ async def _end(running: asyncio.Task[None], client: Any) -> None:
     running.cancel()
     closing: list[Awaitable[Any]] = [socket.close()] if socket is not None else []
     await asyncio.gather(running, *closing, return_exceptions=True)
+
+
+def _instruments(rows: Sequence[Mapping[str, Any]]) -> dict[str, Instrument]:
+    made = (instrument_of(str(row.get("T", "")), row.get("c")) for row in rows)
+    return {instrument.id.symbol: instrument for instrument in made if instrument is not None}
 
 
 def _trading_days(today: date) -> list[date]:
