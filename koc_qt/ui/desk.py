@@ -32,6 +32,7 @@ from koc_qt.link.messages import (
     HistoryPage,
     LatencyChanged,
     LogRecorded,
+    NoticeGiven,
     OrderChanged,
     PositionChanged,
     QuoteChanged,
@@ -127,6 +128,7 @@ class Desk(QObject):
         self.is_remote = False
         self._client: EngineClient | None = None
         self._frame = Frame()
+        self._passed_on: set[str] = set()  # notices of the engine
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self.venues = VenueBook(self, self)
@@ -163,6 +165,10 @@ class Desk(QObject):
         match fact:
             case Snapshot() | AccountRemoved():  # what is there no more concerns every panel
                 self._frame = Frame(snapshot=True, logs=frame.logs)
+                self._pass_on_notices()
+            case NoticeGiven():
+                self._pass_on_notices()
+                return
             case EngineChanged():
                 frame.engine = True
             case LatencyChanged():
@@ -208,6 +214,13 @@ class Desk(QObject):
                 return
         if not self._timer.isActive() and not self._closed:
             self._timer.start()
+
+    def _pass_on_notices(self) -> None:
+        """Say what the engine wants the person to know, each sentence once in the life of this window."""
+        for text in self.replica.notices:
+            if text not in self._passed_on:
+                self._passed_on.add(text)
+                self.notify(text, Level.WARNING)
 
     def _take_bar(self, fact: BarChanged) -> None:
         """Keep every closed bar of the frame, and of a forming one the newest."""

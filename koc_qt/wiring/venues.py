@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -41,7 +40,7 @@ _ADAPTERS = {
     "polygon": _Made("koc_qt.adapters.venues.polygon", "PolygonVenue"),
     "yahoo": _Made("koc_qt.adapters.venues.yahoo", "YahooVenue"),
 }
-DATA_VENUES = (*SIMULATED, *(name for name, made in _ADAPTERS.items() if importlib.util.find_spec(made.module)))
+DATA_VENUES = (*SIMULATED, *_ADAPTERS)
 _TITLES = {"sim": "Simulated market", "sim2": "Second simulated market"}
 
 

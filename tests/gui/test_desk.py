@@ -17,6 +17,7 @@ from koc_qt.link.messages import (
     CancelOrder,
     FillRecorded,
     LogRecorded,
+    NoticeGiven,
     OrderChanged,
     Subscribe,
     Unsubscribe,
@@ -168,3 +169,13 @@ def test_history_comes_as_changes_of_orders_and_fills(fake: FakeBench, qtbot: Qt
     assert list(fake.desk.replica.orders) == ["K00001", "K00002", "K00003"]
     assert fake.desk.replica.orders["K00001"] == late
     assert fake.desk.replica.has_history
+
+
+def test_what_the_engine_wants_said_is_said_once(fake: FakeBench) -> None:
+    moved, other = "The keys of kraken-1 were moved into the keyring.", "Another."
+    snapshot = msgspec.structs.replace(fake.engine.snapshot(), notices=(moved,))
+    fake.engine.publish(snapshot)
+    fake.engine.publish(NoticeGiven(moved))
+    fake.engine.publish(snapshot)
+    fake.engine.publish(NoticeGiven(other))
+    assert [(notice.text, notice.level) for notice in fake.notices] == [(moved, Level.WARNING), (other, Level.WARNING)]
