@@ -40,8 +40,8 @@ PASSPHRASE = "correct horse battery"
 ALL_TYPES = tuple(OrderType)
 ALL_TIMES = tuple(TimeInForce)
 SIM = VenueAbilities(
-    "sim", "Simulated market", trading=True, paper=False, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,
-    reduce_only=True, client_ids=True, amend=True, shorting=True, streams=tuple(DataStream),
+    "sim", "Simulated market", trading=True, paper=False, order_types=ALL_TYPES, time_in_force=ALL_TIMES,
+    post_only=True, reduce_only=True, client_ids=True, amend=True, shorting=True, streams=tuple(DataStream),
 )  # fmt: skip
 BINANCE = VenueAbilities(
     "binance", "Binance", trading=True, testnet=True, order_types=ALL_TYPES, time_in_force=ALL_TIMES, post_only=True,

@@ -30,6 +30,7 @@ from koc_qt.link.messages import (
 from koc_qt.sdk.channel import Described, ParameterInfo
 from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.parts import NumberBox
+from tests.fakes.accounts import SIM
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, BTC_RULES, strategy_snapshot
 
@@ -599,3 +600,27 @@ def test_a_form_that_grows_stays_on_the_screen(fake: FakeBench, qtbot: QtBot, pa
     assert form.frameGeometry().bottom() <= area.bottom()
     assert form.frameGeometry().top() >= area.top()
     form.reject()
+
+
+def test_only_accounts_that_take_orders_are_offered(fake: FakeBench, qtbot: QtBot, path: str) -> None:
+    plain = fake.engine.accounts.snapshots["paper"]
+    more = {"off": {"enabled": False}, "data": {"mode": TradingMode.DATA}, "second": {"label": "The second"}}
+    for account_id, changes in more.items():
+        fake.engine.accounts.show(msgspec.structs.replace(plain, account_id=account_id, **changes))
+    form = show(fake, qtbot, path)
+    assert form.market is not None
+    shown = [form.market.account.itemText(row) for row in range(form.market.account.count())]
+    assert shown == ["paper  ·  sim", "The second  ·  sim"]
+    form.close()
+
+
+def test_a_timeframe_that_the_venue_has_no_history_of_is_warned_about(fake: FakeBench, qtbot: QtBot, path: str) -> None:
+    fake.engine.accounts.abilities = (msgspec.structs.replace(SIM, timeframes=("1m", "1h")),)
+    form = show(fake, qtbot, path)
+    assert form.market is not None
+    words = "Simulated market has no history that 1s bars can be made of: only live bars come"
+    qtbot.waitUntil(lambda: form.market is not None and form.market.timeframe_words.text() == words)
+    assert form.start_button.isEnabled()
+    form.market.timeframe.setCurrentText("15m")  # of those of a minute
+    assert form.market.timeframe_words.text() == "The strategy declares 1s"
+    form.close()
