@@ -262,6 +262,8 @@ class AccountRegistry:
                 raise
             logger.log("WARNING" if mode is TradingMode.LIVE else "INFO", "account {} is {} now", account_id, mode)
             await self._replay(entry)
+            # until then what is sent could be taken for an order of the mode before
+            self._orders.hold(account_id, f"account {account_id!r} takes no orders: it is being switched to {mode}")
             try:
                 await self.opener.open(entry, retry=False)
                 await self.opener.wait_for_clock(entry)
@@ -269,6 +271,8 @@ class AccountRegistry:
                 why = str(error) or "the switch was broken off"
                 await self._closer.disconnect(account_id, f"it was switched to {mode}, but could not be opened: {why}")
                 raise
+            finally:
+                self._orders.release(account_id)
 
     async def check(self, account: AccountConfig, credentials: Mapping[str, str] | None) -> ConnectionReport:
         """Try keys: those given, else those that are kept for the account. Raises KocError."""

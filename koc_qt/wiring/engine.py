@@ -295,8 +295,11 @@ class Engine:
     async def _settle_account(self, account_id: str) -> None:
         """Ask what became of an account's open orders; those that nobody attends to any more are cancelled, once.
 
-        While all trading is halted that is done each time: the venue may have been out of reach when it was.
+        While all trading is halted that is done each time, before anything is asked: the venue may have been out of
+        reach when it was.
         """
+        if self.kill_switch.engaged:
+            await self._cancel_unattended(account_id)
         await self.orders.reconcile(account_id)
         if account_id not in self._settled or self.kill_switch.engaged:
             self._settled.add(account_id)
