@@ -56,8 +56,10 @@ class OrderLookups:
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
-    async def wait(self, orders: Iterable[Order]) -> None:
-        """Wait a while for the lookups of some orders to end."""
+    async def settle(self, orders: Sequence[Order]) -> None:
+        """Ask about some orders, and wait a while for what becomes of that."""
+        for order in orders:
+            self.look_up(order)
         tasks = [self._tasks[order.client_order_id] for order in orders if order.client_order_id in self._tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=LOOKUP_TIMEOUT_S)

@@ -343,8 +343,9 @@ class OrderService:
             self.receive(CancelRejected(key, self._time_ns(order.account_id), reason))
 
     async def cancel_all(self, strategy_id: str | None = None) -> int:
-        """Cancel every open order of one strategy or all; gives how many were asked for. Failures are logged."""
+        """Cancel all open orders, or a strategy's; what fails is logged, and asked again by `reconcile`. Gives how many."""
         orders = self._store.open_orders(strategy_id)
+        self._owed.promise(orders)
         outcomes = await asyncio.gather(
             *(self.cancel(order.client_order_id) for order in orders), return_exceptions=True
         )
@@ -487,9 +488,8 @@ class OrderService:
     async def reconcile(self, account_id: str) -> None:
         """Ask an account's venue about every order that is open as far as we know."""
         orders = [order for order in self._store.open_orders() if order.account_id == account_id]
-        for order in orders:
-            self._lookups.look_up(order)
-        await self._lookups.wait(orders)
+        await self._lookups.settle(orders)
+        self._owed.ask_for(orders)
 
     def _lose(self, order: Order, reason: str) -> None:
         self.receive(OrderUnknown(order.client_order_id, self._time_ns(order.account_id), reason))

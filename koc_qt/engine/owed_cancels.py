@@ -1,9 +1,14 @@
-"""Cancels that came too early: a venue that has not spoken of an order yet refuses to cancel it, and then takes it."""
+"""Cancels that are asked for again by themselves.
+
+Those that came too early: a venue that has not spoken of an order yet refuses to cancel it, and then takes it. And
+those of orders that are to end whatever happens (`promise`): their venue may have been out of reach. A cancel of one
+order, whose failure was told, is not repeated behind anybody's back: the order may be wanted by then.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from loguru import logger
 
@@ -14,25 +19,36 @@ _UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOW
 
 
 class OwedCancels:
-    """Asks again for a cancel that was refused before the venue had spoken of its order, once it has; by `cancel`."""
+    """Asks again by `cancel`: when the venue has spoken of an order, and at each `ask_for`."""
 
     def __init__(self, cancel: Callable[[str], Awaitable[None]]) -> None:
         self._cancel = cancel
-        self._owed: set[str] = set()
+        self._early: set[str] = set()  # refused, and the venue had not spoken of the order
+        self._promised: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def heard(self, event: OrderEvent, order: Order) -> None:
         """Take note of what has become of an order by an event."""
         key = order.client_order_id
-        if order.status in _UNHEARD:
+        if not order.is_open:
+            self._early.discard(key)
+            self._promised.discard(key)
+        elif order.status in _UNHEARD:
             if isinstance(event, CancelRejected):
-                self._owed.add(key)
-        elif key in self._owed:
-            self._owed.discard(key)
-            if order.is_open:
-                task = asyncio.create_task(self._ask_again(key), name=f"cancel-{key}")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._early.add(key)
+        elif key in self._early:
+            self._early.discard(key)
+            self._start(key)
+
+    def promise(self, orders: Iterable[Order]) -> None:
+        """Take note of orders that are to end, whatever becomes of the cancels that are asked for now."""
+        self._promised.update(order.client_order_id for order in orders)
+
+    def ask_for(self, orders: Iterable[Order]) -> None:
+        """Ask again for those of the orders that should have ended."""
+        for order in orders:
+            if order.client_order_id in self._promised:
+                self._start(order.client_order_id)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -40,6 +56,11 @@ class OwedCancels:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, key: str) -> None:
+        task = asyncio.create_task(self._ask_again(key), name=f"cancel-{key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _ask_again(self, key: str) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from koc_qt.domain.errors import VenueRejected, VenueTimeout
+from koc_qt.domain.errors import VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.domain.orders import Order, OrderStatus
 from tests.conditions import until
 from tests.fakes.trading import limit_buy, market_buy
@@ -80,3 +80,20 @@ async def test_a_bug_while_an_order_is_cancelled_leaves_it_to_be_cancelled_again
     desk.venue.refuse_cancel = None
     await desk.orders.cancel(order.client_order_id)
     assert (await desk.ends(order.client_order_id)).status is OrderStatus.CANCELED
+
+
+async def test_what_should_have_ended_during_an_outage_ends_after_it(desk: Desk) -> None:
+    attended = await desk.orders.submit(limit_buy(), "other", "sim")
+    left = await desk.orders.submit(limit_buy(), "sma", "sim")
+    desk.venue.refuse_cancel = VenueUnavailable("no network")
+    assert await desk.orders.cancel_all("sma") == 1
+    await desk.orders.cancel(attended.client_order_id)
+    await desk.orders.settle()
+    assert desk.order(left.client_order_id).is_open
+    desk.venue.refuse_cancel = None
+    await desk.orders.reconcile("sim")
+    assert (await desk.ends(left.client_order_id)).status is OrderStatus.CANCELED
+    await desk.orders.reconcile("sim")
+    await desk.orders.settle()
+    assert desk.order(attended.client_order_id).is_open, "whoever asked was told that it failed, and may want it now"
+    assert desk.venue.canceled == [left.client_order_id]
