@@ -22,7 +22,7 @@ from koc_qt.ui.account_form import AccountForm
 from koc_qt.ui.account_form.report import WITHDRAW
 from koc_qt.ui.account_form.secret_fields import SecretLine, SecretText, cleaned
 from koc_qt.ui.theme import ThemeChoice
-from tests.fakes.accounts import GOOD_REPORT, LOCKED, PASSPHRASE
+from tests.fakes.accounts import GOOD_REPORT, KUCOIN, LOCKED, PASSPHRASE
 from tests.fakes.desk import FakeBench
 
 KEY, SECRET = "canary-key-1f2e3d", "canary-secret-9a8b7c"
@@ -73,6 +73,7 @@ def test_venues_come_with_what_they_can_do(form: AccountForm, fake: FakeBench) -
     assert titles == [
         "Binance", "KuCoin", "Simulated market", "Polygon.io (Massive)  ·  data alone", "Yahoo Finance  ·  data alone",
     ]  # fmt: skip
+    assert form.venue.value() == "binance"  # the first that can be tried without keys
     assert "Market, limit, stop and stop-limit orders" in form.about.text()
     assert len(fake.sent(ListVenues)) == 1
 
@@ -101,6 +102,22 @@ def test_only_the_modes_and_fields_that_a_venue_has(
         assert form.confirmation.isVisible() is (mode is TradingMode.LIVE)
     words = {mode: label.text() for mode, label in zip(form.mode.buttons, form.mode._words, strict=True)}
     assert {mode.value for mode, text in words.items() if "needs no keys" in text} == set(modes) - set(keyed)
+
+
+def test_what_is_particular_about_a_venue_is_shown_on_request(form: AccountForm, fake: FakeBench, qtbot: QtBot) -> None:
+    kraken = msgspec.structs.replace(KUCOIN, venue="kraken", title="Kraken", notes=("a", "b", "c"), history_days=0)
+    alpaca = msgspec.structs.replace(KUCOIN, venue="alpaca", title="Alpaca", data_needs_key=True)
+    fake.engine.accounts.abilities = (alpaca, kraken)
+    fake.desk.venues.retry()
+    qtbot.waitUntil(lambda: form.venue.value() == "kraken")  # paper at Alpaca needs keys
+    assert form.about.text().endswith("History of 1-minute bars: less than a day.")
+    assert form.keys_words.text() == ""
+    qtbot.mouseClick(form.more, Qt.MouseButton.LeftButton)
+    assert form.about.text().endswith("a\nb\nc")
+    form.mode.choose(TradingMode.LIVE)
+    assert form.keys_words.text() == "a\nb"
+    choose(form, "alpaca", TradingMode.LIVE)
+    assert not form.more.isVisible()
 
 
 def test_fields_are_the_venue_s_own(form: AccountForm) -> None:

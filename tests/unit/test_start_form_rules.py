@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,8 @@ def test_a_symbol_of_another_venue_needs_one_account_of_the_same_mode_there() ->
     assert route_problem(accounts(one, other), "a", BTC_TOO) == ""
     live = account("c", "sim-b", TradingMode.LIVE)
     assert "no account in paper mode" in route_problem(accounts(one, live), "a", BTC_TOO)
+    off = msgspec.structs.replace(other, enabled=False)
+    assert "no account in paper mode" in route_problem(accounts(one, off), "a", BTC_TOO)
     assert "several accounts (b, d)" in route_problem(accounts(one, other, account("d", "sim-b")), "a", BTC_TOO)
     assert "no account x" in route_problem(accounts(one), "x", BTC)
 

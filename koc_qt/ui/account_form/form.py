@@ -17,7 +17,7 @@ from koc_qt.ui.account_form.paper_fields import PaperFields
 from koc_qt.ui.account_form.report import ReportView
 from koc_qt.ui.account_form.secret_fields import CredentialFields
 from koc_qt.ui.account_form.secrets_box import SecretsBox
-from koc_qt.ui.account_form.venue_words import cash_of, venue_choice, venue_words
+from koc_qt.ui.account_form.venue_words import cash_of, first_choice, venue_choice, venue_words
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.modes import account_name, modes_of, needs_keys
@@ -25,6 +25,7 @@ from koc_qt.ui.panels.ticket_fields import Choice
 from koc_qt.ui.theme import style_as
 
 LONGEST_LABEL = 64
+KEY_NOTES = 2  # a venue's first notes are about its keys
 TEST_TIMEOUT_S = 75.0  # the engine gives it 60
 ADD_TIMEOUT_S = 90.0
 _HARMLESS = (TradingMode.SIMULATED, TradingMode.PAPER)
@@ -69,6 +70,12 @@ class AccountForm(AccountDialog):
             grid.addWidget(caption, row, 0)
             grid.addWidget(field, row, 1)
         self.about = self.words("", "muted", "small")
+        self.more = QPushButton("More about this venue", self.body)
+        self.more.setCheckable(True)
+        self.more.setAutoDefault(False)
+        style_as(self.more, role="flat")
+        self.more.hide()
+        self.column.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
         self.retry_button = QPushButton("Ask again", self.body)
         self.retry_button.setIcon(icon("refresh", self._bench.theme))
         self.retry_button.setAutoDefault(False)
@@ -115,6 +122,7 @@ class AccountForm(AccountDialog):
         self.test_button.clicked.connect(self.test)
         self.keys_page.clicked.connect(self._open_page)
         self.retry_button.clicked.connect(self._desk.venues.retry)
+        self.more.toggled.connect(lambda _on: self._show_about())
         self._desk.venues.changed.connect(self._show_venues)
         self._desk.linked.connect(self._show_venues)
 
@@ -137,6 +145,8 @@ class AccountForm(AccountDialog):
         shown = {self.venue.itemData(row): self.venue.itemText(row) for row in range(self.venue.count())}
         if list(shown.items()) != list(wanted.items()):
             chosen = self.venue.value()
+            if chosen not in wanted:
+                chosen = first_choice(self._desk.venues.known.values())
             self.venue.clear()
             for name, title in wanted.items():
                 self.venue.addItem(title, name)
@@ -151,11 +161,21 @@ class AccountForm(AccountDialog):
         abilities = self.abilities
         self.mode.setVisible(abilities is not None)
         if abilities is not None:
-            self.about.say(venue_words(abilities), "muted")
+            self._show_about()
             modes = modes_of(abilities)
             self.mode.offer(modes, keyless=[mode for mode in modes if not needs_keys(abilities, mode)])
             self.paper.set_currency(cash_of(abilities.venue))
         self._mode_chosen()
+
+    def _show_about(self) -> None:
+        """Show what the venue can do; what is particular about it on request."""
+        abilities, more = self.abilities, self.more.isChecked()
+        self.more.setVisible(abilities is not None and len(abilities.notes) > KEY_NOTES)
+        self.more.setText("Less about this venue" if more else "More about this venue")
+        if abilities is not None:
+            notes = abilities.notes if more else ()
+            self.about.say("\n".join((venue_words(abilities), *notes)), "muted")
+        self.refit()
 
     def _mode_chosen(self) -> None:
         """Show what the mode needs. Keys that were typed for another mode are not those of this one."""
@@ -170,7 +190,8 @@ class AccountForm(AccountDialog):
         self.paper.setVisible(mode in _HARMLESS)
         self.keys_title.setVisible(takes_keys)
         self.test_button.setVisible(takes_keys)
-        self.keys_words.say("\n".join(abilities.notes) if takes_keys and abilities is not None else "", "muted")
+        notes = abilities.notes[:KEY_NOTES] if takes_keys and abilities is not None else ()
+        self.keys_words.say("\n".join(notes), "muted")
         self.keys_page.setVisible(takes_keys and abilities is not None and abilities.keys_page.startswith("https://"))
         self.keys_page.setToolTip(abilities.keys_page if abilities is not None else "")
         self.secrets.setVisible(takes_keys and self.secrets.is_needed)

@@ -11,7 +11,7 @@ from koc_qt.domain.venues import VenueAbilities
 from koc_qt.link.account_messages import TestConnection, UpdateCredentials
 from koc_qt.ui.account_form.details import fetch_one
 from koc_qt.ui.account_form.dialog import AccountDialog
-from koc_qt.ui.account_form.form import TEST_TIMEOUT_S, read_report
+from koc_qt.ui.account_form.form import KEY_NOTES, TEST_TIMEOUT_S, read_report
 from koc_qt.ui.account_form.mode_choice import ModeChoice
 from koc_qt.ui.account_form.report import ReportView
 from koc_qt.ui.account_form.secret_fields import CredentialFields
@@ -95,7 +95,9 @@ class KeysDialog(AccountDialog):
         if mode is self.account.mode and self.account.enabled:
             kept += " The account is opened anew with them; what runs on it goes on."
         self.kept.say(kept, "muted")
-        self.notes.say("\n".join(abilities.notes) if abilities is not None and mode is not None else "", "muted")
+        self.notes.say(
+            "\n".join(abilities.notes[:KEY_NOTES]) if abilities is not None and mode is not None else "", "muted"
+        )
         self.test_button.setVisible(mode is not None)
         style_as(self.yes_button, role="danger" if mode is TradingMode.LIVE else "primary")
         self.judge()

@@ -10,6 +10,7 @@ from koc_qt.domain.state import AccountSnapshot, TradingMode
 from koc_qt.link.account_messages import SwitchAccount, UpdateCredentials
 from koc_qt.ui.account_form.details import ending_words, fetch_one, what_runs
 from koc_qt.ui.account_form.dialog import AccountDialog
+from koc_qt.ui.account_form.form import KEY_NOTES
 from koc_qt.ui.account_form.mode_choice import LiveConfirmation, ModeChoice
 from koc_qt.ui.account_form.secret_fields import CredentialFields
 from koc_qt.ui.account_form.secrets_box import SecretsBox
@@ -100,7 +101,7 @@ class SwitchDialog(AccountDialog):
         self.credentials.ask_for(abilities.credentials if lacks and abilities is not None else ())
         self.keys_title.setVisible(lacks)
         notes = ["No keys are kept for this mode yet. Those of another mode are never used in it."]
-        notes += abilities.notes if abilities is not None else ()
+        notes += abilities.notes[:KEY_NOTES] if abilities is not None else ()
         self.keys_words.say("\n".join(notes) if lacks else "", "muted")
         self.confirmation.setVisible(is_live)
         self.yes_button.setText(f"Switch to {mode}" if mode is not None else "Switch")

@@ -10,6 +10,7 @@ from pathlib import Path
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import AccountSnapshot, StrategySnapshot, StrategyState
+from koc_qt.ui.modes import takes_orders
 
 LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
 _LONGEST_LINE = 160
@@ -51,7 +52,8 @@ def route_problem(accounts: Mapping[str, AccountSnapshot], account_id: str, inst
         return f"There is no account {account_id}"
     if account.venue == instrument.venue:
         return ""
-    there = [a.account_id for a in accounts.values() if a.venue == instrument.venue and a.mode is account.mode]
+    usable = [each for each in accounts.values() if takes_orders(each)]
+    there = [each.account_id for each in usable if each.venue == instrument.venue and each.mode is account.mode]
     if len(there) == 1:
         return ""
     found = "there is no account" if not there else f"there are several accounts ({', '.join(there)})"
