@@ -343,7 +343,7 @@ class OrderService:
             self.receive(CancelRejected(key, self._time_ns(order.account_id), reason))
 
     async def cancel_all(self, strategy_id: str | None = None) -> int:
-        """Cancel all open orders, or a strategy's; what fails is logged, and asked again by `reconcile`. Gives how many."""
+        """Cancel all open orders, or a strategy's; those that fail are logged, and asked for again. Gives how many."""
         orders = self._store.open_orders(strategy_id)
         self._owed.promise(orders)
         outcomes = await asyncio.gather(
