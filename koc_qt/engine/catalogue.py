@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Iterable
 from functools import lru_cache
 
-from koc_qt.domain.errors import InvalidOrder, VenueUnavailable
-from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.errors import InvalidOrder, VenueError, VenueUnavailable
+from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.store import Store
 
@@ -30,16 +31,25 @@ class Catalogue:
         """Give up to `limit` instruments of a venue, or of all for an empty one, whose symbol contains `text`.
 
         Case and separators make no difference. The best come first: the symbol itself, then those of which the text is
-        the base, then those that begin with it, then the rest; within each by symbol. Raises InvalidOrder on arguments
-        out of range, and VenueUnavailable for an unknown venue and one that is not connected in time.
+        the base, then those that begin with it, then the rest; within each by symbol. A venue that lists only a part of
+        what it has is asked for the text as a symbol. Raises InvalidOrder on arguments out of range, and
+        VenueUnavailable for an unknown venue and one that is not connected in time.
         """
         if not 1 <= limit <= LIMIT:
             raise InvalidOrder(f"ask for 1 to {LIMIT} instruments, not {limit}")
         if len(text) > LONGEST_TEXT:
             raise InvalidOrder(f"a text to look for has {LONGEST_TEXT} characters at most, not {len(text)}")
         await self._wait_ready(venue)
-        listed = (one for one in self._store.instruments.values() if venue in ("", one.id.venue))
-        return best(listed, text, limit)
+        found = best(self._listed(venue), text, limit)
+        if venue and text.strip() and not any(_plain(one.id.symbol) == _plain(text) for one in found):
+            with contextlib.suppress(VenueError, TimeoutError):  # what is listed is an answer as well
+                async with asyncio.timeout(self._ready_timeout_s):
+                    if await self._market_data.look_up(InstrumentId(venue, text.strip().upper())) is not None:
+                        found = best(self._listed(venue), text, limit)
+        return found
+
+    def _listed(self, venue: str) -> Iterable[Instrument]:
+        return (one for one in self._store.instruments.values() if venue in ("", one.id.venue))
 
     async def _wait_ready(self, venue: str) -> None:
         if venue:

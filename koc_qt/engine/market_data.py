@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from koc_qt.domain.errors import InvalidOrder, KocError, VenueError, VenueTimeout, VenueUnavailable
+from koc_qt.domain.errors import InvalidOrder, KocError, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.state import VenueSnapshot, VenueState
@@ -20,7 +20,7 @@ from koc_qt.engine.live_bars import LiveBars
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, StreamChanged, TradePrinted, VenueChanged
 from koc_qt.ports.clock import Clock
-from koc_qt.ports.venue import MarketDataVenue
+from koc_qt.ports.venue import MarketDataVenue, OpenCatalogue
 
 TICK_S = 0.1  # how often bars are closed by the clock and forming bars are published
 QUIET_NS = 1_000_000_000  # a bar without a next trade is closed by the clock after this long without any (real time)
@@ -154,7 +154,7 @@ class MarketData:
         and InvalidOrder for a symbol that the venue does not have.
         """
         await self.wait_ready(instrument.venue)
-        rules = self._store.instrument(instrument)
+        rules = await self.look_up(instrument)
         if rules is None:
             raise InvalidOrder(f"{instrument.venue} has no symbol {instrument.symbol!r}{self._alike(instrument)}")
         if self._is_closed:
@@ -172,6 +172,21 @@ class MarketData:
             self._spawn(self._settle(instrument, stream), f"settle-{instrument}")
             raise
         return rules
+
+    async def look_up(self, instrument: InstrumentId) -> Instrument | None:
+        """Give an instrument's rules; a venue that lists only a part of what it has is asked. None for an unknown one.
+
+        Raises VenueUnavailable and VenueTimeout where the venue does not answer.
+        """
+        known, venue = self._store.instrument(instrument), self._venues.get(instrument.venue)
+        if known is not None or not isinstance(venue, OpenCatalogue):
+            return known
+        try:
+            found = await venue.find(instrument.symbol)
+        except VenueRejected:
+            return None
+        self._store.instruments[found.id] = found
+        return found
 
     async def wait_priced(self, instrument: InstrumentId, timeout_s: float = PRICE_TIMEOUT_S) -> None:
         """Wait until a held instrument has a price, or the time is over: then whoever needs one says so."""

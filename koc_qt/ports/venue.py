@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent
@@ -82,6 +82,15 @@ class MarketDataVenue(Protocol):
     @property
     def timeframes(self) -> Sequence[str]:
         """The timeframes that fetch_bars takes, shortest first."""
+        ...
+
+
+@runtime_checkable
+class OpenCatalogue(MarketDataVenue, Protocol):
+    """A source of market data that has more symbols than it lists."""
+
+    async def find(self, symbol: str) -> Instrument:
+        """Give the rules of any symbol that it has, from now on among its `instruments`. Raises VenueError."""
         ...
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from koc_qt.domain.errors import InvalidOrder, VenueUnavailable
+from koc_qt.domain.errors import InvalidOrder, VenueRejected, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue, best
@@ -106,3 +106,40 @@ async def test_an_engine_without_venues() -> None:
     market = MarketData(store, Bus(), clock, {}, HistoryService(MemoryBarStore(), {}, clock))
     with pytest.raises(VenueUnavailable, match="has no venues"):
         await Catalogue(store, market).find("", "", 5)
+
+
+class OpenVenue(FakeDataVenue):
+    """Lists a part of what it has."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.asked: list[str] = []
+        self.trouble: Exception | None = None
+
+    async def find(self, symbol: str) -> Instrument:
+        self.asked.append(symbol)
+        if self.trouble is not None:
+            raise self.trouble
+        return instrument(symbol)
+
+
+async def test_what_a_venue_does_not_list_is_asked_for_and_can_then_be_held() -> None:
+    clock, store = FakeClock(), Store()
+    venue = OpenVenue(clock)
+    history = HistoryService(MemoryBarStore(), {"sim": venue}, clock)
+    market = MarketData(store, Bus(), clock, {"sim": venue}, history)
+    catalogue = Catalogue(store, market)
+    await market.start()
+    assert await catalogue.find("sim", "btc/usdt", 5) == [BTC_RULES]
+    assert await catalogue.find("", "sap.de", 5) == []  # of no venue in particular
+    assert venue.asked == []
+    assert await catalogue.find("sim", " sap.de ", 5) == [instrument("SAP.DE")]
+    assert (await market.hold(InstrumentId("sim", "OR.PA"), "window")) == instrument("OR.PA")
+    assert venue.subscribed == ["OR.PA"]
+    for trouble in (VenueUnavailable("no route"), VenueRejected("no such symbol")):
+        venue.trouble = trouble
+        assert await catalogue.find("sim", "btc", 5) == [BTC_RULES]
+    with pytest.raises(InvalidOrder, match="sim has no symbol 'NONE'"):
+        await market.hold(InstrumentId("sim", "NONE"), "window")
+    assert venue.asked == ["SAP.DE", "OR.PA", "BTC", "BTC", "NONE"]
+    await market.close()
