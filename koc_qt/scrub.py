@@ -41,13 +41,14 @@ _known_forms: set[str] = set()
 def register_secret(value: str) -> None:
     """Take `value` out of everything from now on: as it is, URL-quoted, escaped, without the blanks around it.
 
-    So are the lines of one that has several. One below 6 characters is taken out where it stands as a word of its own.
+    So are the lines of one that has several, but for the frame of a PEM block, by which any other is known. One below 6 characters is taken out where it stands as a word of its own.
     """
     global _known
     bare = value.strip()
     if not bare:
         return
-    parts = {line.strip() for line in bare.splitlines() if len(line.strip()) >= _SHORTEST_LINE}
+    lines = (line.strip() for line in bare.splitlines())
+    parts = {line for line in lines if len(line) >= _SHORTEST_LINE and not line.startswith("-----")}
     forms = {form for part in {value, bare, *parts} for form in _forms(part)}
     with _lock:
         if forms <= _known_forms:

@@ -358,9 +358,10 @@ class Workspace(QObject):
                 layout.activate()
             yield
         except BaseException:  # also when the chart is closed meanwhile
-            if is_whole:
-                panel.retire()
-            panel.deleteLater()
+            if shiboken6.isValid(panel):  # the window may have ended first
+                if is_whole:
+                    panel.retire()
+                panel.deleteLater()
             raise
         filling.dock.fill(panel)
 

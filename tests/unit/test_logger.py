@@ -144,6 +144,14 @@ def test_a_known_secret_is_taken_out_in_every_form(profile: Paths) -> None:
 
 
 @pytest.mark.usefixtures("forget_secrets")
+def test_a_known_pem_block_hides_no_other_from_being_known_by_its_frame() -> None:
+    begin, end = "-----BEGIN EC PRIVATE KEY-----", "-----END EC PRIVATE KEY-----"
+    register_secret(f"{begin}\nMHcCAQEEIBbbbbbbbbbb\n{end}\n")
+    assert "AQEEIA" not in scrub(f"{begin}\nMHcCAQEEIA\n{end}")
+    assert "bbbb" not in scrub("of it a line alone: MHcCAQEEIBbbbbbbbbbb")
+
+
+@pytest.mark.usefixtures("forget_secrets")
 def test_a_secret_within_a_secret_leaves_nothing() -> None:
     register_secret("abcdef")
     register_secret("abcdefghij")

@@ -77,6 +77,7 @@ class Stream:
                 await (self.socket.send_str(data) if isinstance(data, str) else self.socket.send_bytes(data))
             except ConnectionError:
                 return
+            await asyncio.sleep(0)  # TLS says only then that the other side is gone: asyncio warns of further writes
 
     def cut(self, *, mid_frame: bool = False) -> None:
         """Break the connection as a network does, without goodbye, perhaps in the middle of a frame."""
