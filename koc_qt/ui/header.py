@@ -18,7 +18,8 @@ from koc_qt.ui.modes import MODES, account_name, mode_word, takes_orders
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import number_font, style_as
 
-NARROW_PX = 900  # below, buttons do without their words, but for the kill switch
+NARROW_PX = 1040  # below, buttons do without their words, but for the kill switch
+MOST_MODES = 2  # that are named; the tooltip has all
 _LINK_WORDS = {
     LinkState.CONNECTING: ("Connecting", "warning"),
     LinkState.LOST: ("No engine", "danger"),
@@ -190,7 +191,10 @@ class Header(QFrame):
         self.live.setAccessibleName(self.live.toolTip())
         used = {each.mode for each in accounts.values() if takes_orders(each)}
         modes = [mode for mode in MODES if mode in used and mode is not TradingMode.LIVE]
-        self._show_pill(self.mode, " + ".join(map(mode_word, modes)) or "—", modes[0] if modes else None)
+        words = " + ".join(map(mode_word, modes)) or "—"
+        self.mode.setToolTip(f"Where orders go: {words}")
+        short = f"{mode_word(modes[0])} +{len(modes) - 1}" if len(modes) > MOST_MODES else words
+        self._show_pill(self.mode, short, modes[0] if modes else None)
         self.mode.setVisible(bool(modes) or not live)
 
     def _currency(self) -> str:

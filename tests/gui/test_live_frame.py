@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -100,3 +101,15 @@ def test_live_stands_beside_the_other_modes(shown: Shown, fake: FakeBench, qtbot
     fake.engine.accounts.change("kraken", mode=TradingMode.DATA)
     qtbot.waitUntil(lambda: not shown.header.live.isVisible())
     assert shown.header.mode.text() == "Paper"
+
+
+def test_many_modes_leave_room_for_the_figures(shown: Shown, fake: FakeBench, qtbot: QtBot) -> None:
+    paper = fake.engine.accounts.snapshots["paper"]
+    for mode in (TradingMode.LIVE, TradingMode.TESTNET, TradingMode.SIMULATED):
+        fake.engine.accounts.show(msgspec.structs.replace(paper, account_id=mode.value, mode=mode))
+    fake.engine.pulse(pnl=Decimal("-123456.78"))
+    qtbot.waitUntil(lambda: shown.header.mode.text() == "Testnet +2")
+    assert shown.header.mode.toolTip() == "Where orders go: Testnet + Paper + Simulated"
+    shown.window.resize(930, 300)
+    value = shown.header.pnl.value
+    qtbot.waitUntil(lambda: value.text().startswith("-123,456.78") and value.width() >= value.sizeHint().width())

@@ -87,6 +87,18 @@ def test_enter_opens_the_form_and_sends_what_is_different(panel: OrdersPanel, fa
     assert fake.texts == []
 
 
+def test_real_money_is_said_to_be(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    assert opened(panel, fake, qtbot).yes_button.property("role") == "primary"
+    panel.changer.retire()
+    fake.engine.orders.clear()
+    fake.client.connect()
+    fake.engine.accounts.change("paper", mode=TradingMode.LIVE)
+    qtbot.waitUntil(lambda: fake.desk.replica.accounts["paper"].mode is TradingMode.LIVE)
+    form = opened(panel, fake, qtbot)
+    assert form.yes_button.property("role") == "danger"
+    assert "This order is of real money." in [label.text() for label in form.body.findChildren(type(form.problem))]
+
+
 def test_both_can_be_changed_and_arrows_step_on_the_grid(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
     form = opened(panel, fake, qtbot)
     qtbot.keyClick(form.price, Qt.Key.Key_Up)

@@ -11,6 +11,7 @@ from koc_qt.domain.errors import KocError, LinkError, NotSent
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Order, OrderStatus
+from koc_qt.domain.state import TradingMode
 from koc_qt.link.messages import AmendOrder
 from koc_qt.ui.account_form.dialog import AccountDialog
 from koc_qt.ui.bench import Bench
@@ -109,6 +110,9 @@ class ChangeForm(AccountDialog):
         where = account_name(account) if account is not None else order.account_id
         self.filled = self.words("", "muted")
         self.words(f"{where} · {order.strategy_id} · {order.client_order_id}", "muted", "small")
+        if account is not None and account.mode is TradingMode.LIVE:
+            self.words("This order is of real money.", "danger")
+            style_as(self.yes_button, role="danger")
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(6)
