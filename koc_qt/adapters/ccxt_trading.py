@@ -45,6 +45,8 @@ from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import OrderSink, StateSink
 from koc_qt.resilience import Breakers
 
+# Binance takes a request for 10 s after it was signed, as ccxt asks it to; others do not say, or for as long
+LATE_S = 10.0
 STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
 
 
@@ -130,6 +132,11 @@ class CcxtTrading(CcxtDialect):
     def breaker_states(self) -> dict[str, str]:
         """The states of the circuit breakers for orders and for queries."""
         return {"orders": self._account.orders.state, "queries": self._account.queries.state}
+
+    @property
+    def late_s(self) -> float:
+        """Seconds for which an order that was sent may still arrive."""
+        return LATE_S
 
     @property
     def held_s(self) -> float:

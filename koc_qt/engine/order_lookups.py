@@ -92,7 +92,9 @@ class OrderLookups:
                 except Exception:
                     logger.exception("looking order {} up failed in a way nobody foresaw; it is tried again", key)
                 else:
-                    if await self._conclude(asked, report, venue.time_ns(), doubts):
+                    if report is None and not asked.venue_order_id and _may_still_arrive(asked, venue):
+                        doubts.absent += 1
+                    elif await self._conclude(asked, report, venue.time_ns(), doubts):
                         return
             await asyncio.sleep(self.delays_s[min(tries, len(self.delays_s) - 1)])
             tries += 1
@@ -139,6 +141,11 @@ class _Doubts:
 
     absent: int = 0
     unchanged: int = 0
+
+
+def _may_still_arrive(order: Order, venue: TradingVenue) -> bool:
+    """Whether an order that a venue does not know may be on its way to it."""
+    return venue.time_ns() - order.created_ns < venue.late_s * 1e9
 
 
 def _absence(order: Order, now_ns: int) -> OrderEvent:

@@ -116,6 +116,11 @@ class TradingVenue(Protocol):
         """Seconds for which nothing is asked because the venue wanted to be left alone; 0 when it has not."""
         ...
 
+    @property
+    def late_s(self) -> float:
+        """Seconds for which an order that was sent, and is not there, may still arrive; 0 where none is on its way."""
+        ...
+
     def time_ns(self) -> int:
         """The venue's own clock, UTC nanoseconds, as well as it is known; its events are stamped with it."""
         ...

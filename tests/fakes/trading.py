@@ -111,7 +111,7 @@ class FakeTradingVenue:
         self.holdings: list[VenuePosition] = []
         self.listed: list[VenueOrder] = []
         self.found = ConnectionReport(can_read=True, can_trade=True)
-        self.held_s = 0.0
+        self.held_s = self.late_s = 0.0
         self.on_state: StateSink | None = None
         self._sink: OrderSink | None = None
 

@@ -52,6 +52,11 @@ class PaperVenue:
         return self._engine.account_id
 
     @property
+    def late_s(self) -> float:
+        """Nothing is on its way here."""
+        return 0.0
+
+    @property
     def held_s(self) -> float:
         """No limits here."""
         return 0.0

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from koc_qt.domain.errors import VenueRejected, VenueTimeout, VenueUnavailable
-from koc_qt.domain.orders import Order, OrderStatus
+from koc_qt.domain.orders import Order, OrderReport, OrderStatus
+from koc_qt.engine.order_lookups import LOOKUPS_BEFORE_ABSENT
 from tests.conditions import until
-from tests.fakes.trading import limit_buy, market_buy
+from tests.fakes.trading import NOW_NS, FakeTradingVenue, limit_buy, market_buy
 from tests.unit.engine.test_orders import Desk
 
 
@@ -97,3 +98,37 @@ async def test_what_should_have_ended_during_an_outage_ends_after_it(desk: Desk)
     await desk.orders.settle()
     assert desk.order(attended.client_order_id).is_open, "whoever asked was told that it failed, and may want it now"
     assert desk.venue.canceled == [left.client_order_id]
+
+
+class SlowVenue(FakeTradingVenue):
+    """A venue behind a network on which orders may be on their way for seconds; its time is what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late_s, self.now_ns = 10.0, NOW_NS
+
+    def time_ns(self) -> int:
+        """Give the time."""
+        return self.now_ns
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_order_that_may_still_arrive_is_not_given_up(arrives: bool) -> None:
+    desk = Desk(venue=SlowVenue())
+    venue = desk.venue
+    assert isinstance(venue, SlowVenue)
+    await venue.connect(desk.orders.receive)
+    desk.orders.start()
+    venue.lose_answer = VenueTimeout("the connection broke off")
+    order = await desk.orders.submit(limit_buy(), "sma", "sim")
+    key = order.client_order_id
+    report: OrderReport = venue.reports.pop(key)  # it is on its way
+    venue.now_ns += 9_900_000_000
+    await until(lambda: len(venue.looked_up) > 3 * LOOKUPS_BEFORE_ABSENT, what="many look-ups")
+    assert desk.order(key).status is OrderStatus.UNKNOWN
+    if arrives:
+        venue.reports[key] = report
+    venue.now_ns += 200_000_000
+    ends = OrderStatus.ACCEPTED if arrives else OrderStatus.REJECTED
+    await until(lambda: desk.order(key).status is ends, what=f"the order to be {ends}")
+    await desk.orders.close()

@@ -40,9 +40,9 @@ from tests.fakes.trading import BTC, BTC_RULES, NOW_NS, FakeTradingVenue, fill_o
 class Desk:
     """An order service with fakes around it, and what it published."""
 
-    def __init__(self, limits: RiskLimits | None = None) -> None:
+    def __init__(self, limits: RiskLimits | None = None, venue: FakeTradingVenue | None = None) -> None:
         self.store, self.bus, self.journal, self.clock = Store(), Bus(), MemoryJournal(), FakeClock()
-        self.venue = FakeTradingVenue()
+        self.venue = venue or FakeTradingVenue()
         self.ledger = Ledger(self.store, self.clock)
         self.switch = KillSwitch(self.journal, self.clock)
         self.latencies = LatencyBook(self.clock)

@@ -144,6 +144,11 @@ class AlpacaTrading:
         return {"orders": self._requests.orders.state, "queries": self._requests.queries.state}
 
     @property
+    def late_s(self) -> float:
+        """Seconds for which an order that was sent may still arrive."""
+        return 10.0
+
+    @property
     def held_s(self) -> float:
         """Seconds for which the venue has asked to be left alone; 0 when it has not."""
         return self._requests.budget.held_s
