@@ -32,6 +32,7 @@ STREAMS = {
     "bitfinex": ("watch_trades", "watch_ticker", "watch_order_book"),
 }
 QUANTITY = 0.001
+PRICE = 30_000.0  # far below the market
 SETTLE_S = 1.5
 
 Rows = list[list[Any]]
@@ -107,13 +108,11 @@ class Ccxt:
             if stream:
                 await stack.enter_async_context(self._streams(lambda *_: None))
                 await asyncio.sleep(SETTLE_S)
-            ticker = await self._client.fetch_ticker(self._symbol)
-            price = float(self._client.price_to_precision(self._symbol, float(ticker["last"]) * 0.9))
             rows: Rows = []
             due, end = time.monotonic(), time.monotonic() + seconds
             while time.monotonic() < end:
                 began_ns = time.monotonic_ns()
-                order = await self._client.create_order(self._symbol, "limit", "buy", QUANTITY, price)
+                order = await self._client.create_order(self._symbol, "limit", "buy", QUANTITY, PRICE)
                 rows.append([began_ns, time.monotonic_ns()])
                 await self._client.cancel_order(order["id"], self._symbol)
                 due = max(due + 1 / rate, time.monotonic())
@@ -206,7 +205,7 @@ class Alpaca:
                     qty=QUANTITY,
                     side=OrderSide.BUY,
                     time_in_force=TimeInForce.GTC,
-                    limit_price=30_000,
+                    limit_price=PRICE,
                 )
                 order = self._client.submit_order(request)
                 rows.append([began_ns, time.monotonic_ns()])

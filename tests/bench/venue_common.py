@@ -72,7 +72,7 @@ class Peer:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} ended with code {self.process.wait()}: what it wrote is above")
+            raise RuntimeError(f"{self.name} ended with code {self.process.wait()}: what it wrote is above")
         heard: dict[str, Any] = json.loads(line)
         return heard
 
