@@ -45,7 +45,7 @@ from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import OrderSink, StateSink
 from koc_qt.resilience import Breakers
 
-# Binance takes a request for 10 s after it was signed, as ccxt asks it to; others do not say, or for as long
+# Binance takes a request for 10 s after it was signed, as ccxt asks it to; for the others this is a guess
 LATE_S = 10.0
 STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
 

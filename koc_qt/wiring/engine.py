@@ -21,7 +21,7 @@ from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.process_guard import forbid_core_dumps
 from koc_qt.adapters.process_meter import PsutilMeter
 from koc_qt.adapters.sandbox import SandboxSettings
-from koc_qt.adapters.secrets import choose_store
+from koc_qt.adapters.secrets import Choice, choose_store
 from koc_qt.adapters.sqlite_journal import SqliteJournal, read_journal
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
 from koc_qt.config import Config
@@ -322,6 +322,11 @@ class Engine:
         )
         own = own_accounts(config, self._data_venues)
         modes = {account.id: account.mode for account in own}
+
+        def choose() -> Choice:
+            forbid_core_dumps()  # what opens a file of keys opens those for live trading too
+            return choose_store(paths, key_fields(factory.abilities), modes)
+
         return AccountRegistry(
             self.store,
             self.bus,
@@ -331,7 +336,7 @@ class Engine:
             self.accounts,
             self.host,
             self._trading,
-            SecretsDesk(lambda: choose_store(paths, key_fields(factory.abilities), modes)),
+            SecretsDesk(choose),
             factory,
             AccountsFile(paths.accounts_file),
             Guards(forbid_core_dumps, factory.fills, self._settle_account),

@@ -106,6 +106,7 @@ class Venue:
         site = RecordingSite(seed, rate)  # the same keys as those of the process
         self.keys = {mode: {"key": key.key, "secret": key.secret} for mode, key in site.keys.items()}
         self._process: subprocess.Popen[str] | None = None
+        self._is_there = False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -135,14 +136,18 @@ class Venue:
         assert process.stdout is not None
         process.stdin.write("\n")
         process.stdin.flush()
+        self._is_there = True
         assert process.stdout.readline(), f"the venue ended with {process.wait()}"
 
     def stop(self) -> None:
         """Let it be gone. Raises AssertionError where it did not end in order."""
         process, self._process = self._process, None
         if process is not None:
+            assert process.stdin is not None
             with process:
-                process.terminate()
+                process.stdin.close()
+                if self._is_there:
+                    process.terminate()
                 assert process.wait(END_S * PATIENCE) == 0
 
     def ask(self, method: str, **arguments: Any) -> Any:
@@ -187,7 +192,8 @@ async def _serve(folder: Path, port: int, seed: int, rate: float) -> None:
     server.authority = Authority(folder / "ca.pem", context)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # never wanted
     async with server:
         print("ready", flush=True)
         await stopped.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -211,6 +212,8 @@ def test_without_a_network_and_with_wrong_keys_the_rest_goes_on(desk: AccountDes
     place = desk.place
     place.prepare()
     with desk.engine() as engine:
+        limits = Path(f"/proc/{engine.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits), "a core file would have what opens the file of keys"
         desk.add(TESTNET)
         status = engine.wait_for_status(
             lambda s: shown(s)["state"] == "disconnected" and "Binance" in shown(s)["reason"], "a reason"
@@ -219,6 +222,18 @@ def test_without_a_network_and_with_wrong_keys_the_rest_goes_on(desk: AccountDes
         place.start()
         desk.wait_connected(engine)
         assert desk.buy().status is OrderStatus.FILLED
+
+        # a venue that says the keys aloud: nobody repeats them
+        said = {"code": -1013, "msg": f"Filter failure: {place.keys[TESTNET]['key']} {place.keys[TESTNET]['secret']}"}
+        place.ask("rest", path="/api/v3/order", status=400, body=json.dumps(said))
+        with desk.listening() as facts:
+            refused = desk.buy()
+            place.ask("clear")
+        assert (refused.status, "Filter failure: *** ***" in refused.reason) == (OrderStatus.REJECTED, True)
+        files = [file.read_bytes() for file in desk.home.home.rglob("*") if file.is_file()]
+        for value in place.keys[TESTNET].values():
+            assert value not in repr(facts) + engine.output
+            assert not any(value.encode() in content for content in files)
 
         right = place.keys[TESTNET]
         for wrong in ({**right, "secret": "x" * 64}, place.keys[LIVE], {**right, "key": "no key"}):
