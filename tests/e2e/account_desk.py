@@ -148,7 +148,11 @@ class AccountDesk:
         def unsure() -> list[Order]:
             return [order for order in self.orders() if order.client_order_id in keys and order.status in UNSURE]
 
-        wait_until(lambda: not unsure(), timeout_s=30.0, what="orders to be looked up")
+        try:
+            wait_until(lambda: not unsure(), timeout_s=45.0, what="orders to be looked up")
+        except AssertionError as error:
+            log = "".join(file.read_text() for file in sorted(self.home.paths.logs.glob("*.json")))
+            raise AssertionError(f"{error}\n{unsure()}\n{self.home.look()}\n{log[-5000:]}") from None
 
     def check_books(self) -> tuple[dict[str, Order], dict[str, dict[str, Any]]]:
         """Hold that journal and venue agree: every order once, in the same state, with the same fills; nothing twice.
