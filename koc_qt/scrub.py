@@ -41,7 +41,8 @@ _known_forms: set[str] = set()
 def register_secret(value: str) -> None:
     """Take `value` out of everything from now on: as it is, URL-quoted, escaped, without the blanks around it.
 
-    So are the lines of one that has several, but for the frame of a PEM block, by which any other is known. One below 6 characters is taken out where it stands as a word of its own.
+    So are the lines of one that has several, but for the frame of a PEM block, by which any other is known. One below 6
+    characters is taken out where it stands as a word of its own.
     """
     global _known
     bare = value.strip()

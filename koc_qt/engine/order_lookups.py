@@ -144,8 +144,8 @@ class _Doubts:
 
 
 def _may_still_arrive(order: Order, venue: TradingVenue) -> bool:
-    """Whether an order that a venue does not know may be on its way to it."""
-    return venue.time_ns() - order.created_ns < venue.late_s * 1e9
+    """Whether an order that a venue does not know may be on its way; never to one of ours, whose clock may jump."""
+    return venue.late_s > 0 and venue.time_ns() - order.created_ns < venue.late_s * 1e9
 
 
 def _absence(order: Order, now_ns: int) -> OrderEvent:

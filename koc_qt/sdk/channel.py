@@ -224,7 +224,7 @@ class Running(msgspec.Struct, frozen=True, tag=True):
 class Submit(msgspec.Struct, frozen=True, tag=True):
     """Place an order. `request_id` counts up from 1 within this worker.
 
-    `signal_ns` is when it was decided on, by the monotonic clock that the processes of a machine share; None in replays.
+    `signal_ns` is when it was decided on, by the monotonic clock that a machine's processes share; None in replays.
     """
 
     request_id: int

@@ -117,10 +117,12 @@ def test_whatever_the_network_does_no_order_is_lost_or_doubled(desk: AccountDesk
             place.ask("silence", public=False)
             place.ask("lose_answer", what="place", how="hang")
             lost = desk.buy("60000")
-            assert lost.status is OrderStatus.UNKNOWN
             place.ask("clear")
             wait_until(lambda: history(lost)[-1] is OrderStatus.ACCEPTED, what="the order to be found")
-            assert history(lost) == [OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.ACCEPTED]
+            if lost.status is OrderStatus.UNKNOWN:
+                assert history(lost) == [OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.ACCEPTED]
+            else:  # the account's audit, which comes once a minute, found it before the answer was given up
+                assert history(lost) == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]
 
             # the user stream is cut in the middle of a frame, and what happens meanwhile is nowhere told
             place.ask("refuse_streams")

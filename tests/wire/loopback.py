@@ -55,6 +55,8 @@ class Faults:
 class Stream:
     """One WebSocket connection: what it subscribed to, and a queue of limited length towards it."""
 
+    lets_others_run = False  # between two messages; else what is queued goes out in one burst
+
     def __init__(self, request: web.Request, socket: web.WebSocketResponse, *, combined: bool) -> None:
         self.subscribed: dict[str, None] = {}
         self.combined = combined
@@ -77,7 +79,8 @@ class Stream:
                 await (self.socket.send_str(data) if isinstance(data, str) else self.socket.send_bytes(data))
             except ConnectionError:
                 return
-            await asyncio.sleep(0)  # TLS says only then that the other side is gone: asyncio warns of further writes
+            if self.lets_others_run:
+                await asyncio.sleep(0)  # TLS says only then that the other side is gone: asyncio warns of more writes
 
     def cut(self, *, mid_frame: bool = False) -> None:
         """Break the connection as a network does, without goodbye, perhaps in the middle of a frame."""

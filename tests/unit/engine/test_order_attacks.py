@@ -132,3 +132,15 @@ async def test_an_order_that_may_still_arrive_is_not_given_up(arrives: bool) -> 
     ends = OrderStatus.ACCEPTED if arrives else OrderStatus.REJECTED
     await until(lambda: desk.order(key).status is ends, what=f"the order to be {ends}")
     await desk.orders.close()
+
+
+async def test_an_order_from_the_future_of_our_own_market_is_given_up_like_any_other(desk: Desk) -> None:
+    """A simulated market at another speed begins at another time: what was on its way in the old one never arrives."""
+    ahead_ns = NOW_NS + 3_600_000_000_000
+    order = Order(
+        "o1", "sma", "sim", limit_buy(), created_ns=ahead_ns, updated_ns=ahead_ns, status=OrderStatus.SUBMITTED
+    )
+    desk.orders.restore([order])
+    desk.venue.late_s = 0.0
+    await desk.orders.reconcile("sim")
+    assert (await desk.ends("o1")).status is OrderStatus.REJECTED

@@ -60,6 +60,8 @@ class Call:
 class Channel(Stream):
     """One WebSocket connection. `user` is set once it is authenticated, `topics` by what it subscribed to."""
 
+    lets_others_run = True
+
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         super().__init__(request, socket, combined=False)
         self.host = request.host.partition(":")[0]
