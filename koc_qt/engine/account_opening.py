@@ -70,6 +70,7 @@ class Entry:
         self.is_new = False  # not in the file yet
         self.has_keys = False  # it was opened with some
         self.opening: asyncio.Task[None] | None = None  # tries until it is open, or that is of no use
+        self.is_settling = False  # connected, and its orders of before are being asked about
         self.resume = False  # with that, once it has been changed
         self.plain_keys = False  # they stand in the file still
 
@@ -178,10 +179,13 @@ class AccountOpener:
             await self._accounts.connect(account.id, self._receive)
             shown = self._store.accounts[account.id]
             if shown.state is not VenueState.DISCONNECTED:
+                entry.is_settling = True
                 await self._guards.opened(account.id)
         except asyncio.CancelledError:
             await self._closer.disconnect(account.id, "its opening was broken off")
             raise
+        finally:
+            entry.is_settling = False
         if shown.state is VenueState.DISCONNECTED and not retry:
             raise VenueUnavailable(shown.reason)
 

@@ -34,6 +34,7 @@ from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import TradingVenue
 
+SETTLE_TIMEOUT_S = 15.0  # for an account that has just been connected to ask about its orders
 _DOLLARS = ("kraken", "coinbase", "bitfinex", "alpaca")
 
 
@@ -307,6 +308,8 @@ class AccountRegistry:
             if entry.plain_keys:
                 raise SecretsUnavailable(self._store.accounts[entry.config.id].reason)
             opening, entry.opening = entry.opening, None
+            if opening is not None and entry.is_settling:  # else it would be closed with its orders working
+                await asyncio.wait({opening}, timeout=SETTLE_TIMEOUT_S)
             entry.resume = opening is not None and not opening.done()
             if opening is not None:
                 opening.cancel()
