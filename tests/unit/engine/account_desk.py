@@ -171,6 +171,7 @@ class AccountDesk:
         self.secrets = secrets or MemoryStore()
         self.factory = Factory(self.clock)
         self.guarded = 0
+        self.settling: asyncio.Event | None = None  # holds accounts up that have just been connected
         self.registry = AccountRegistry(
             self.store,
             self.bus,
@@ -183,7 +184,7 @@ class AccountDesk:
             SecretsDesk(lambda: (self.secrets, "a test wants it"), secrets_timeout_s),
             self.factory,
             AccountsFile(self.path),
-            Guards(self._guard, self._fills, self.orders.reconcile),
+            Guards(self._guard, self._fills, self._settle),
             configured,
         )
         self.mover = PlainKeyMover(self.registry)
@@ -195,6 +196,11 @@ class AccountDesk:
 
     def _guard(self) -> None:
         self.guarded += 1
+
+    async def _settle(self, account_id: str) -> None:
+        if self.settling is not None:
+            await self.settling.wait()
+        await self.orders.reconcile(account_id)
 
     def _fills(self, account: ManagedAccount) -> Sequence[Fill]:
         state = self.journal.load()

@@ -252,6 +252,30 @@ async def test_new_keys_open_the_account_anew_and_its_orders_go_on(desk: Account
     assert desk.factory.venues[0].canceled == []
 
 
+async def test_an_account_that_settles_after_its_start_is_not_closed_by_a_change(
+    desk: AccountDesk, tmp_path: Path
+) -> None:
+    await desk.do(ADD_TESTNET)
+    await opened(desk)
+    again = AccountDesk(tmp_path, desk.secrets)
+    again.settling = asyncio.Event()
+    starting = asyncio.create_task(again.start())
+    await until(lambda: "main" in again.store.accounts and state_of(again) is VenueState.CONNECTED, what="the start")
+    changing = asyncio.create_task(again.do(UpdateCredentials("main", OTHERS, LIVE)))
+    for _ in range(20):
+        await asyncio.sleep(0)  # the change begins, and has to wait
+    assert not changing.done()
+    for _ in range(20):
+        await asyncio.sleep(0)  # the change begins, and has to wait
+    assert not changing.done()
+    assert list(again.venues) == ["main"], "its orders work, and can be cancelled"
+    again.settling.set()
+    await asyncio.gather(starting, changing)
+    assert again.factory.made == [("main", TESTNET, KEYS)]
+    assert not again.venue("main").closed
+    await again.close()
+
+
 # ---- opening
 
 
