@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import zmq
@@ -42,6 +42,7 @@ from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import DAY_NS, Ledger
+from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
@@ -72,25 +73,17 @@ Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
 
 ACCOUNTS_TIMEOUT_S = 10.0  # how long the start waits for accounts; the simulated ones take no time
 STEP_TIMEOUT_S = 15.0  # for each step of stopping
-PUBLISHED = (
-    messages.EngineChanged,
-    messages.VenueChanged,
-    messages.AccountChanged,
-    messages.AccountRemoved,
-    messages.NoticeGiven,
-    messages.StrategyChanged,
-    messages.OrderChanged,
-    messages.FillRecorded,
-    messages.PositionChanged,
-    messages.QuoteChanged,
-    messages.BookChanged,
-    messages.TradePrinted,
-    messages.BarChanged,
-    messages.StreamChanged,
-    messages.DownloadChanged,
-    messages.BacktestChanged,
-    messages.LatencyChanged,
+_NOT_FROM_THE_BUS = (  # what the link says itself, and lines of the log, whose book tells them
+    messages.Welcome,
+    messages.Refused,
+    messages.Snapshot,
+    messages.HistoryPage,
+    messages.Resync,
+    messages.Reply,
+    messages.EngineStopped,
+    messages.LogRecorded,
 )
+PUBLISHED = tuple(kind for kind in get_args(messages.Fact) if kind not in _NOT_FROM_THE_BUS)
 
 
 class EngineOptions(msgspec.Struct, frozen=True):
@@ -187,6 +180,7 @@ class Engine:
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
+        self.listing = Listing(self.store, self.bus)
         self.commands = Commands(
             services,
             self.host,
@@ -194,6 +188,7 @@ class Engine:
             self.telemetry,
             self.ask_to_stop,
             catalogue=Catalogue(self.store, self.market_data),
+            listing=self.listing,
             downloads=self.downloads,
             backtests=self.backtests,
             library=StrategyLibrary(paths.strategies),
@@ -272,6 +267,7 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.listing.close()
         self.registry.secrets.close()
         self._gatekeeper.close()
         self.log_book.close()

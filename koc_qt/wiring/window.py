@@ -224,7 +224,7 @@ def _folders(paths: Paths) -> dict[str, Path]:
 async def _painted() -> None:
     """Let Qt show the window before anything heavy is loaded."""
     for _ in range(3):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)  # a timer: what is merely due runs before Qt gets its turn
 
 
 @contextlib.contextmanager
