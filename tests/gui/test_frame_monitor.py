@@ -93,10 +93,12 @@ def test_a_turn_that_takes_long_is_a_stall(monitor: FrameMonitor, qtbot: QtBot, 
     heard: list[float] = []
     monitor.stalled.connect(heard.append)
     QTimer.singleShot(10, lambda: work(60))  # type: ignore[operator]
-    qtbot.waitUntil(lambda: bool(heard))
+    qtbot.waitUntil(lambda: bool(heard) and monitor.stats().longest_ms >= 50)
     stats = monitor.stats()
-    assert 50 <= stats.longest_ms < 1_000
-    assert stats.longest_second_ms == stats.longest_minute_ms == stats.longest_ms == pytest.approx(heard[0])
+    assert stats.longest_ms < 1_000
+    assert stats.longest_second_ms == stats.longest_minute_ms == stats.longest_ms
+    # a busy machine may have held the loop up before: it is that which is told then, and the next only a second later
+    assert 16 < heard[0] <= stats.longest_ms + 1e-9
     assert stats.stalls >= 1
 
 
