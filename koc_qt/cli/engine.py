@@ -56,6 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the engine until it is stopped; gives the exit code."""
+    from koc_qt.wiring.qt_imports import read_no_sources
+
+    read_no_sources()
     from koc_qt.accounts_file import with_accounts
     from koc_qt.cli.terminal import Terminal
     from koc_qt.config import load_config

@@ -85,6 +85,9 @@ def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: _Endin
 def _show_with_qt(
     options: WindowOptions, paths: Paths, spawned: Process | None, observe: Observer, ending: _Ending
 ) -> None:
+    from koc_qt.wiring.qt_imports import read_no_sources
+
+    read_no_sources()
     from PySide6.QtWidgets import QApplication
 
     from koc_qt.ui.theme import Theme
