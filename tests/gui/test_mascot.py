@@ -18,7 +18,10 @@ from pytestqt.qtbot import QtBot
 from koc_qt.ui.mascot.moods import Mood, MoodInputs
 from koc_qt.ui.mascot.sprite import Sprite, load_sprite
 from koc_qt.ui.mascot.widget import MascotWidget
+from koc_qt.ui.panels.mascot import MascotPanel
 from koc_qt.ui.resources import resource
+from tests.fakes.desk import FakeBench
+from tests.fakes.link import strategy_snapshot
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +258,22 @@ def test_it_is_painted_on_the_background_of_the_present_theme(mascot: MascotWidg
     QApplication.sendPostedEvents(None, QEvent.Type.PaletteChange.value)
     picture = mascot.grab().toImage()
     assert picture.pixelColor(mascot.width() // 2, 12).name() == "#ff00ff"
+
+
+def test_its_panel_tells_it_with_the_frame_that_brings_the_news(fake: FakeBench, qtbot: QtBot) -> None:
+    panel = MascotPanel(fake.bench, fake.window)
+    moods: list[Mood] = []
+    fake.desk.framed.connect(lambda _frame: moods.append(panel.mascot.mood))
+    news = [
+        (lambda: fake.engine.show(strategy_snapshot(pid=None)), Mood.ASLEEP),
+        (lambda: fake.engine.show(strategy_snapshot(pid=4711)), Mood.IDLE),
+        (lambda: fake.engine.pulse(kill_switch=True), Mood.ALARMED),
+        (lambda: fake.engine.pulse(kill_switch=False), Mood.IDLE),
+    ]
+    for tell, mood in news:
+        moods.clear()
+        tell()
+        qtbot.waitUntil(lambda: len(moods) == 1)
+        assert moods == [mood]
+    fake.client.lose()
+    assert panel.mascot.mood is Mood.ALARMED

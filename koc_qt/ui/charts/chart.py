@@ -396,7 +396,10 @@ class CandleChart(QWidget):
         self._time.resize(width)
         if not self._placed:
             self._placed = True
-            self._time.to_newest()
+            if self._following:
+                self._time.to_newest()
+            else:
+                self._time.centre(self._time.right)  # where it was sent before it had a width
         self._changed()
 
     def _axis_width(self) -> int:
@@ -423,12 +426,8 @@ class CandleChart(QWidget):
             zone=self._zone,
         )
         frame = self._picture.frame
-        self._view.plot.setRange(
-            xRange=(self._time.left, self._time.right),
-            yRange=(frame.low, frame.high),
-            padding=0,
-            disableAutoRange=False,
-        )
+        seen, prices = (self._time.left, self._time.right), (frame.low, frame.high)
+        self._view.plot.setRange(xRange=seen, yRange=prices, padding=0, disableAutoRange=False)
         self._tag_prices()
         self._place_crosshair()
 
@@ -450,9 +449,8 @@ class CandleChart(QWidget):
     def _repaint_from(self, index: int) -> None:
         """Repaint what a live tick changed: from the newest candle to the right edge, its tag and its values."""
         frame = self._picture.frame
-        left = frame.node_x(index >> frame.level) - 2
+        left = max(frame.node_x(index >> frame.level) - 2, 0.0)
         if left < frame.width:
-            left = max(left, 0.0)
             strip = QRectF(left, 0, frame.width - left, frame.height)
             self._view.viewport().update(strip.toAlignedRect())
         self._tag_prices()

@@ -5,21 +5,19 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from koc_qt.domain.state import JobState
 from koc_qt.link.client import LinkState
 from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.desk import Frame
 from koc_qt.ui.mascot.moods import MoodInputs
 from koc_qt.ui.mascot.sprite import load_sprite
 from koc_qt.ui.mascot.widget import MascotWidget
 
-LOOK_MS = 500
-
 
 class MascotPanel(Panel):
-    """Tells the mascot twice a second what it should know."""
+    """Tells the mascot what it should know, as soon as the window knows it."""
 
     NAME: ClassVar[str] = "mascot"
     TITLE: ClassVar[str] = "Mascot"
@@ -32,13 +30,14 @@ class MascotPanel(Panel):
         column.setContentsMargins(4, 4, 4, 4)
         column.addWidget(self.mascot)
         self._was_connected = False
-        self._timer = QTimer(self)
-        self._timer.setInterval(LOOK_MS)
-        self._timer.timeout.connect(self.look)
-        self._timer.start()
         self.desk.linked.connect(self.look)
+        self.desk.framed.connect(self._on_frame)
         self.mascot.hide_wanted.connect(lambda: bench.requests.panel_unwanted.emit(self.NAME))
         self.look()
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot or frame.engine or frame.strategies or frame.backtests:
+            self.look()
 
     def look(self) -> None:
         """Look at how things stand."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC
 from decimal import Decimal
 
 import pytest
@@ -264,6 +265,19 @@ def test_one_can_go_to_a_time(chart: CandleChart) -> None:
     assert abs(sum(times) / 2 - (START_NS + 700 * MINUTE_NS)) < 2 * MINUTE_NS
     assert not chart.go_to(START_NS - 1)
     assert chart.visible_range[0] == 0
+
+
+def test_one_can_go_to_a_time_before_the_chart_has_its_size(shown: Callable[[QWidget], None]) -> None:
+    chart = CandleChart(zone=UTC)
+    chart.set_bars(walk(2000))
+    chart.go_to(START_NS + 700 * MINUTE_NS)
+    chart.merge(walk(2000))
+    chart.resize(600, 400)
+    shown(chart)
+    times = chart.visible_times_ns
+    assert times is not None
+    assert times[1] - times[0] > 20 * MINUTE_NS
+    assert abs(sum(times) / 2 - (START_NS + 700 * MINUTE_NS)) < 2 * MINUTE_NS
 
 
 def test_bars_of_an_outage_are_merged_where_they_belong(chart: CandleChart) -> None:
