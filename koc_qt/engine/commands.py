@@ -20,6 +20,7 @@ from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.kill_switch import KillSwitch
+from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategies import StrategyHost
@@ -79,6 +80,7 @@ class Commands:
         shut_down: Callable[[str], None],
         *,
         catalogue: Catalogue,
+        listing: Listing,
         downloads: Downloads,
         backtests: Backtests,
         library: StrategyLibrary,
@@ -91,6 +93,7 @@ class Commands:
         self._telemetry = telemetry
         self._shut_down = shut_down
         self._catalogue = catalogue
+        self._listing = listing
         self._downloads = downloads
         self._backtests = backtests
         self._library = library
@@ -103,15 +106,11 @@ class Commands:
     def snapshot(self) -> Snapshot:
         """All that a client is told first: small enough to hold up nobody's loop."""
         store = self._services.store
-        shown = {i for strategy in store.strategies.values() for i in strategy.spec.instruments}
-        # the positions are those of all fills, also of those in the history
-        shown |= set(store.quotes) | {instrument for _, _, instrument in store.positions}
-        simulated = {v for v in store.venues if v.startswith("sim")}
         return Snapshot(
             engine=store.engine or self._telemetry.engine(),
             venues=tuple(store.venues.values()),
             accounts=tuple(store.accounts.values()),
-            instruments=tuple(i for key, i in store.instruments.items() if key in shown or key.venue in simulated),
+            instruments=self._listing.known(),
             strategies=tuple(store.strategies.values()),
             positions=tuple(self._services.ledger.snapshot(p) for p in store.positions.values()),
             orders=tuple(store.recent_orders(SNAPSHOT_RECORDS)),

@@ -29,7 +29,7 @@ from koc_qt.domain.state import (
 )
 from koc_qt.link.account_messages import AccountCommand
 
-PROTOCOL = 4  # raised with every change that an older peer could not read
+PROTOCOL = 5  # raised with every change that an older peer could not read
 
 MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
 
@@ -335,6 +335,12 @@ class NoticeGiven(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class InstrumentsAdded(msgspec.Struct, frozen=True, tag=True):
+    """Rules that clients have cause to know now; of many a page at a time."""
+
+    instruments: tuple[Instrument, ...]
+
+
 class StrategyChanged(msgspec.Struct, frozen=True, tag=True):
     """A strategy's state or pulse."""
 
@@ -447,6 +453,7 @@ Fact = (
     | AccountChanged
     | AccountRemoved
     | NoticeGiven
+    | InstrumentsAdded
     | StrategyChanged
     | OrderChanged
     | FillRecorded

@@ -27,6 +27,7 @@ from koc_qt.link.messages import (
     Fact,
     FillRecorded,
     HistoryPage,
+    InstrumentsAdded,
     LatencyChanged,
     NoticeGiven,
     OrderChanged,
@@ -91,6 +92,8 @@ class Replica:
                 self.accounts.pop(account_id, None)
             case NoticeGiven(text):
                 self.notices = (*self.notices, *({text} - {*self.notices}))
+            case InstrumentsAdded(instruments):
+                self.instruments |= {instrument.id: instrument for instrument in instruments}
             case StrategyChanged(strategy):
                 self.strategies[strategy.spec.strategy_id] = strategy
             case PositionChanged(position):

@@ -30,6 +30,7 @@ from koc_qt.link.messages import (
     Fact,
     FillRecorded,
     HistoryPage,
+    InstrumentsAdded,
     LatencyChanged,
     LogRecorded,
     NoticeGiven,
@@ -91,6 +92,7 @@ class Frame:
     books: set[InstrumentId] = field(default_factory=set)
     trades: dict[InstrumentId, Trade] = field(default_factory=dict)
     streams: set[InstrumentId] = field(default_factory=set)
+    instruments: set[InstrumentId] = field(default_factory=set)  # whose rules are new
     bars: dict[BarKey, list[BarChanged]] = field(default_factory=dict)
     overflow: set[BarKey] = field(default_factory=set)
     logs: list[LogRecorded] = field(default_factory=list)
@@ -160,8 +162,11 @@ class Desk(QObject):
 
     def take(self, fact: Fact) -> None:
         """Take a fact over and plan a frame; the client's `on_fact`."""
-        self.replica.apply(fact)
         frame = self._frame
+        if isinstance(fact, InstrumentsAdded):
+            known = self.replica.instruments
+            frame.instruments.update(each.id for each in fact.instruments if known.get(each.id) != each)
+        self.replica.apply(fact)
         match fact:
             case Snapshot() | AccountRemoved():  # what is there no more concerns every panel
                 self._frame = Frame(snapshot=True, logs=frame.logs)
@@ -200,6 +205,9 @@ class Desk(QObject):
                 frame.streams.add(stream.instrument)
             case BarChanged():
                 self._take_bar(fact)
+            case InstrumentsAdded():
+                if not frame.instruments:
+                    return
             case LogRecorded():
                 frame.logs.append(fact)
                 self.logs.append(fact)

@@ -246,7 +246,8 @@ class SymbolPicker(QComboBox):
         self.changed.emit()
 
     def _on_frame(self, frame: Frame) -> None:
-        if frame.snapshot and self._instrument is None and self._problem:
+        may_be_there = frame.snapshot or frame.instruments or self._split(self.currentText())[0] in frame.venues
+        if may_be_there and self._instrument is None and self._problem:
             self.settle()  # what could not be looked up may be there now
 
     # ---- Qt's calls -------------------------------------------------------------------------------------------------

@@ -421,11 +421,11 @@ class BacktestSetup(QWidget):
             QTimer.singleShot(0, wrong[0], partial(self._scroll.ensureWidgetVisible, wrong[0]))
 
     def _on_frame(self, frame: Frame) -> None:
-        if frame.snapshot:
+        if frame.snapshot or frame.instruments:
             self.symbols.propose()
             self.refresh()
-            if self.described is None and not self._asking.is_running:
-                self.describe()
+        if frame.snapshot and self.described is None and not self._asking.is_running:
+            self.describe()
 
 
 def _hold_number(field: Field, text: str, placeholder: str = "") -> QLineEdit:

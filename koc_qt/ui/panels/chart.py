@@ -249,6 +249,8 @@ class ChartPanel(Panel):
             self._fetch()
         if self.instrument in frame.quotes:
             self._show_countdown()
+        if self.instrument in frame.instruments:
+            self._show_decimals()
         if self.instrument in frame.streams:
             self._show_trouble()
         if frame.snapshot:

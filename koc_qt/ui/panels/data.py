@@ -178,7 +178,7 @@ class DataPanel(Panel):
             if frame.snapshot or frame.venues or frame.streams:
                 self._show_venues()
             self._catch_up()
-        if frame.snapshot:
+        if frame.snapshot or frame.instruments:
             self._propose_first()
 
     def _linked(self) -> None:

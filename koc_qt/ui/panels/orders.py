@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -229,12 +229,23 @@ class OrdersPanel(Panel):
             self.fills.records.put((fill.account_id, fill.fill_id), fill)
         for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
             if table.records.total > len(known) + SPARE:  # the replica knows which are the oldest: they come late
+        if frame.instruments:
+            self._show_anew(frame.instruments)
                 table.records.retain(known)
-        if (frame.orders or frame.positions or frame.fills) and not self._refreshing.isActive():
+        if (frame.orders or frame.positions or frame.fills or frame.instruments) and not self._refreshing.isActive():
             self._refreshing.start()
 
     def refresh(self) -> None:
         """Bring counts, sums and buttons up to what the replica says."""
+    def _show_anew(self, instruments: set[InstrumentId]) -> None:
+        """Write again what is about these: their rules are known now, and with them the digits of their prices."""
+        replica, models = self.desk.replica, [table.records for table in self.tables.values()]
+        known: list[Mapping[Any, Record]] = [replica.open_orders, replica.positions, replica.fills, replica.orders]
+        for model, records in zip(models, known, strict=True):  # in the order of the tabs
+            for key, record in records.items():
+                if instrument_of(record) in instruments:
+                    model.put(key, record)
+
         replica = self.desk.replica
         held = sum(position.quantity != 0 for position in replica.positions.values())
         counts = {

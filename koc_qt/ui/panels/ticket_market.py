@@ -133,5 +133,7 @@ class TicketMarket(QObject):
             if self.instrument not in frame.quotes:  # the newest is of before the connection
                 self._old = self.quote()
             self.look_up()
-        if frame.snapshot or self.instrument in frame.streams:
+        elif self.problem and self.instrument is not None and self.instrument.venue in frame.venues:
+            self.look_up()  # a venue that has joined has rules to tell
+        if frame.snapshot or self.instrument in frame.streams or self.instrument in frame.instruments:
             self.changed.emit()

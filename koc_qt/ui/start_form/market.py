@@ -178,6 +178,8 @@ class MarketForm(QWidget):
         if frame.snapshot or frame.accounts:
             self._fill_accounts()
             self._judge()
+        if frame.instruments and not any(picker.currentText() for picker in self.pickers):
+            self._propose()
 
     def _judge(self) -> None:
         account = self._account()

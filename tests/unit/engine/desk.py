@@ -23,6 +23,7 @@ from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
@@ -122,6 +123,7 @@ class EngineDesk:
         self.told: list[LogRecorded] = []
         self.log_book = LogBook(self.clock, self.told.append)
         self.bus.subscribe(LogRecorded, self.log_book.record)
+        self.listing = Listing(self.store, self.bus)
         self.commands = Commands(
             self.services,
             self.host,
@@ -129,6 +131,7 @@ class EngineDesk:
             self.telemetry,
             self.stops.append,
             catalogue=Catalogue(self.store, self.market, ready_timeout_s=0.05),
+            listing=self.listing,
             downloads=self.downloads,
             backtests=self.backtests,
             library=StrategyLibrary(folder / "strategies"),
@@ -157,6 +160,7 @@ class EngineDesk:
         await self.market.close()
         await self.orders.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.listing.close()
         self.log_book.close()
         self.publisher.close()
         self.context.term()
