@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from PySide6.QtWidgets import QWidget
 
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.frame_monitor import FrameMonitor
+from koc_qt.ui.loading import load_in_steps
 from koc_qt.ui.workspace import PanelKind
-
-_OTHER_ROOMS = {"orders": ("tables",), "strategies": ("start_form",), "mascot": ("mascot",)}  # that a panel needs first
-_LAST = ("form", "view", "widget")  # of a room: they ask for all others of it
 
 
 def panel_kinds(
@@ -30,7 +27,11 @@ def panel_kinds(
 
     def kind(name: str, title: str, icon: str, maker: str, *arguments: Any) -> PanelKind:
         return PanelKind(
-            name, title, icon, lambda parent: _make(maker, bench, *arguments, parent), lambda: _loading(name)
+            name,
+            title,
+            icon,
+            lambda parent: _make(maker, bench, *arguments, parent),
+            lambda: load_in_steps(f"koc_qt.ui.panels.{name}"),
         )
 
     return (
@@ -57,25 +58,6 @@ def preload() -> None:
             import_module(module)
     with contextlib.suppress(ImportError):
         import_module("koc_qt.ui.mascot.sprite").load_sprite()
-
-
-def _loading(panel: str) -> Iterator[None]:
-    """Load a panel's modules, its parts first: one at a time, as a panel takes up to 70 ms when it asks for them all.
-
-    On the loop, and not in a thread: what is done meanwhile would wait for that one again and again.
-    """
-    for room in _OTHER_ROOMS.get(panel, ()):
-        package = import_module(f"koc_qt.ui.{room}")
-        yield
-        modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-        for module in sorted(modules, key=lambda name: name in _LAST):
-            import_module(f"{package.__name__}.{module}")
-            yield
-    package = import_module("koc_qt.ui.panels")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    for name in (*(name for name in names if name.startswith(f"{panel}_")), panel):
-        import_module(f"{package.__name__}.{name}")
-        yield
 
 
 def chart_maker(bench: Bench, parent: QWidget) -> Panel:

@@ -28,7 +28,7 @@ AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
 FILL_MS = 3  # of making panels at a time: paints and what the engine says come in the same turn
-FILL_GAP_MS = 5  # between two times: for paints, and for the link, whose answers take several turns of the loop
+FILL_GAP_MS = 2  # between two times: for paints, and for the link, whose answers take several turns of the loop
 Make = Callable[[QWidget], Panel]  # of its parent
 _FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
@@ -319,22 +319,28 @@ class Workspace(QObject):
         if self._present is None:
             filling = self._waiting.pop(0)
             self._present = filling.dock, self._fill(filling)
-        self._fill_timer.start(FILL_GAP_MS)
         until_s = time.perf_counter() + FILL_MS / 1e3
-        while self._present is not None and time.perf_counter() < until_s:
-            dock, steps = self._present
-            try:
-                next(steps)
-            except StopIteration:
-                self._present = None
-            except Exception as error:  # one panel that fails must not take the others with it
-                self._present = None
-                logger.exception("the panel {} cannot be shown", dock.objectName())
-                waiting = dock.widget()
-                if isinstance(waiting, QLabel):
-                    waiting.setWordWrap(True)
-                    waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
-                return
+        while self._take_step() and time.perf_counter() < until_s:
+            pass
+        self._fill_timer.start(FILL_GAP_MS)  # counted from here: what is to be painted now gets a turn of its own
+
+    def _take_step(self) -> bool:
+        """Go one step on with the panel that is being made; whether it wants another."""
+        if self._present is None:
+            return False
+        dock, steps = self._present
+        try:
+            next(steps)
+        except StopIteration:
+            self._present = None
+        except Exception as error:  # one panel that fails must not take the others with it
+            self._present = None
+            logger.exception("the panel {} cannot be shown", dock.objectName())
+            waiting = dock.widget()
+            if isinstance(waiting, QLabel):
+                waiting.setWordWrap(True)
+                waiting.setText(f"This panel cannot be shown: {error}. The log has more.")
+        return self._present is not None
 
     def _fill(self, filling: _Filling) -> Generator[None, None, None]:
         """Make a panel in steps, each of a few milliseconds, and put it into its dock."""

@@ -23,7 +23,9 @@ from koc_qt.link.account_messages import (
     UnlockSecrets,
     UpdateCredentials,
 )
-from koc_qt.ui.account_form import ConfirmDialog, KeysDialog, RenameDialog, SwitchDialog, TestDialog
+from koc_qt.ui.account_form.keys import KeysDialog
+from koc_qt.ui.account_form.small import ConfirmDialog, RenameDialog, TestDialog
+from koc_qt.ui.account_form.switch import SwitchDialog
 from koc_qt.ui.panels.accounts import AccountsPanel
 from koc_qt.ui.panels.accounts_card import AccountCard
 from koc_qt.ui.panels.accounts_words import activity_words, holding_words, terms_words, trouble

@@ -18,7 +18,7 @@ from koc_qt.domain.accounts import PaperOptions, SecretsState
 from koc_qt.domain.state import Balance, TradingMode
 from koc_qt.domain.venues import ConnectionReport
 from koc_qt.link.account_messages import AddAccount, ListVenues, TestConnection, UnlockSecrets
-from koc_qt.ui.account_form import AccountForm
+from koc_qt.ui.account_form.form import AccountForm
 from koc_qt.ui.account_form.report import WITHDRAW
 from koc_qt.ui.account_form.secret_fields import SecretLine, SecretText, cleaned
 from koc_qt.ui.theme import ThemeChoice

@@ -29,7 +29,7 @@ from koc_qt.ui.memory import MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.shortcuts import ShortcutsDialog, sections
 from koc_qt.ui.start_form.form import StartForm
-from koc_qt.ui.tables import RecordTable
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import ThemeChoice
 from koc_qt.ui.window import MainWindow
 from tests.fakes.desk import FakeBench

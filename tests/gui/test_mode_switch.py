@@ -13,8 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.state import AccountSnapshot, Balance, StrategySpec, TradingMode, VenueState
 from koc_qt.link.account_messages import ListAccounts, SwitchAccount, UpdateCredentials
-from koc_qt.ui.account_form import SwitchDialog
 from koc_qt.ui.account_form.dialog import STOPPED
+from koc_qt.ui.account_form.switch import SwitchDialog
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.accounts import KEYRING, LOCKED, START_NS
 from tests.fakes.desk import FakeBench

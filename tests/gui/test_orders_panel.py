@@ -21,7 +21,7 @@ from koc_qt.domain.state import PositionSnapshot, StrategyState
 from koc_qt.link.messages import CancelAllOrders, CancelOrder, PositionChanged, SubmitOrder
 from koc_qt.ui.panels.orders import ALL, FILLS, NARROW_PX, OPEN, POSITIONS, OrdersPanel
 from koc_qt.ui.panels.orders_columns import amount
-from koc_qt.ui.tables import RecordTable
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS, strategy_snapshot

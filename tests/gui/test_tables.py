@@ -11,7 +11,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
-from koc_qt.ui.tables import Column, RecordModel, RecordTable
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import Theme, ThemeChoice
 from tests.fakes.desk import FakeBench
 

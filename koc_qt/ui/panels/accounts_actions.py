@@ -11,9 +11,12 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from koc_qt.domain.state import AccountSnapshot
 from koc_qt.link.account_messages import RemoveAccount, SetAccountEnabled
-from koc_qt.ui.account_form import AccountForm, ConfirmDialog, KeysDialog, RenameDialog, SwitchDialog, TestDialog
 from koc_qt.ui.account_form.details import ending_words, what_runs
 from koc_qt.ui.account_form.dialog import AccountDialog
+from koc_qt.ui.account_form.form import AccountForm
+from koc_qt.ui.account_form.keys import KeysDialog
+from koc_qt.ui.account_form.small import ConfirmDialog, RenameDialog, TestDialog
+from koc_qt.ui.account_form.switch import SwitchDialog
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.modes import account_name, modes_of, needs_keys

@@ -19,8 +19,9 @@ from koc_qt.ui.panels.accounts_words import REMEDIES, activity_words, holding_wo
 from koc_qt.ui.panels.accounts_worth import Holding, worths
 from koc_qt.ui.panels.orders_columns import amount
 from koc_qt.ui.panels.ticket_fields import Message
-from koc_qt.ui.tables import Column, RecordModel, RecordTable
-from koc_qt.ui.tables.view import ROW_PX
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import ROW_PX, RecordTable
 from koc_qt.ui.theme import Theme, number_font, style_as
 
 MOST_ROWS = 12  # of a card; more are scrolled to

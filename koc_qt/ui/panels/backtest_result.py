@@ -37,7 +37,8 @@ from koc_qt.ui.panels.backtest_rows import (
     statistic_tone,
     trip_columns,
 )
-from koc_qt.ui.tables import RecordModel, RecordTable
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import code_font, number_font, style_as
 
 TRADES_MOST = 20_000

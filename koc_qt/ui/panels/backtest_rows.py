@@ -12,8 +12,7 @@ from koc_qt.domain.backtests import BacktestResult, RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.performance import STATISTICS, Unit
 from koc_qt.ui import formats
-from koc_qt.ui.tables import Column
-from koc_qt.ui.tables.columns import tone_of_sign
+from koc_qt.ui.tables.columns import Column, tone_of_sign
 
 Rules = Callable[[InstrumentId], Instrument | None]
 _TOO_SMALL = Decimal("1e-8")

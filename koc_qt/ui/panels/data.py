@@ -23,7 +23,9 @@ from koc_qt.ui.formats import date, size, utc
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.data_form import DownloadForm
 from koc_qt.ui.panels.data_parts import DownloadLine, VenueLine
-from koc_qt.ui.tables import Column, RecordModel, RecordTable
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import number_font, style_as
 
 LINES_SHOWN = 8  # downloads

@@ -34,7 +34,9 @@ from koc_qt.ui.panels.orders_closing import Closer, Closing
 from koc_qt.ui.panels.orders_columns import UNKNOWN_TIP, fill_columns, order_columns, position_columns
 from koc_qt.ui.panels.orders_footer import PnlFooter, totals
 from koc_qt.ui.panels.orders_records import Record, instrument_of, matcher, put, selected
-from koc_qt.ui.tables import Column, RecordModel, RecordTable
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import style_as
 
 OPEN, POSITIONS, FILLS, ALL = "open", "positions", "fills", "all"

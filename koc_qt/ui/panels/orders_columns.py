@@ -10,8 +10,7 @@ from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order, OrderStatus, OrderType
 from koc_qt.domain.state import PositionSnapshot
 from koc_qt.ui.formats import clock, money, percent, price, quantity, signed_money, utc
-from koc_qt.ui.tables import Column
-from koc_qt.ui.tables.columns import tone_of_sign
+from koc_qt.ui.tables.columns import Column, tone_of_sign
 
 RulesOf = Callable[[InstrumentId], Instrument | None]
 

@@ -9,7 +9,8 @@ from typing import Any
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.state import PositionSnapshot
-from koc_qt.ui.tables import RecordModel, RecordTable
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 
 Record = Order | PositionSnapshot | Fill
 

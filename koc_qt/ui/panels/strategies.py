@@ -36,7 +36,9 @@ from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, in_words
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.rules import is_active
-from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
+from koc_qt.ui.tables.detail import DetailLine
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import style_as
 
 START_TIMEOUT_S = 60.0

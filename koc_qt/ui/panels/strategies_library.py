@@ -13,7 +13,7 @@ from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
 
 from koc_qt.ui.desk import Desk
 from koc_qt.ui.errands import Errand
-from koc_qt.ui.tables import Column
+from koc_qt.ui.tables.columns import Column
 
 HEAD_BYTES = 8 << 10  # of a file, in which its first words are looked for
 MOST_FILES = 500  # a folder

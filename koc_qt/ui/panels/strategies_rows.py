@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from koc_qt.domain.state import StrategySnapshot, StrategyState
 from koc_qt.ui.formats import DASH, signed_money
-from koc_qt.ui.tables import Column
-from koc_qt.ui.tables.columns import tone_of_sign
+from koc_qt.ui.tables.columns import Column, tone_of_sign
 
 STATES: dict[StrategyState, tuple[str, str]] = {
     StrategyState.STARTING: ("Starting", "warning"),

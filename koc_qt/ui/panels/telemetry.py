@@ -32,7 +32,9 @@ from koc_qt.ui.panels.telemetry_rows import (
     strategy_pulse,
     window_pulse,
 )
-from koc_qt.ui.tables import DetailLine, RecordModel, RecordTable
+from koc_qt.ui.tables.detail import DetailLine
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import RecordTable
 
 BEAT_MS = 1_000
 STOP_TIMEOUT_S = 30.0

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem,
 from koc_qt.ui.panels.telemetry_rows import WINDOW_KEY, Pulse
 from koc_qt.ui.sparkline import paint_sparkline
 from koc_qt.ui.style_sheet import pill_colors
-from koc_qt.ui.tables import Column, RecordModel
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
 from koc_qt.ui.theme import Theme, number_font
 
 _PAD = 6

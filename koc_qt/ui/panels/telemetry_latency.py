@@ -7,7 +7,9 @@ from PySide6.QtGui import QColor, QPainter, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QStyle, QStyleOptionViewItem, QWidget
 
 from koc_qt.domain.latency import EDGES_MS, SLOW_MS, LatencySnapshot, Stage, StageLatency
-from koc_qt.ui.tables import CellDelegate, Column, RecordModel, RecordTable
+from koc_qt.ui.tables.columns import Column
+from koc_qt.ui.tables.model import RecordModel
+from koc_qt.ui.tables.view import CellDelegate, RecordTable
 from koc_qt.ui.theme import Theme
 
 _WORDS = {

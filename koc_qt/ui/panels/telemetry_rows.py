@@ -9,8 +9,7 @@ from typing import Any
 from koc_qt.domain.state import Badge, EngineSnapshot, EngineState, StrategySnapshot, StrategyState
 from koc_qt.ui.formats import DASH, duration, signed_money, size
 from koc_qt.ui.frame_monitor import LIMIT_MS, FrameStats
-from koc_qt.ui.tables import Column
-from koc_qt.ui.tables.columns import tone_of_sign
+from koc_qt.ui.tables.columns import Column, tone_of_sign
 
 ENGINE_KEY, WINDOW_KEY = ("engine", ""), ("window", "")
 LATE_S, SILENT_S = 3.0, 10.0
