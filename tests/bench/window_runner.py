@@ -1,12 +1,14 @@
 """The real window in a process of its own, watched from inside; the benches of the window start it.
 
     python -m tests.bench.window_runner startup
+    python -m tests.bench.window_runner turns [--trace]
     python -m tests.bench.window_runner stream --seconds 60 [--trace] [--types] [--tracemalloc]
     python -m tests.bench.window_runner idle | busy
 
-`startup` says when the window was painted first, and a chart with bars, then closes. `stream` opens four charts, waits
-until they have bars, lets everything settle, and measures. `idle` and `busy` only stay, `busy` painting one dock after
-the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they painted.
+`startup` says when the window was painted first, and a chart with bars, then closes. `turns` measures each turn of the
+loop from the first paint until the window has rested for a while with everything there. `stream` opens four charts,
+waits until they have bars, lets everything settle, and measures. `idle` and `busy` only stay, `busy` painting one dock
+after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they painted.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 TIMEFRAMES = ("1s", "1m", "5s", "1m")
 SETTLE_S = 5.0
+NOTED_MS = 8.0
 BUSY_MS, PERIOD_MS = 30, 50
 READY_TIMEOUT_S = 40.0
 _TASKS: set[asyncio.Task[None]] = set()
@@ -85,6 +88,23 @@ def observe_startup(window: MainWindow) -> None:
                     window.close_now()
 
     Instants()
+
+
+def observe_turns(window: MainWindow, options: argparse.Namespace) -> None:
+    """Say how long each turn of the loop took, from the first until everything has been there for a while."""
+    from tests.bench.window_watch import Turns
+
+    turns = Turns(kept_ms=NOTED_MS)
+    turns.start(options.trace)
+
+    async def drive() -> None:
+        await until_filled(window)
+        await asyncio.sleep(SETTLE_S)
+        turns.stop()
+        say("turns", **turns.figures())
+        window.close_now()
+
+    keep(drive())
 
 
 def observe_stream(window: MainWindow, options: argparse.Namespace) -> None:
@@ -180,7 +200,7 @@ async def open_charts(window: MainWindow) -> None:
 def main() -> None:
     """Run the window as `koc` does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("startup", "stream", "idle", "busy"))
+    parser.add_argument("mode", choices=("startup", "turns", "stream", "idle", "busy"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--trace", action="store_true", help="sample the stack of turns that are too long")
     parser.add_argument("--types", action="store_true", help="count the objects of each type at both ends")
@@ -191,6 +211,7 @@ def main() -> None:
         os.nice(options.nice)
     observe = {
         "startup": observe_startup,
+        "turns": lambda window: observe_turns(window, options),
         "stream": lambda window: observe_stream(window, options),
         "idle": lambda window: observe_presence(window, False),
         "busy": lambda window: observe_presence(window, True),

@@ -7,6 +7,9 @@ Milliseconds from the start of the process until the first whole paint has been 
 for ours also until a chart has painted bars, and until every panel is there. All are fresh interpreters with their
 bytecode on disk. --evict drops the pages of Python, Qt and this project from the page cache before each run, as after
 the machine has started (Linux; those that other processes use stay). The three take turns, so that noise hits all.
+
+--turns [--trace] measures something else instead: every turn of the window's loop, from the first until everything is
+there. It prints those that took more than 8 ms, with what ran in them where --trace samples it, which costs a little.
 """
 
 from __future__ import annotations
@@ -155,12 +158,32 @@ def profiled(environment: dict[str, str]) -> None:
             pstats.Stats(str(file)).strip_dirs().sort_stats(order).print_stats(SHOWN * 2)
 
 
+def turns(case: str, home: Path, environment: dict[str, str], trace: bool) -> list[float]:
+    """Print the long turns of one start; give how long each had the processor, in milliseconds."""
+    arguments = ["tests.bench.window_runner", "turns", *(["--trace"] if trace else [])]
+    with Child(*arguments, environment={**environment, "KOC_HOME": str(home)}) as child:
+        found = child.hear("turns")
+        child.process.wait(30)
+    print(
+        f"{case}: {found['turns']} turns; of their own processor time {found['cpu_stalls']} above 16 ms, longest "
+        f"{found['longest_cpu_ms']:.1f}; by the wall clock {found['stalls']}, longest {found['longest_ms']:.1f}"
+    )
+    for stall in sorted(found["stall_list"], key=lambda each: each["at_ns"]):
+        at_ms = (stall["at_ns"] - child.began_ns) / 1e6
+        print(f"  until {at_ms:5.0f} ms: {stall['cpu_ms']:5.1f} ms of its own, {stall['ms']:5.1f} by the wall clock")
+        for stack in stall["stacks"]:
+            print(f"      {stack}")
+    return [stall["cpu_ms"] for stall in found["stall_list"]]
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--evict", action="store_true", help="with nothing of it in the page cache")
     parser.add_argument("--profile", action="store_true", help="say what the time goes into instead")
+    parser.add_argument("--turns", action="store_true", help="measure the turns of the loop instead")
+    parser.add_argument("--trace", action="store_true", help="with --turns, say what ran in the long ones")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     add_display_options(parser)
     args = parser.parse_args()
@@ -172,6 +195,13 @@ def main() -> None:
         if args.profile:
             slow_imports()
             profiled(environment)
+            return
+        if args.turns:
+            with profile() as running:
+                for number in range(args.runs):
+                    with profile() as empty:
+                        turns("cold", empty, environment, args.trace)
+                    turns("warm" if number else "cold", running, environment, args.trace)
             return
         found: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
         with profile() as running:

@@ -24,15 +24,19 @@ from tests.bench.window_common import percentile, say
 if TYPE_CHECKING:
     from koc_qt.ui.window import MainWindow
 
-SAMPLE_EVERY_S = 0.004
+SAMPLE_EVERY_S = 0.001
 KEPT_STALLS = 2_000
 FRAMES_SHOWN = 14
 
 
 class Turns:
-    """Every turn of the loop: how long it took, and how much of that this thread had the processor."""
+    """Every turn of the loop: how long it took, and how much of that this thread had the processor.
 
-    def __init__(self) -> None:
+    Those that take longer than `kept_ms` of either are kept one by one, with what ran where that is sampled.
+    """
+
+    def __init__(self, kept_ms: float = LIMIT_MS) -> None:
+        self._kept_ns = kept_ms * 1e6
         self.busy_ns, self.cpu_ns = array("q"), array("q")
         self.number = 0
         self.stalls: list[dict[str, Any]] = []
@@ -65,9 +69,10 @@ class Turns:
         used_ns, self._last_cpu_ns = cpu_ns - self._last_cpu_ns, cpu_ns
         self.busy_ns.append(busy_ns)
         self.cpu_ns.append(used_ns)
-        if busy_ns > LIMIT_MS * 1e6 and len(self.stalls) < KEPT_STALLS:
+        if busy_ns > self._kept_ns and len(self.stalls) < KEPT_STALLS:
             self.stalls.append(
                 {
+                    "at_ns": time.monotonic_ns(),
                     "ms": round(busy_ns / 1e6, 1),
                     "cpu_ms": round(used_ns / 1e6, 1),
                     "gc": [[gen, round(ms, 1)] for turn, gen, ms in self.collections if turn == self.number],
