@@ -229,16 +229,14 @@ class OrdersPanel(Panel):
             put(self.positions.records, key, replica.positions.get(key))
         for fill in frame.fills:
             self.fills.records.put((fill.account_id, fill.fill_id), fill)
-        for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
-            if table.records.total > len(known) + SPARE:  # the replica knows which are the oldest: they come late
         if frame.instruments:
             self._show_anew(frame.instruments)
+        for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
+            if table.records.total > len(known) + SPARE:  # the replica knows which are the oldest: they come late
                 table.records.retain(known)
         if (frame.orders or frame.positions or frame.fills or frame.instruments) and not self._refreshing.isActive():
             self._refreshing.start()
 
-    def refresh(self) -> None:
-        """Bring counts, sums and buttons up to what the replica says."""
     def _show_anew(self, instruments: set[InstrumentId]) -> None:
         """Write again what is about these: their rules are known now, and with them the digits of their prices."""
         replica, models = self.desk.replica, [table.records for table in self.tables.values()]
@@ -248,6 +246,8 @@ class OrdersPanel(Panel):
                 if instrument_of(record) in instruments:
                     model.put(key, record)
 
+    def refresh(self) -> None:
+        """Bring counts, sums and buttons up to what the replica says."""
         replica = self.desk.replica
         held = sum(position.quantity != 0 for position in replica.positions.values())
         counts = {
