@@ -61,7 +61,7 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = _open(path)
-        self._queue: queue.Queue[_Append | None] = queue.Queue(QUEUE_LIMIT)
+        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()  # it wakes the thread soonest
         self._thread = threading.Thread(target=self._write_forever, name="koc-journal", daemon=True)
         self._closed = False
         self._thread.start()
@@ -74,11 +74,10 @@ class SqliteJournal:
         """Write all or nothing, on the disk when it returns. Raises StorageError."""
         if self._closed:
             raise StorageError(f"{self._path} is closed")
+        if self._queue.qsize() >= QUEUE_LIMIT:
+            raise StorageError(f"{self._path} is not keeping up: {QUEUE_LIMIT} writes wait for the disk")
         done = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(_Append(records, done))
-        except queue.Full:
-            raise StorageError(f"{self._path} is not keeping up: {QUEUE_LIMIT} writes wait for the disk") from None
+        self._queue.put(_Append(records, done))
         # shielded: a caller that is cancelled does not take back what is about to be written
         await asyncio.shield(done)
 
@@ -87,7 +86,7 @@ class SqliteJournal:
         if self._closed:
             return
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._queue.put, None)
+        self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     def _write_forever(self) -> None:
