@@ -25,6 +25,8 @@ from typing import Any, Protocol
 from PySide6.QtCore import QAbstractEventDispatcher, QEvent, QMetaObject, QObject, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from koc_qt.ui.turns import turn_began
+
 LIMIT_MS = 16.0
 KEPT_S = 120
 HEARTBEAT_MS = 5
@@ -178,6 +180,7 @@ class GlibProbe:
             turned(now_ns, now_ns - since_ns)
             events: int = wait(descriptors, count, timeout_ms)
             since_ns = clock_ns()
+            turn_began()
             return events
 
         self._hook = kind(poll)
@@ -191,6 +194,7 @@ class GlibProbe:
             return
         self._glib.g_main_context_set_poll_func(self._context, self._original)
         self._original = None
+        turn_began(is_known=False)
         atexit.unregister(self.stop)
 
 

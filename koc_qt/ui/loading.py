@@ -15,21 +15,21 @@ _OURS = "koc_qt."
 
 
 def load_in_steps(module: str) -> Iterator[None]:
-    """Import a module and whatever of ours it needs, deepest first, so that each step imports one alone."""
-    for name in _needed(module, set()):
-        import_module(name)
-        yield
+    """Import a module and whatever of ours it needs, deepest first: each step finds out, or imports, about one."""
+    yield from _load(module, set())
 
 
-def _needed(module: str, seen: set[str]) -> Iterator[str]:
-    """Give what is not imported yet, each after all that it asks for; a circle is left to the import itself."""
+def _load(module: str, seen: set[str]) -> Iterator[None]:
+    """Import what is not there yet, each after all that it asks for; a circle is left to the import itself."""
     if module in seen or module in sys.modules:
         return
     seen.add(module)
     spec = find_spec(module)  # imports the packages that it is in
     get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
     code: CodeType | None = get_code(module) if get_code is not None else None
+    yield
     for name in code.co_names if code is not None else ():  # that of an import is the module's, and has its dots
         if name.startswith(_OURS):
-            yield from _needed(name, seen)
-    yield module
+            yield from _load(name, seen)
+    import_module(module)
+    yield

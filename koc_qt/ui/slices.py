@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import QObject, QTimer
 
+from koc_qt.ui.turns import Patience
+
 BUDGET_NS = 3_000_000  # a turn: what else happens in it, painting above all, needs the rest of 16 ms
 _SAME_TURN_NS = 500_000
 _LET_GO = 500
@@ -33,6 +35,7 @@ class Slices(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._work: Iterator[None] | None = None
+        self._patience = Patience()
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._carry_on)
@@ -60,6 +63,8 @@ class Slices(QObject):
     def _carry_on(self) -> None:
         now_ns = perf_counter_ns()
         if Slices._latest != id(self) and now_ns - Slices._ended_ns < _SAME_TURN_NS:
+            return
+        if self._patience.waits():
             return
         until_ns, work = now_ns + BUDGET_NS, self._work
         try:

@@ -21,6 +21,7 @@ from koc_qt.ui.bench import Panel
 from koc_qt.ui.focus import go_on
 from koc_qt.ui.memory import ChartMemory, Memory
 from koc_qt.ui.theme import style_as
+from koc_qt.ui.turns import Patience
 
 # All docks lie in one of Qt's dock areas, split as people wish. With several and nothing in the middle, Qt gives one of
 # them the width of a separator more at each change of anything, until the others are as small as they can be.
@@ -116,6 +117,7 @@ class Workspace(QObject):
         self.docks = {kind.name: Dock(kind.name, kind.title, window) for kind in kinds}
         self.charts: dict[str, Dock] = {}
         self._chart_states: dict[str, dict[str, Any]] = {}  # as they were opened with
+        self._patience = Patience()
         self._fill_timer = QTimer(self)
         self._fill_timer.setSingleShot(True)
         self._fill_timer.setInterval(FILL_GAP_MS)
@@ -316,13 +318,16 @@ class Workspace(QObject):
         if self._present is None and not self._waiting:
             QTimer.singleShot(0, self, self._finish)  # after Qt has laid out what the last panel wants
             return
+        if self._patience.waits():
+            self._fill_timer.start(0)
+            return
         if self._present is None:
             filling = self._waiting.pop(0)
             self._present = filling.dock, self._fill(filling)
         until_s = time.perf_counter() + FILL_MS / 1e3
         while self._take_step() and time.perf_counter() < until_s:
             pass
-        self._fill_timer.start(FILL_GAP_MS)  # counted from here: what is to be painted now gets a turn of its own
+        self._fill_timer.start(FILL_GAP_MS)
 
     def _take_step(self) -> bool:
         """Go one step on with the panel that is being made; whether it wants another."""
