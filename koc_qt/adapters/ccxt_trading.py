@@ -28,7 +28,7 @@ from koc_qt.adapters.ccxt_lookups import OrderLookups
 from koc_qt.adapters.ccxt_streams import PrivateStreams
 from koc_qt.adapters.event_outbox import EventOutbox
 from koc_qt.adapters.order_tracker import OrderTracker
-from koc_qt.adapters.rate_budget import Priority, RateBudget
+from koc_qt.adapters.rate_budget import Budgeted, Priority, RateBudget
 from koc_qt.domain.errors import InvalidOrder, KocError, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.domain.orders import (
     AmendRejected,
@@ -50,7 +50,7 @@ LATE_S = 10.0
 STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
 
 
-class CcxtTrading(CcxtDialect):
+class CcxtTrading(Budgeted, CcxtDialect):
     """Implements ports.venue.TradingVenue for one account at a ccxt exchange.
 
     `mode` says where orders go, and must be the mode that the credentials were kept for: LIVE or TESTNET. `refused`
@@ -137,11 +137,6 @@ class CcxtTrading(CcxtDialect):
     def late_s(self) -> float:
         """Seconds for which an order that was sent may still arrive."""
         return LATE_S
-
-    @property
-    def held_s(self) -> float:
-        """Seconds for which the venue has asked to be left alone; 0 when it has not."""
-        return self._account.budget.held_s
 
     def time_ns(self) -> int:
         """UTC nanoseconds at the venue, as well as they are known."""

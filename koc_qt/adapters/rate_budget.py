@@ -16,6 +16,7 @@ from enum import IntEnum
 import msgspec
 
 from koc_qt.domain.errors import VenueUnavailable
+from koc_qt.domain.venues import Quota
 from koc_qt.ports.clock import Clock
 
 _S = 1_000_000_000
@@ -46,6 +47,11 @@ class Span(msgspec.Struct, frozen=True):
     seconds: float
     by_weight: bool = True
     kinds: tuple[Priority, ...] = tuple(Priority)
+
+    @property
+    def what(self) -> str:
+        """What it counts, for people: orders, where it counts no questions, else requests."""
+        return "requests" if Priority.QUERY in self.kinds else "orders"
 
 
 class _Window:
@@ -102,6 +108,14 @@ class RateBudget:
     def held_s(self) -> float:
         """Seconds for which the venue has asked to be left alone; 0 when it has not."""
         return max(self._held_until_ns - self._clock.monotonic_ns(), 0) / _S
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """Give how much of each span is used up now."""
+        return tuple(
+            Quota(window.span.what, self.used(name), window.span.limit, window.span.seconds)
+            for name, window in self._windows.items()
+        )
 
     def used(self, name: str) -> int:
         """Give how much of a span is used up now."""
@@ -196,3 +210,22 @@ class RateBudget:
         error = VenueUnavailable(text)
         error.retry_after_s = self.held_s or None
         return error
+
+
+class Budgeted:
+    """What an account that has a budget says of it."""
+
+    @property
+    def budget(self) -> RateBudget:
+        """What the account may still ask of its venue; `on_change` hears when the venue asks to be left alone."""
+        raise NotImplementedError
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which the venue has asked to be left alone; 0 when it has not."""
+        return self.budget.held_s
+
+    @property
+    def quotas(self) -> tuple[Quota, ...]:
+        """How much of the venue's limits is used up now, also by others, where it says so."""
+        return self.budget.quotas

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from koc_qt.domain.state import Balance, TradingMode, VenueState
-from koc_qt.domain.venues import VenueAbilities
+from koc_qt.domain.venues import Quota, VenueAbilities
 
 
 class PaperOptions(msgspec.Struct, frozen=True):
@@ -51,6 +51,18 @@ class AccountDetails(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """What people call it, and type to go live: the label, or the id where there is none."""
         return self.label or self.account_id
+
+
+class AccountLimits(msgspec.Struct, frozen=True):
+    """What the venue of an account lets it do, as far as is known; nothing while it is not connected.
+
+    `can_withdraw` says whether its key could, None where the venue does not say; `others` are phrases.
+    """
+
+    account_id: str
+    quotas: tuple[Quota, ...] = ()
+    can_withdraw: bool | None = None
+    others: tuple[str, ...] = ()
 
 
 class SecretsState(msgspec.Struct, frozen=True):

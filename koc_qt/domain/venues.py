@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionReport",
     "CredentialField",
     "DataStream",
+    "Quota",
     "VenueAbilities",
     "VenueOrder",
     "VenuePosition",
@@ -71,11 +72,24 @@ class VenueAbilities(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class Quota(msgspec.Struct, frozen=True):
+    """How much of what a venue takes within some seconds is used up now: `used` of `allowed`.
+
+    `what` is ``orders`` or ``requests``, of which some may count for more than one.
+    """
+
+    what: str
+    used: int
+    allowed: int
+    seconds: float
+
+
 class ConnectionReport(msgspec.Struct, frozen=True):
     """What a test of an account's keys found. `problem` is empty when all is well, else a sentence with what to do.
 
     None means that the venue does not say. Fees are fractions of the notional; `clock_skew_ms` is how far the venue's
-    clock is ahead of ours; `latency_ms` is the median round trip of a small signed request.
+    clock is ahead of ours; `latency_ms` is the median round trip of a small signed request. `limits` are the account's
+    other limits, as phrases.
     """
 
     problem: str = ""
@@ -89,6 +103,7 @@ class ConnectionReport(msgspec.Struct, frozen=True):
     taker_fee: Decimal | None = None
     balances: tuple[Balance, ...] = ()
     warnings: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 class VenueOrder(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Order, OrderStatus
 from koc_qt.domain.state import AccountActivity, AccountSnapshot, Balance, TradingMode, VenuePosition, VenueState
 from koc_qt.domain.venues import VenueOrder
+from koc_qt.engine.account_limits import AccountChecked
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import (
@@ -349,6 +350,7 @@ class Accounts:
         self._show(account_id)
 
     # ---- what they are doing ----------------------------------------------------------------------------------------
+        self._bus.publish(AccountChecked(account_id, report))
 
     def _on_order(self, order: Order) -> None:
         account = self._accounts.get(order.account_id)

@@ -120,6 +120,8 @@ class Commands:
             streams=tuple(store.streams.values()),
             notices=tuple(store.notices),
             latency=self._telemetry.latency,
+            limits=tuple(store.limits.values()),
+            risk=self._services.risk,
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:

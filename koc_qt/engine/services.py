@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.ledger import Ledger
@@ -23,7 +24,7 @@ class Services:
 
     `heartbeat` is told of every heartbeat: strategy id, beat, the run's pulse before it, monotonic nanoseconds now.
     `spawn` keeps a task that has to outlive whoever starts it. `clock_speed` gives how many seconds of a venue pass in
-    one of the world's: 1 but for simulated markets.
+    one of the world's: 1 but for simulated markets. `risk` is what each strategy, and a person, may do.
     """
 
     store: Store
@@ -39,3 +40,4 @@ class Services:
     clock_speed: Callable[[str], float]
     seed: int
     heartbeat_s: float
+    risk: RiskLimits

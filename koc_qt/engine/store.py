@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from koc_qt.domain.accounts import AccountLimits
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
@@ -28,6 +29,7 @@ class Store:
         self.instruments: dict[InstrumentId, Instrument] = {}
         self.venues: dict[str, VenueSnapshot] = {}
         self.accounts: dict[str, AccountSnapshot] = {}
+        self.limits: dict[str, AccountLimits] = {}  # what venues let accounts do
         self.strategies: dict[str, StrategySnapshot] = {}
         self.engine: EngineSnapshot | None = None
         self.quotes: dict[InstrumentId, Quote] = {}

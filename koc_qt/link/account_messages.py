@@ -1,4 +1,4 @@
-"""Commands about accounts and their keys. Those with keys in them show them in no text."""
+"""Commands about accounts and their keys, and a fact about them. Those with keys in them show them in no text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from koc_qt.domain.accounts import PaperOptions
+from koc_qt.domain.accounts import AccountLimits, PaperOptions
 from koc_qt.domain.state import TradingMode
 from koc_qt.scrub import register_secret
 
@@ -139,6 +139,12 @@ class UnlockSecrets(WithSecrets, frozen=True, tag=True):
 
 class SecretsStatus(msgspec.Struct, frozen=True, tag=True):
     """Answered with a SecretsState: where keys are kept."""
+
+
+class AccountLimitsChanged(msgspec.Struct, frozen=True, tag=True):
+    """How much of what its venue lets an account do is used up, or what that is; at most once a second an account."""
+
+    limits: AccountLimits
 
 
 AccountCommand = (

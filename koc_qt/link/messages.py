@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from koc_qt.domain.accounts import AccountLimits
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import (
     AccountSnapshot,
     DownloadSnapshot,
@@ -27,7 +29,7 @@ from koc_qt.domain.state import (
     StrategySpec,
     VenueSnapshot,
 )
-from koc_qt.link.account_messages import AccountCommand
+from koc_qt.link.account_messages import AccountCommand, AccountLimitsChanged
 
 PROTOCOL = 5  # raised with every change that an older peer could not read
 
@@ -274,7 +276,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
 
     `orders` are the newest closed ones and all open ones, `fills` the newest. `older` counts the orders and fills that
     follow as HistoryPages, as limited by the engine; those that are older still are read from the journal.
-    `notices` are sentences that the person has to be told, such as that keys were moved out of a file.
+    `notices` are sentences that the person has to be told, such as that keys were moved out of a file. `risk` is what
+    each strategy, and whoever trades by hand, may do on any account.
     """
 
     engine: EngineSnapshot
@@ -291,6 +294,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     older: int = 0
     notices: tuple[str, ...] = ()
     latency: LatencySnapshot | None = None
+    limits: tuple[AccountLimits, ...] = ()
+    risk: RiskLimits | None = None
 
 
 class HistoryPage(msgspec.Struct, frozen=True, tag=True):
@@ -451,6 +456,7 @@ Fact = (
     | EngineChanged
     | VenueChanged
     | AccountChanged
+    | AccountLimitsChanged
     | AccountRemoved
     | NoticeGiven
     | InstrumentsAdded

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import islice
 
+from koc_qt.domain.accounts import AccountLimits
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Book, Quote, StreamStatus, Trade
 from koc_qt.domain.orders import Fill, Order
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import (
     AccountSnapshot,
     DownloadSnapshot,
@@ -17,6 +19,7 @@ from koc_qt.domain.state import (
     StrategySnapshot,
     VenueSnapshot,
 )
+from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.messages import (
     AccountChanged,
     AccountRemoved,
@@ -59,6 +62,8 @@ class Replica:
         self.latency: LatencySnapshot | None = None
         self.venues: dict[str, VenueSnapshot] = {}
         self.accounts: dict[str, AccountSnapshot] = {}
+        self.limits: dict[str, AccountLimits] = {}  # what venues let accounts do
+        self.risk: RiskLimits | None = None  # of each strategy
         self.instruments: dict[InstrumentId, Instrument] = {}
         self.strategies: dict[str, StrategySnapshot] = {}
         self.positions: dict[PositionKey, PositionSnapshot] = {}
@@ -88,8 +93,11 @@ class Replica:
                 self.venues[venue.venue] = venue
             case AccountChanged(account):
                 self.accounts[account.account_id] = account
+            case AccountLimitsChanged(limits):
+                self.limits[limits.account_id] = limits
             case AccountRemoved(account_id):
                 self.accounts.pop(account_id, None)
+                self.limits.pop(account_id, None)
             case NoticeGiven(text):
                 self.notices = (*self.notices, *({text} - {*self.notices}))
             case InstrumentsAdded(instruments):
@@ -124,6 +132,8 @@ class Replica:
         self.latency = snapshot.latency
         self.venues = {venue.venue: venue for venue in snapshot.venues}
         self.accounts = {account.account_id: account for account in snapshot.accounts}
+        self.limits = {limits.account_id: limits for limits in snapshot.limits}
+        self.risk = snapshot.risk
         self.instruments = {instrument.id: instrument for instrument in snapshot.instruments}
         self.strategies = {strategy.spec.strategy_id: strategy for strategy in snapshot.strategies}
         self.positions = {position_key(position): position for position in snapshot.positions}

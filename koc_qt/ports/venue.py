@@ -15,7 +15,7 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent
 from koc_qt.domain.orders import Order, OrderEvent, OrderReport
 from koc_qt.domain.state import Balance, VenueState
-from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
+from koc_qt.domain.venues import ConnectionReport, Quota, VenueOrder, VenuePosition, VenueTrade
 
 MarketSink = Callable[[MarketEvent], None]
 OrderSink = Callable[[OrderEvent], None]
@@ -114,6 +114,11 @@ class TradingVenue(Protocol):
     @property
     def held_s(self) -> float:
         """Seconds for which nothing is asked because the venue wanted to be left alone; 0 when it has not."""
+        ...
+
+    @property
+    def quotas(self) -> Sequence[Quota]:
+        """What the venue takes of orders and requests, and how much of that is used up now; empty without limits."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from koc_qt.domain.errors import KocError, NotSent
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Trade
 from koc_qt.domain.orders import Fill
+from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.client import LinkState
 from koc_qt.link.messages import (
     AccountChanged,
@@ -84,6 +85,7 @@ class Frame:
     latency: bool = False
     venues: set[str] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
+    limits: set[str] = field(default_factory=set)  # of accounts
     strategies: set[str] = field(default_factory=set)
     positions: set[PositionKey] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
@@ -164,8 +166,8 @@ class Desk(QObject):
         """Take a fact over and plan a frame; the client's `on_fact`."""
         frame = self._frame
         if isinstance(fact, InstrumentsAdded):
-            known = self.replica.instruments
-            frame.instruments.update(each.id for each in fact.instruments if known.get(each.id) != each)
+            before = self.replica.instruments
+            frame.instruments.update(rules.id for rules in fact.instruments if before.get(rules.id) != rules)
         self.replica.apply(fact)
         match fact:
             case Snapshot() | AccountRemoved():  # what is there no more concerns every panel
@@ -182,6 +184,8 @@ class Desk(QObject):
                 frame.venues.add(venue.venue)
             case AccountChanged(account):
                 frame.accounts.add(account.account_id)
+            case AccountLimitsChanged(limits):
+                frame.limits.add(limits.account_id)
             case StrategyChanged(strategy):
                 frame.strategies.add(strategy.spec.strategy_id)
             case PositionChanged(position):

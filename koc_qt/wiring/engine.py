@@ -29,6 +29,7 @@ from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import EngineState, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine.account_commands import AccountCommands
+from koc_qt.engine.account_limits import AccountLimitsWatch
 from koc_qt.engine.account_opening import Guards
 from koc_qt.engine.account_registry import AccountRegistry
 from koc_qt.engine.accounts import Accounts
@@ -140,6 +141,7 @@ class Engine:
             latencies,
             rng,
         )
+        self.limits = AccountLimitsWatch(self.store, self.bus, self._trading)
         self.accounts = Accounts(self.store, self.bus, self.clock, {}, self._trading, self._settle_account)
 
         self._gatekeeper = Gatekeeper(resources.context, resources.keys)
@@ -171,6 +173,7 @@ class Engine:
             clock_speed=lambda venue: market_speed(venue, config.simulator),
             seed=config.simulator.seed,
             heartbeat_s=config.engine.heartbeat_s,
+            risk=config.risk,
         )
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
@@ -214,6 +217,7 @@ class Engine:
         self._link.start()
         await self.market_data.start()
         self.accounts.start()
+        self.limits.start()
         await self._open_accounts()
         await self.exposure.start()
         self.telemetry.state = EngineState.RUNNING
@@ -255,6 +259,7 @@ class Engine:
             self.telemetry.close(),
             self._launcher.close(),
             self.registry.close(),
+            self.limits.close(),
             self.accounts.close(),
             self.market_data.close(),
             self.orders.close(),

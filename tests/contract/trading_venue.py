@@ -357,6 +357,13 @@ class TradingVenueContract:
         assert desk.venue.held_s == 0
         assert VenueState.INTERRUPTED not in desk.states
 
+    async def test_how_much_of_its_limits_is_used_up_is_told(self, desk: TradingDesk) -> None:
+        await desk.open()
+        for quota in desk.venue.quotas:
+            assert quota.what in ("orders", "requests")
+            assert 0 <= quota.used <= quota.allowed
+            assert quota.seconds > 0
+
     async def test_a_report_alone_brings_an_order_up_to_date(self, desk: TradingDesk) -> None:
         await desk.open()
         await desk.show(Decimal(100), Decimal(101), desk.lot)

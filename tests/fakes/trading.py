@@ -24,7 +24,7 @@ from koc_qt.domain.orders import (
     OrderType,
 )
 from koc_qt.domain.state import Balance
-from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
+from koc_qt.domain.venues import ConnectionReport, Quota, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
 
 BTC = InstrumentId("sim", "BTC/USDT")
@@ -112,6 +112,7 @@ class FakeTradingVenue:
         self.listed: list[VenueOrder] = []
         self.found = ConnectionReport(can_read=True, can_trade=True)
         self.held_s = self.late_s = 0.0
+        self.quotas: Sequence[Quota] = ()
         self.on_state: StateSink | None = None
         self._sink: OrderSink | None = None
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
+from koc_qt.domain.accounts import AccountLimits
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Quote
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import (
     AccountSnapshot,
     Balance,
@@ -18,6 +21,8 @@ from koc_qt.domain.state import (
     VenueSnapshot,
     VenueState,
 )
+from koc_qt.domain.venues import Quota
+from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.messages import AccountChanged, AccountRemoved, QuoteChanged, VenueChanged
 from koc_qt.link.replica import Replica
 from koc_qt.ui.panels.accounts import AccountsPanel
@@ -194,6 +199,46 @@ def test_any_size_is_painted(panel: AccountsPanel, fake: FakeBench, theme: Theme
     fake.theme.set_choice(theme)
     panel.resize(width, 400)
     assert not panel.grab().isNull()
+
+
+def test_what_venue_and_engine_let_an_account_do_is_shown(panel: AccountsPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    card = panel.cards["paper"]
+    qtbot.waitUntil(lambda: card.risk.text() == "")  # of an engine that has not said
+    quotas = (Quota("orders", 12, 100, 10.0), Quota("requests", 340, 6_000, 60.0))
+    told, snapshot = AccountLimits("paper", quotas, can_withdraw=False), fake.engine.snapshot()
+    with_risk = msgspec.structs.replace(snapshot, risk=RiskLimits(), limits=(told,))
+    fake.engine.snapshot = lambda: with_risk  # type: ignore[method-assign]
+    fake.client.connect()
+    qtbot.waitUntil(lambda: card.limits.isVisible())
+    words = "Orders: 12 of 100 in 10 s · Requests: 340 of 6,000 a minute · the key cannot withdraw"
+    assert card.limits.text().replace("\xa0", " ") == words
+    assert "cancels go out to the last" in card.limits.toolTip()
+    risk = "Risk, each strategy: 50,000 an order · 100,000 a position · loss of 5,000 a day"
+    assert card.risk.text().replace("\xa0", " ") == risk
+    assert "300 orders a minute · 5 % beyond the price" in card.risk.toolTip()
+    assert card.limits.property("tone") == "muted"
+
+    shows: list[object] = []
+    card.show_account = lambda *given: shows.append(given)  # type: ignore[method-assign]
+    nearly = (msgspec.structs.replace(quotas[1], used=4_900),)
+    fake.engine.publish(AccountLimitsChanged(AccountLimits("paper", nearly, can_withdraw=False)))
+    qtbot.waitUntil(lambda: card.limits.property("tone") == "warning")
+    fake.engine.publish(AccountLimitsChanged(AccountLimits("paper", (), can_withdraw=True)))
+    qtbot.waitUntil(lambda: card.limits.text() == "The\xa0key\xa0may\xa0withdraw")
+    assert "make one that may not" in card.limits.toolTip()
+    fake.engine.publish(AccountLimitsChanged(AccountLimits("paper")))
+    qtbot.waitUntil(lambda: not card.limits.isVisible())
+    assert shows == [], "the rest of the card has nothing to do with it"
+
+
+def test_an_account_that_takes_no_orders_has_no_limits(panel: AccountsPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    desk, limits = panel.desk.replica, AccountLimits("paper", (Quota("orders", 1, 2, 3.0),))
+    desk.risk, desk.limits = RiskLimits(), {"paper": limits}
+    fake.engine.publish(AccountChanged(account("paper", mode=TradingMode.DATA)))
+    card = panel.cards["paper"]
+    qtbot.waitUntil(lambda: card.limits.isVisible() and not card.risk.isVisible())
+    fake.engine.publish(AccountChanged(msgspec.structs.replace(account("paper"), enabled=False)))
+    qtbot.waitUntil(lambda: not card.limits.isVisible() and not card.risk.isVisible())
 
 
 # ---- worth ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.rate_budget import WAITING_LIMIT, Priority, RateBudget, Span
 from koc_qt.domain.errors import VenueUnavailable
+from koc_qt.domain.venues import Quota
 from tests.fakes.clock import FakeClock
 
 CANCEL, ORDER, QUERY, DATA = Priority
@@ -177,3 +178,18 @@ async def crowded() -> AsyncIterator[RateBudget]:
 async def test_more_than_can_wait_are_refused_and_closing_tells_them_all(crowded: RateBudget) -> None:
     with pytest.raises(VenueUnavailable, match="1000 requests wait"):
         await crowded.acquire(CANCEL)
+
+
+async def test_how_much_is_used_up_can_be_told(clock: FakeClock) -> None:
+    """Also what others used, as the venue says; and no more once the span has passed."""
+    limits = budget(
+        clock, Span("weight", 6_000, 60.0), Span("orders", 100, 10.0, by_weight=False, kinds=(CANCEL, ORDER))
+    )
+    await limits.acquire(QUERY, 20)
+    await limits.acquire(ORDER, 2)
+    assert limits.quotas == (Quota("requests", 22, 6_000, 60.0), Quota("orders", 1, 100, 10.0))
+    limits.told("weight", 340)
+    clock.advance(10)
+    assert limits.quotas == (Quota("requests", 340, 6_000, 60.0), Quota("orders", 0, 100, 10.0))
+    clock.advance(60)
+    assert [each.used for each in limits.quotas] == [0, 0]

@@ -12,7 +12,7 @@ from koc_qt.domain.market import Book, MarketEvent, Quote, StreamState, StreamSt
 from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport
 from koc_qt.domain.state import Balance
-from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
+from koc_qt.domain.venues import ConnectionReport, Quota, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
 
 
@@ -60,6 +60,11 @@ class PaperVenue:
     def held_s(self) -> float:
         """No limits here."""
         return 0.0
+
+    @property
+    def quotas(self) -> Sequence[Quota]:
+        """No limits here."""
+        return ()
 
     def time_ns(self) -> int:
         """The market's time."""

@@ -169,6 +169,8 @@ class AccountsPanel(Panel):
             self._show_card(account_id)
         if touched[AT_ONCE:]:
             self._show_cards()
+        for account_id in frame.limits & self.cards.keys() - set(touched):
+            self.cards[account_id].show_limits(self.desk.replica)
         if frame.accounts:
             self._show_connection()
         if frame.quotes and not self._refreshing.isActive():

@@ -15,7 +15,15 @@ from koc_qt.link.replica import Replica
 from koc_qt.ui.formats import clock, utc
 from koc_qt.ui.icons import icon
 from koc_qt.ui.modes import WHAT, account_name, mode_pill, mode_word
-from koc_qt.ui.panels.accounts_words import REMEDIES, activity_words, holding_words, terms_words, trouble
+from koc_qt.ui.panels.accounts_words import (
+    REMEDIES,
+    activity_words,
+    holding_words,
+    limits_words,
+    risk_words_of,
+    terms_words,
+    trouble,
+)
 from koc_qt.ui.panels.accounts_worth import Holding, worths
 from koc_qt.ui.panels.orders_columns import amount
 from koc_qt.ui.panels.ticket_fields import Message
@@ -80,9 +88,11 @@ class AccountCard(QFrame):
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.positions = Message(self, "small")
         self.terms = Message(self, "small")
+        self.limits = Message(self, "small")
+        self.risk = Message(self, "small")
         self.line = QFrame(self)
         self.line.setFrameShape(QFrame.Shape.HLine)
-        for widget in (self.worth, self.table, self.positions, self.terms, self.line):
+        for widget in (self.worth, self.table, self.positions, self.terms, self.limits, self.risk, self.line):
             column.addWidget(widget)
 
     def _make_top(self, top: QHBoxLayout, theme: Theme) -> None:
@@ -142,6 +152,17 @@ class AccountCard(QFrame):
         self.positions.say(f"Positions: {positions}" if positions else "", None)
         self.positions.setToolTip(holding_words(account, 1_000) if positions else "")
         self.terms.say(terms_words(account, abilities), "muted")
+        self.show_limits(replica)
+
+    def show_limits(self, replica: Replica) -> None:
+        """Show how much the venue and the engine let the account do."""
+        if self._account is not None:
+            words, tone, tip = limits_words(self._account, replica.limits.get(self._account.account_id))
+            self.limits.say(words, tone)
+            self.limits.setToolTip(tip)
+            words, tip = risk_words_of(self._account, replica.risk)
+            self.risk.say(words, "muted")
+            self.risk.setToolTip(tip)
 
     def _show_state(self, account: AccountSnapshot, abilities: VenueAbilities | None, replica: Replica) -> None:
         title = abilities.title if abilities is not None else account.venue

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from koc_qt.domain.accounts import AccountLimits
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import AccountActivity, AccountSnapshot, TradingMode, VenueSnapshot, VenueState
 from koc_qt.domain.venues import VenueAbilities
+from koc_qt.link.wording import limit_words, risk_words
 from koc_qt.ui.account_form.report import fee_words
 from koc_qt.ui.formats import duration, price, quantity
 from koc_qt.ui.modes import needs_keys
 
 REMEDIES = {"enable": "Switch it on", "keys": "Keys…", "test": "Test connection"}  # what a button says, by its action
+NEARLY = 0.8  # of a quota; queries make way for orders from there on
 MOST_POSITIONS = 4  # named in a card; its tooltip has the others
 _BREAKERS = {
     "open": "Breaker open: requests are held back until the venue has recovered",
@@ -110,3 +114,41 @@ def terms_words(account: AccountSnapshot, abilities: VenueAbilities | None) -> s
     is_real = account.mode in (TradingMode.TESTNET, TradingMode.LIVE)
     lacks_short = is_real and abilities is not None and not abilities.shorting
     return f"Fees: {fees}{' · no short selling' if lacks_short else ''}"
+
+
+_QUOTA_TIP = (
+    "How much of what the venue takes is used up now; some requests count for more than one. Before a limit is "
+    "reached, market data waits first, then questions, then orders; cancels go out to the last."
+)
+_RISK_TIP = (
+    "What the engine lets each strategy do, and you by hand, whatever the account; in the quote currency of what is "
+    "traded. Set under 'risk' in koc.yaml."
+)
+_MOST_RISKS = 3  # on a card; its tip has them all
+_WITHDRAW_TIP = "Nothing here needs a key that may withdraw: make one that may not."
+
+
+def limits_words(account: AccountSnapshot, limits: AccountLimits | None) -> tuple[str, str, str]:
+    """Say what an account's venue lets it do, in which tone, and what that means; empty where nothing is known."""
+    if limits is None or not account.enabled:
+        return "", "muted", ""
+    is_near = any(each.used >= each.allowed * NEARLY for each in limits.quotas)
+    tips = [_QUOTA_TIP] if limits.quotas else []
+    if limits.can_withdraw:
+        tips.append(_WITHDRAW_TIP)
+    return _unbroken(limit_words(limits)), "warning" if is_near or limits.can_withdraw else "muted", "\n\n".join(tips)
+
+
+def risk_words_of(account: AccountSnapshot, risk: RiskLimits | None) -> tuple[str, str]:
+    """Say what the engine lets strategies do on an account, and all of it in a tip; empty for one without orders."""
+    if risk is None or account.mode is TradingMode.DATA or not account.enabled:
+        return "", ""
+    words = risk_words(risk)
+    most = " · ".join(words.split(" · ")[:_MOST_RISKS])
+    return _unbroken(f"Risk, each strategy: {most}"), f"{words.capitalize()}\n\n{_RISK_TIP}"
+
+
+def _unbroken(text: str) -> str:
+    """Let a line end between phrases alone."""
+    phrases = [", ".join(part.replace(" ", "\xa0") for part in each.split(", ")) for each in text.split(" · ")]
+    return "\xa0· ".join(phrases).replace("strategy:\xa0", "strategy: ")

@@ -114,6 +114,7 @@ class EngineDesk:
             clock_speed=lambda venue: 1.0,
             seed=7,
             heartbeat_s=0.5,
+            risk=RiskLimits(),
         )
         self.exposure = Exposure(self.store, self.bus, self.market, self._spawn)
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)

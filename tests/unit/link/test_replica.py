@@ -10,14 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koc_qt.domain.accounts import AccountLimits
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Book, Side, StreamState, Trade
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import DownloadSnapshot, JobState, StrategyState
+from koc_qt.domain.venues import Quota
+from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
 from koc_qt.link.history import History
 from koc_qt.link.messages import (
     AccountChanged,
+    AccountRemoved,
     BacktestChanged,
     BookChanged,
     DownloadChanged,
@@ -65,6 +70,14 @@ def test_every_fact_finds_its_place() -> None:
     from_facts, from_snapshot = Replica(), Replica()
     for fact in facts * 2:
         from_facts.apply(fact)
+    from_snapshot.apply(snapshot)
+    engine_limits = AccountLimits("paper", (Quota("orders", 1, 2, 3.0),))
+    from_facts.apply(AccountLimitsChanged(engine_limits))
+    from_snapshot.apply(msgspec.structs.replace(snapshot, limits=(engine_limits,), risk=RiskLimits()))
+    assert from_facts.limits == from_snapshot.limits == {"paper": engine_limits}
+    assert from_snapshot.risk == RiskLimits()
+    from_snapshot.apply(AccountRemoved("paper"))
+    assert from_snapshot.limits == {}
     from_snapshot.apply(snapshot)
     for name in ("engine", "venues", "accounts", "positions", "downloads", "backtests", "streams"):
         assert getattr(from_facts, name) == getattr(from_snapshot, name)

@@ -62,4 +62,17 @@ async def check_account(
         latency_ms=median(latencies_ms),
         balances=found,
         warnings=tuple(warnings),
+        limits=_limits(account),
     )
+
+
+def _limits(account: Row) -> tuple[str, ...]:
+    """Say what else Alpaca limits: how far money may be borrowed, and day trades of accounts below 25,000 USD.
+
+    https://docs.alpaca.markets/docs/user-protection
+    """
+    times = str(account.get("multiplier") or "")
+    limits = [f"buys up to {times} times its equity"] if times.isdigit() and int(times) > 1 else []
+    if account.get("pattern_day_trader"):
+        limits.append("marked as a pattern day trader")
+    return tuple(limits)

@@ -17,7 +17,7 @@ from koc_qt.adapters.ccxt_errors import Trouble
 from koc_qt.adapters.ccxt_facts import MalformedError
 from koc_qt.adapters.event_outbox import EventOutbox
 from koc_qt.adapters.order_tracker import OrderTracker
-from koc_qt.adapters.rate_budget import Priority, RateBudget
+from koc_qt.adapters.rate_budget import Budgeted, Priority, RateBudget
 from koc_qt.adapters.venues.alpaca import facts
 from koc_qt.adapters.venues.alpaca.abilities import ABILITIES, why_not
 from koc_qt.adapters.venues.alpaca.changes import OrderChanges
@@ -50,9 +50,10 @@ T = TypeVar("T")
 
 WARM_S = 20.0  # an order finds a connection that was used at most so long ago
 CLOCK_S = 60.0  # the venue's time is asked for this often
+LATE_S = 10.0  # an order that was sent may still arrive for so long; a guess
 
 
-class AlpacaTrading:
+class AlpacaTrading(Budgeted):
     """Implements ports.venue.TradingVenue for one account at Alpaca.
 
     `mode` says where orders go, and must be the mode that the credentials were kept for: LIVE, or TESTNET for Alpaca's
@@ -146,12 +147,7 @@ class AlpacaTrading:
     @property
     def late_s(self) -> float:
         """Seconds for which an order that was sent may still arrive."""
-        return 10.0
-
-    @property
-    def held_s(self) -> float:
-        """Seconds for which the venue has asked to be left alone; 0 when it has not."""
-        return self._requests.budget.held_s
+        return LATE_S
 
     def time_ns(self) -> int:
         """UTC nanoseconds at the venue, as well as they are known."""
