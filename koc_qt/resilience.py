@@ -27,7 +27,16 @@ from tenacity import (
 from koc_qt.domain.errors import VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.ports.clock import Clock
 
-__all__ = ["SAFE_TO_REPEAT", "SAFE_TO_REREAD", "Backoff", "Breaker", "BreakerChange", "Breakers", "transient_retry"]
+__all__ = [
+    "OPEN",
+    "SAFE_TO_REPEAT",
+    "SAFE_TO_REREAD",
+    "Backoff",
+    "Breaker",
+    "BreakerChange",
+    "Breakers",
+    "transient_retry",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,20 +169,22 @@ class Breaker:
         """Failures in a row."""
         return int(self._breaker.fail_counter)
 
-    async def call(self, function: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, function: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
         """Await `function()` and count how it went. Raises VenueUnavailable, without calling, while open.
 
-        VenueRejected counts as an answer; VenueUnavailable, VenueTimeout and errors of the network as failures; any
-        other error is a fault of ours and counts as neither.
+        With `insist` it is called even then, and an answer closes the breaker: for what cannot wait because money hangs
+        on it, by callers with a back-off of their own. VenueRejected counts as an answer; VenueUnavailable,
+        VenueTimeout and errors of the network as failures; any other error is a fault of ours and counts as neither.
         """
-        trial = self._admit()
+        was_open = insist and self.state == OPEN
+        trial = not insist and self._admit()
         try:
             result = await function()
         except Exception as error:
-            self._record(error)
+            self._record(error, was_open=was_open)
             raise
         else:
-            self._record(None)
+            self._record(None, was_open=was_open)
             return result
         finally:
             if trial:
@@ -204,10 +215,12 @@ class Breaker:
         error.retry_after_s = retry_after_s
         return error
 
-    def _record(self, error: Exception | None) -> None:
+    def _record(self, error: Exception | None, *, was_open: bool) -> None:
+        answered = error is None or isinstance(error, VenueRejected)
         if self.state == OPEN:
-            return  # opened by another call meanwhile: this one is old news
-        if error is None or isinstance(error, VenueRejected):
+            if answered and was_open:  # else it was opened by another call meanwhile: this one is old news
+                self._breaker.close()
+        elif answered:
             self._breaker.call(lambda: None)
         elif isinstance(error, (VenueUnavailable, VenueTimeout, ConnectionError, TimeoutError, socket.gaierror)):
             try:

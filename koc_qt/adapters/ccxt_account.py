@@ -23,7 +23,7 @@ from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUn
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import note_leaving
-from koc_qt.resilience import SAFE_TO_REREAD, Breakers, transient_retry
+from koc_qt.resilience import OPEN, SAFE_TO_REREAD, Breakers, transient_retry
 
 T = TypeVar("T")
 
@@ -178,14 +178,18 @@ class AccountClient:
         *,
         priority: Priority = Priority.QUERY,
         attempts: int = 3,
+        insist: bool = False,
     ) -> T:
-        """Ask what changes nothing there, again where that can help. `kind` is one of WEIGHTS. Raises VenueError."""
+        """Ask what changes nothing there, again where that can help. `kind` is one of WEIGHTS. Raises VenueError.
+
+        With `insist` the venue is asked, once, also while the breaker would have it left alone.
+        """
 
         async def attempt() -> T:
             await self.budget.acquire(priority, self._facts.weights.get(kind, 1), within_s=TURN_S)
-            return await self.queries.call(lambda: self._in_turn(priority, what, call, has_effect=False))
+            return await self.queries.call(lambda: self._in_turn(priority, what, call, has_effect=False), insist=insist)
 
-        return await self._again(attempt, attempts)
+        return await self._again(attempt, 1 if insist and self.queries.state == OPEN else attempts)
 
     async def order(self, kind: str, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """Send an order or its change, once. Raises VenueRejected (a certain no), VenueUnavailable (certainly not

@@ -294,3 +294,45 @@ def test_one_breaker_a_venue() -> None:
     assert breakers.breaker("binance") is breakers.breaker("binance")
     assert breakers.breaker("binance") is not breakers.breaker("kraken")
     assert breakers.states() == {"binance": "closed", "kraken": "closed"}
+
+
+async def test_what_cannot_wait_passes_an_open_breaker_and_its_answer_closes_it() -> None:
+    clock = FakeClock()
+    breaker, changes = breaker_with_log(clock)
+    await fail(breaker, 5)
+    for _ in range(3):
+        with pytest.raises(VenueTimeout):
+            await breaker.call(Venue(VenueTimeout("still down")), insist=True)
+    assert breaker.state == "open"
+    clock.advance(29)
+    with pytest.raises(VenueUnavailable, match="left alone"):
+        await breaker.call(Venue("ok"))
+    assert await breaker.call(Venue("ok"), insist=True) == "ok"
+    assert (breaker.state, breaker.failures) == ("closed", 0)
+    assert [change.new for change in changes] == ["open", "closed"]
+    await fail(breaker, 5)
+    with pytest.raises(VenueRejected):
+        await breaker.call(Venue(VenueRejected("unknown order")), insist=True)
+    assert breaker.state == "closed", "no is an answer too"
+
+
+async def test_what_cannot_wait_counts_like_any_other_call_while_closed_and_is_no_trial() -> None:
+    clock = FakeClock()
+    breaker, _ = breaker_with_log(clock)
+    for _ in range(5):
+        with pytest.raises(VenueUnavailable):
+            await breaker.call(Venue(VenueUnavailable("down")), insist=True)
+    assert breaker.state == "open"
+    clock.advance(30)
+    answer = asyncio.Event()
+
+    async def slow() -> str:
+        await answer.wait()
+        return "ok"
+
+    trial = asyncio.create_task(breaker.call(slow))
+    await until(lambda: breaker.state == "half-open", what="the trial")
+    assert await breaker.call(Venue("ok"), insist=True) == "ok"
+    assert breaker.state == "closed"
+    answer.set()
+    assert await trial == "ok"

@@ -21,7 +21,7 @@ from koc_qt.domain.errors import VenueError, VenueUnavailable
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import note_leaving
-from koc_qt.resilience import SAFE_TO_REREAD, Breaker, transient_retry
+from koc_qt.resilience import OPEN, SAFE_TO_REREAD, Breaker, transient_retry
 from koc_qt.scrub import register_secret
 
 T = TypeVar("T")
@@ -152,14 +152,25 @@ class AlpacaRequests:
 
     # ---- requests ------------------------------------------------------------------------------------------------
 
-    async def read(self, what: str, call: Call[T], *, priority: Priority = Priority.QUERY, attempts: int = 3) -> T:
-        """Ask what changes nothing there, again where that can help. Raises VenueError."""
+    async def read(
+        self,
+        what: str,
+        call: Call[T],
+        *,
+        priority: Priority = Priority.QUERY,
+        attempts: int = 3,
+        insist: bool = False,
+    ) -> T:
+        """Ask what changes nothing there, again where that can help. Raises VenueError.
+
+        With `insist` Alpaca is asked, once, also while the breaker would have it left alone.
+        """
 
         async def attempt() -> T:
             await self.budget.acquire(priority, within_s=TURN_S)
-            return await self.queries.call(lambda: self._once("queries", what, call, has_effect=False))
+            return await self.queries.call(lambda: self._once("queries", what, call, has_effect=False), insist=insist)
 
-        return await self._again(attempt, attempts)
+        return await self._again(attempt, 1 if insist and self.queries.state == OPEN else attempts)
 
     async def order(self, what: str, call: Call[T]) -> T:
         """Send an order or its change, once. Raises VenueRejected (a certain no), VenueUnavailable (certainly not
