@@ -117,20 +117,23 @@ class OrderLookups:
             if order.client_order_id in missing or self._tracker.venue_order_id(order.client_order_id) not in working
         ]
 
-    async def learn(self, order: Order) -> OrderReport | None:
-        """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError."""
+    async def learn(self, order: Order, *, insist: bool = False) -> OrderReport | None:
+        """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError.
+
+        With `insist` also while the breaker would have the venue left alone.
+        """
         key = order.client_order_id
         venue_order_id = self._tracker.venue_order_id(key)
         for attempt in range(FILL_TRIES):
             raw = await self._account.read(
-                "find", f"order {key}", lambda x: self._dialect.find_there(x, order, venue_order_id)
+                "find", f"order {key}", lambda x: self._dialect.find_there(x, order, venue_order_id), insist=insist
             )
             if raw is None:
                 self._miss(key)
                 return None
             self._absences.pop(key, None)
             update = facts.named_update(self._dialect.read_update(raw), key)
-            trades = [] if update.filled == 0 else await self._executions(order, raw, update)
+            trades = [] if update.filled == 0 else await self._executions(order, raw, update, insist=insist)
             if sum((trade.quantity for trade in trades), Decimal(0)) >= (update.filled or 0):
                 return self._take(order, update, trades, raw)
             await asyncio.sleep(FILL_PAUSE_S * 2**attempt)
@@ -140,12 +143,12 @@ class OrderLookups:
         self._absences[key] += 1
         if self._absences[key] >= ABSENCES:
             del self._absences[key]
-            self._tracker.forget(key)
+            self._tracker.absent(key)
 
-    async def _executions(self, order: Order, raw: Raw, update: OrderUpdate) -> list[VenueTrade]:
+    async def _executions(self, order: Order, raw: Raw, update: OrderUpdate, *, insist: bool) -> list[VenueTrade]:
         key = order.client_order_id
         listed = await self._account.read(
-            "fills", f"the executions of {key}", lambda x: self._dialect.fetch_fills(x, order, raw)
+            "fills", f"the executions of {key}", lambda x: self._dialect.fetch_fills(x, order, raw), insist=insist
         )
         return [facts.named(self._dialect.read_execution(each), key, update.venue_order_id) for each in listed]
 

@@ -235,7 +235,7 @@ class CcxtTrading(Budgeted, CcxtDialect):
             if self._tracker.is_accepted(key):
                 return
             if isinstance(error, VenueUnavailable):
-                self._tracker.forget(key)
+                self._tracker.absent(key)
             raise
 
     def _on_word(self, client_order_id: str) -> None:
@@ -288,11 +288,14 @@ class CcxtTrading(Budgeted, CcxtDialect):
             self._outbox.post(self._tracker.amended(OrderAmended(key, time_ns, quantity, price, new_id)))
 
     async def find_order(self, order: Order) -> OrderReport | None:
-        """Look one order up; None when the venue has never seen it. Raises VenueError."""
+        """Look one order up; None when the venue has never seen it. Raises VenueError.
+
+        No breaker holds that up: money hangs on it, and who asks has a back-off.
+        """
         self._require_connection()
         self._tracker.know(order)
         try:
-            return await self._lookups.learn(order)
+            return await self._lookups.learn(order, insist=True)
         except (MalformedError, InvalidOrder) as error:
             raise VenueUnavailable(f"{self.ABILITIES.title} sent what cannot be read: {error}") from error
 

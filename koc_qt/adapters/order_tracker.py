@@ -112,7 +112,7 @@ class _Known:
 
     def __init__(self, order: Order, dropped: int) -> None:
         self.order = order
-        self.venue_order_id = order.venue_order_id
+        self.venue_order_id = ""
         self.in_flight = False
         self.is_amending = False
         self.old_ids: set[str] = set()  # of orders at the venue that an amendment replaced
@@ -235,6 +235,9 @@ class OrderTracker:
             self._nameless.add(known.key)
         known.order = order
         known.cancel_asked = known.cancel_asked or order.cancel_requested
+        if known.ended_told and order.status not in _ENDED:  # it was called over, and works after all
+            known.ended_told, known.ending = False, None
+            self._open[known.key] = known
         self._name(known, order.venue_order_id)
 
     def cancelling(self, order: Order) -> None:
@@ -281,15 +284,12 @@ class OrderTracker:
         known.in_flight = False
         return self._news(known)
 
-    def forget(self, client_order_id: str) -> None:
-        """Let go of an order that the venue never had."""
-        known = self._known.pop(client_order_id, None)
+    def absent(self, client_order_id: str) -> None:
+        """Expect no more of an order that the venue does not have; what it says of it all the same is told."""
+        known = self._known.get(client_order_id)
         if known is not None:
-            self._nameless.discard(client_order_id)
-            self._open.pop(client_order_id, None)
-            self._short.pop(client_order_id, None)
-            for venue_order_id in (known.venue_order_id, *known.old_ids):
-                self._by_venue_id.pop(venue_order_id, None)
+            known.ended_told = True
+            self._close(known)
 
     # ---- the venue's side -------------------------------------------------------------------------------------------
 
@@ -395,7 +395,7 @@ class OrderTracker:
 
     def _name(self, known: _Known, venue_order_id: str) -> None:
         """Learn the venue's id, and with it whose the words are that were held back."""
-        if not venue_order_id or known.key not in self._nameless:
+        if not venue_order_id or known.venue_order_id:
             return
         self._nameless.discard(known.key)
         known.venue_order_id = venue_order_id
@@ -409,11 +409,24 @@ class OrderTracker:
     def _news(self, known: _Known) -> list[OrderEvent]:
         news = known.news()
         self._count(known)
-        if known.is_over and not known.in_flight and self._open.pop(known.key, None) is not None:
-            self._nameless.discard(known.key)
-            if not self._nameless:
-                self._early.clear()
-            self._over.append(known.key)
-            if len(self._over) > REMEMBERED:
-                self.forget(self._over.popleft())
+        if known.is_over and not known.in_flight:
+            self._close(known)
         return news
+
+    def _close(self, known: _Known) -> None:
+        """Remember an order of which no more is expected, for a while."""
+        if self._open.pop(known.key, None) is None:
+            return
+        self._nameless.discard(known.key)
+        if not self._nameless:
+            self._early.clear()
+        self._over.append(known.key)
+        if len(self._over) > REMEMBERED and (oldest := self._over.popleft()) not in self._open:
+            self._forget(oldest)
+
+    def _forget(self, client_order_id: str) -> None:
+        known = self._known.pop(client_order_id, None)
+        if known is not None:
+            self._short.pop(client_order_id, None)
+            for venue_order_id in (known.venue_order_id, *known.old_ids):
+                self._by_venue_id.pop(venue_order_id, None)

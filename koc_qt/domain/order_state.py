@@ -6,8 +6,9 @@ back the very same object.
 
 - NEW -> SUBMITTED -> ACCEPTED -> TRIGGERED -> PARTIALLY_FILLED, each step may be left out; UNKNOWN resolves to any of
   them and to every ending.
-- FILLED, CANCELED, EXPIRED and REJECTED are final, with one exception: a fill that was reported late counts, and one
-  that completes the quantity makes the order FILLED.
+- FILLED, CANCELED, EXPIRED and REJECTED are final, with two exceptions: a fill that was reported late counts, and one
+  that completes the quantity makes the order FILLED; and what was called over short of its quantity works again when
+  it is reinstated, for which its venue has to be asked first.
 - An amendment gives a working order another total quantity and limit. While one that asks for more is on its way, the
   old quantity does not make the order FILLED, and a fill beyond it proves that the venue has made the change.
 - InvalidTransition is for contradictions that somebody has to look at: they leave the order as it is.
@@ -35,6 +36,7 @@ from koc_qt.domain.orders import (
     OrderEvent,
     OrderExpired,
     OrderFilled,
+    OrderReinstated,
     OrderRejected,
     OrderReport,
     OrderRequest,
@@ -62,7 +64,8 @@ def apply(order: Order, event: OrderEvent) -> Order:
     - a trigger of an order without a stop price;
     - an amendment below what is filled, to what no such order can be, or of an order that was rejected; and one to more
       of an order that is FILLED, for then the rest works at the venue;
-    - submitting what is UNKNOWN or over: that could place it twice.
+    - submitting what is UNKNOWN or over: that could place it twice;
+    - reinstating what is FILLED.
     """
     _require_id("event", event.client_order_id, order)
     match event:
@@ -76,6 +79,8 @@ def apply(order: Order, event: OrderEvent) -> Order:
             return _moved(order, event, OrderStatus.UNKNOWN, event.reason) if order.status in _UNHEARD else order
         case OrderTriggered():
             return _triggered(order, event)
+        case OrderReinstated():
+            return _reinstated(order, event)
         case OrderCanceled():
             return _ended(order, event, OrderStatus.CANCELED)
         case OrderExpired():
@@ -181,8 +186,7 @@ def _accepted(order: Order, event: OrderAccepted) -> Order:
         )
     if order.status is OrderStatus.REJECTED and not known:
         raise InvalidTransition(
-            f"order {order.client_order_id} was rejected, yet the venue accepted it{' as ' + told if told else ''}: "
-            "cancel it at the venue"
+            f"order {order.client_order_id} was rejected, yet the venue accepted it{' as ' + told if told else ''}"
         )
     if order.status in _UNHEARD:
         order = _moved(order, event, OrderStatus.ACCEPTED)
@@ -260,6 +264,16 @@ def _rejected(order: Order, event: OrderRejected) -> Order:
     return order if order.status.is_terminal else _moved(order, event, OrderStatus.REJECTED, event.reason)
 
 
+def _reinstated(order: Order, event: OrderReinstated) -> Order:
+    if order.status is OrderStatus.FILLED:
+        raise InvalidTransition(f"order {order.client_order_id} is filled: there is nothing of it to reinstate")
+    if order.is_open:
+        return order
+    status = OrderStatus.PARTIALLY_FILLED if order.filled_quantity else OrderStatus.ACCEPTED
+    order = msgspec.structs.replace(order, venue_order_id=event.venue_order_id or order.venue_order_id)
+    return _moved(order, event, status, event.reason)
+
+
 def _cancel_flag(order: Order, event: CancelRequested | CancelRejected, *, requested: bool, reason: str) -> Order:
     if order.cancel_requested is requested or order.status.is_terminal:
         return order
@@ -280,7 +294,7 @@ def _amend_requested(order: Order, event: AmendRequested) -> Order:
 def _amended(order: Order, event: OrderAmended) -> Order:
     key = order.client_order_id
     if order.status is OrderStatus.REJECTED and not order.venue_order_id:
-        raise InvalidTransition(f"order {key} was rejected, yet the venue changed it: cancel it at the venue")
+        raise InvalidTransition(f"order {key} was rejected, yet the venue changed it")
     if order.status is OrderStatus.FILLED and event.quantity > order.filled_quantity:
         raise InvalidTransition(
             f"order {key} was filled with {order.filled_quantity}, yet the venue made it one for {event.quantity}: "

@@ -234,6 +234,15 @@ class OrderRejected(msgspec.Struct, frozen=True, tag="rejected"):
     reason: str
 
 
+class OrderReinstated(msgspec.Struct, frozen=True, tag="reinstated"):
+    """The order works at the venue after all, or was executed there, though it was called over."""
+
+    client_order_id: str
+    time_ns: int
+    venue_order_id: str
+    reason: str
+
+
 class OrderCanceled(msgspec.Struct, frozen=True, tag="canceled"):
     """The rest of the order works no longer."""
 
@@ -302,6 +311,7 @@ OrderEvent = (
     | OrderTriggered
     | OrderFilled
     | OrderRejected
+    | OrderReinstated
     | OrderCanceled
     | OrderExpired
     | CancelRequested

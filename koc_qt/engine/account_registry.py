@@ -25,11 +25,12 @@ from koc_qt.engine.account_opening import AccountOpener, Entry, Guards, TradingF
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.notices import give_notice
 from koc_qt.engine.orders import OrderService
 from koc_qt.engine.secrets import SecretsDesk
 from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import StrategyHost
-from koc_qt.link.messages import NoticeGiven, PositionChanged
+from koc_qt.link.messages import PositionChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import TradingVenue
@@ -284,10 +285,7 @@ class AccountRegistry:
 
     def notice(self, text: str) -> None:
         """Tell the person something, in the log and in every window."""
-        logger.warning("{}", text)
-        if text not in self._store.notices:
-            self._store.notices.append(text)
-            self._bus.publish(NoticeGiven(text))
+        give_notice(self._store, self._bus, text)
 
     # ---- steps ------------------------------------------------------------------------------------------------------
 

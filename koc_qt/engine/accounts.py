@@ -18,6 +18,7 @@ from koc_qt.domain.state import AccountActivity, AccountSnapshot, Balance, Tradi
 from koc_qt.domain.venues import VenueOrder
 from koc_qt.engine.account_limits import AccountChecked
 from koc_qt.engine.bus import Bus
+from koc_qt.engine.order_lookups import OrdersListed
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import (
     AccountChanged,
@@ -317,13 +318,15 @@ class Accounts:
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT_S):
                 account.positions = tuple(position for position in await venue.positions() if position.quantity)
-                foreign = self._foreign(account, await venue.open_orders())
+                listed = await venue.open_orders()
+                foreign = self._foreign(account, listed)
         except (KocError, TimeoutError) as error:
             logger.warning("positions and orders of {} cannot be read: {}", account_id, str(error) or "no answer")
         except Exception:
             logger.exception("reading positions and orders of {} failed in a way nobody foresaw", account_id)
         else:
             account.foreign_orders = account.foreign_orders if foreign is None else foreign
+            self._bus.publish(OrdersListed(account_id, tuple(listed)))
         self._show(account_id)
 
     def _foreign(self, account: _Account, listed: Iterable[VenueOrder]) -> int | None:
@@ -347,10 +350,10 @@ class Accounts:
         for warning in report.warnings:
             logger.warning("account {}: {}", account_id, warning)
         account.maker_fee, account.taker_fee = report.maker_fee, report.taker_fee
+        self._bus.publish(AccountChecked(account_id, report))
         self._show(account_id)
 
     # ---- what they are doing ----------------------------------------------------------------------------------------
-        self._bus.publish(AccountChecked(account_id, report))
 
     def _on_order(self, order: Order) -> None:
         account = self._accounts.get(order.account_id)

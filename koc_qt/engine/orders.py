@@ -105,7 +105,7 @@ class OrderService:
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
         self._held: dict[str, str] = {}  # accounts that take no orders, and why
         self._lookups = OrderLookups(
-            venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
+            store, bus, venues, self._newest, self._is_sending, self.receive, self._send_cancel, lookup_delays_s
         )
         self._owed = OwedCancels(self.cancel)
         self._pump_task: asyncio.Task[None] | None = None
@@ -410,7 +410,7 @@ class OrderService:
         try:
             after = apply(before, event)
         except InvalidTransition as error:
-            logger.error("order {}: {}", key, error)
+            self._lookups.contradicted(before, error)
             return
         if after is not before:
             self._working[key] = after

@@ -312,13 +312,48 @@ def test_ended_orders_are_forgotten_in_the_end() -> None:
     assert tracker.client_order_id("v-k9") == ""
     assert tracker.open() == []
     assert tracker.symbols() == ["BTC/USDT"]
-    tracker.forget("k10")
-    tracker.forget("k10")
-    assert tracker.order("k10") is None
-    assert tracker.order("k11") is not None
-    assert tracker.venue_order_id("k10") == ""
-    assert not tracker.is_accepted("k10")
-    assert not tracker.is_cancel_asked("k10")
+    assert tracker.order("k9") is None
+    assert tracker.order("k10") is not None
+    assert tracker.venue_order_id("k9") == ""
+    assert not tracker.is_accepted("k9")
+    assert not tracker.is_cancel_asked("k9")
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_what_was_never_there_is_expected_no_more_and_is_told_if_it_turns_up(is_refused: bool) -> None:
+    tracker = OrderTracker()
+    tracker.sending(order())
+    if is_refused:
+        tracker.refused("a", "no funds", 5)
+        assert kinds(tracker.released("a")) == [OrderRejected]
+    else:
+        tracker.absent("a")
+        assert tracker.released("a") == []
+    tracker.absent("nobody")
+    assert tracker.open() == tracker.missing() == []
+    assert kinds(tracker.update(says(ACCEPTED))) == [OrderAccepted]
+    assert tracker.client_order_id("v-a") == "a"
+    assert kinds(tracker.trade(trade(1, key=""))) == [OrderFilled]
+    assert tracker.update(says(CANCELED, 1)) == [], "it was called over: the engine asks what became of it"
+
+    reinstated = msgspec.structs.replace(order(), status=ACCEPTED, venue_order_id="v-a")
+    tracker.cancelling(reinstated)
+    assert tracker.open() == [reinstated]
+    assert kinds(tracker.update(says(CANCELED, 1))) == [OrderCanceled]
+    assert tracker.open() == []
+
+
+def test_an_order_that_ended_twice_is_remembered_as_long_as_it_works() -> None:
+    tracker = OrderTracker()
+    working = msgspec.structs.replace(order("open", 1), status=ACCEPTED, venue_order_id="v-open")
+    tracker.know(working)
+    tracker.absent("open")
+    tracker.know(working)
+    for number in range(REMEMBERED + 1):
+        tracker.know(order(f"k{number}"))
+        tracker.absent(f"k{number}")
+    assert tracker.is_known("open")
+    assert not tracker.is_known("k0")
 
 
 def test_the_status_of_a_report_goes_by_its_fills() -> None:

@@ -18,6 +18,7 @@ from koc_qt.domain.orders import (
     OrderEvent,
     OrderExpired,
     OrderFilled,
+    OrderReinstated,
     OrderRejected,
     OrderReport,
     OrderStatus,
@@ -36,6 +37,7 @@ TRIGGERED = OrderTriggered("koc1", 4)
 REJECTED = OrderRejected("koc1", 6, "no funds")
 CANCELED = OrderCanceled("koc1", 7, "asked to")
 EXPIRED = OrderExpired("koc1", 7, "immediate or cancel")
+REINSTATED = OrderReinstated("koc1", 8, "v1", "it works after all")
 CANCEL_REQUESTED = CancelRequested("koc1", 6)
 CANCEL_REJECTED = CancelRejected("koc1", 7, "too late")
 AMEND_UP = AmendRequested("koc1", 6, D(20), D(99))
@@ -99,6 +101,14 @@ def after(*events: OrderEvent, start: Order | None = None) -> Order:
         ([CANCELED, REJECTED], S.CANCELED),
         ([REJECTED, CANCELED], S.REJECTED),
         ([REJECTED, PART, REJECTED], S.REJECTED),
+        # at the venue after all
+        ([SUBMITTED, REJECTED, REINSTATED], S.ACCEPTED),
+        ([SUBMITTED, REJECTED, PART, REINSTATED], S.PARTIALLY_FILLED),
+        ([SUBMITTED, REJECTED, REINSTATED, PART, REST], S.FILLED),
+        ([SUBMITTED, REJECTED, REINSTATED, ACCEPTED], S.ACCEPTED),
+        ([SUBMITTED, REJECTED, REINSTATED, CANCEL_REQUESTED, CANCELED], S.CANCELED),
+        ([SUBMITTED, ACCEPTED, CANCELED, REINSTATED], S.ACCEPTED),
+        ([SUBMITTED, ACCEPTED, PART, EXPIRED, REINSTATED], S.PARTIALLY_FILLED),
         # changed
         ([ACCEPTED, AMEND_UP, AMENDED_UP], S.ACCEPTED),
         ([SUBMITTED, UNKNOWN, AMENDED_UP], S.ACCEPTED),
@@ -153,6 +163,7 @@ def test_the_path_of_a_stop_order(events, status):
         ([SUBMITTED, CANCELED, PART], PART),
         ([SUBMITTED, ACCEPTED, REJECTED], ACCEPTED),
         ([REJECTED], REJECTED),
+        ([ACCEPTED], REINSTATED),
         ([ACCEPTED, CANCEL_REQUESTED], CANCEL_REQUESTED),
         ([ACCEPTED], CANCEL_REJECTED),
         ([ACCEPTED, PART, REST], CANCEL_REQUESTED),  # the fill won the race
@@ -187,10 +198,11 @@ def test_what_adds_nothing_gives_the_identical_order(before, event):
         ([ACCEPTED], filled("f9", account_id="x"), "is of account x, order koc1 of paper"),
         ([ACCEPTED], OrderAccepted("koc1", 5, "v2"), "accepted as v1 and again as v2: it may be at the venue twice"),
         ([ACCEPTED, PART, REST], OrderAccepted("koc1", 5, "v2"), "it may be at the venue twice"),
-        ([SUBMITTED, REJECTED], ACCEPTED, "was rejected, yet the venue accepted it as v1: cancel it at the venue"),
-        ([SUBMITTED, REJECTED], OrderAccepted("koc1", 5, ""), "yet the venue accepted it: cancel it at the venue"),
+        ([SUBMITTED, REJECTED], ACCEPTED, "was rejected, yet the venue accepted it as v1"),
+        ([SUBMITTED, REJECTED], OrderAccepted("koc1", 5, ""), "was rejected, yet the venue accepted it$"),
         ([ACCEPTED, PART], REJECTED, r"was rejected \(no funds\), yet 4 of it is filled"),
         ([ACCEPTED, PART, REST], REJECTED, r"was rejected \(no funds\), yet 10 of it is filled"),
+        ([ACCEPTED, PART, REST], REINSTATED, "koc1 is filled: there is nothing of it to reinstate"),
         ([SUBMITTED, UNKNOWN], SUBMITTED, "koc1 is unknown: it must not be sent again"),
         ([CANCELED], SUBMITTED, "koc1 is canceled: it must not be sent again"),
         ([REJECTED], SUBMITTED, "koc1 is rejected: it must not be sent again"),
@@ -204,7 +216,7 @@ def test_what_adds_nothing_gives_the_identical_order(before, event):
             "koc1 cannot be changed to that: a limit order needs a price",
         ),
         ([ACCEPTED], AmendRequested("koc1", 8, D(0), D(1)), "koc1 cannot be changed to that: quantity must be"),
-        ([SUBMITTED, REJECTED], AMENDED_UP, "was rejected, yet the venue changed it: cancel it at the venue"),
+        ([SUBMITTED, REJECTED], AMENDED_UP, "was rejected, yet the venue changed it"),
         ([ACCEPTED, PART, REST], AMENDED_UP, "was filled with 10, yet the venue made it one for 20: cancel the rest"),
         ([ACCEPTED, AMEND_UP, PART], filled("f9", "17"), "would fill 21 of order koc1, which is for 10"),
     ],
@@ -284,6 +296,12 @@ def test_a_changed_order_keeps_what_was_filled_and_may_have_another_id():
 def test_a_stop_keeps_its_stop_price_when_its_quantity_changes():
     changed = after(ACCEPTED, OrderAmended("koc1", 8, D(3), None), start=order(request=STOP))
     assert (changed.request.quantity, changed.request.stop_price, changed.request.price) == (3, 90, None)
+
+
+def test_a_reinstated_order_has_the_id_and_the_reason_of_its_finding():
+    found = after(SUBMITTED, REJECTED, REINSTATED)
+    assert (found.venue_order_id, found.reason, found.updated_ns) == ("v1", "it works after all", 8)
+    assert after(ACCEPTED, CANCELED, OrderReinstated("koc1", 8, "", "")).venue_order_id == "v1"
 
 
 def test_the_reason_is_that_of_the_present_status():
@@ -416,7 +434,7 @@ def test_a_report_that_lags_behind_changes_nothing():
 @pytest.mark.parametrize(
     ("before", "said", "text"),
     [
-        ((SUBMITTED, REJECTED), report(S.ACCEPTED), "cancel it at the venue"),
+        ((SUBMITTED, REJECTED), report(S.ACCEPTED), "was rejected, yet the venue accepted it as v1"),
         ((ACCEPTED, PART), report(S.REJECTED), "yet 4 of it is filled"),
         ((ACCEPTED,), report(S.ACCEPTED, venue_order_id="v2"), "it may be at the venue twice"),
         ((), OrderReport("koc2", "", S.ACCEPTED, (), 0), "the report is of order koc2, not of koc1"),

@@ -93,6 +93,7 @@ class Dialect(FaultMethods):
         self.channels: set[Channel] = set()
         self.failures: list[Exception] = []  # of this dialect's own code; `stop` raises the first
         self._stopping = asyncio.Event()
+        self._late: list[Call] = []  # on their way still
         exchange.listeners.append(self)
 
     # ---- what a dialect says for itself ---------------------------------------------------------------------------
@@ -200,6 +201,10 @@ class Dialect(FaultMethods):
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._stream(request)
         call = Call(request, await request.read())
+        if request.transport is not None and call.method == "POST" and self.faults.take_late(call.path):
+            self._late.append(call)
+            request.transport.abort()
+            return web.Response(status=503)
         answer = await self._faulty(call)
         if answer is not None:
             return answer
@@ -212,6 +217,12 @@ class Dialect(FaultMethods):
             elif request.transport is not None:
                 request.transport.abort()
         return answer
+
+    async def let_arrive(self) -> None:
+        """Let requests arrive that stayed on their way; nobody waits for the answers any more."""
+        late, self._late = self._late, []
+        for call in late:
+            await self.rest(call)
 
     async def _faulty(self, call: Call) -> web.StreamResponse | None:
         fault = self.faults.take(call.path)

@@ -30,6 +30,7 @@ class Faults:
     rest: list[RestFault] = field(default_factory=list)
     lose: dict[str, int] = field(default_factory=dict)  # what was done and is not answered: place, cancel, amend
     lost_how: str = "hang"
+    late: dict[str, int] = field(default_factory=dict)  # requests that stay on their way, by how their paths begin
     limited: Limited | None = None
     maintenance: bool = False
     refuse_streams: bool = False
@@ -51,6 +52,14 @@ class Faults:
         for what in done:
             if self.lose.get(what, 0) > 0:
                 self.lose[what] -= 1
+                return True
+        return False
+
+    def take_late(self, path: str) -> bool:
+        """Whether a request stays on its way."""
+        for begins, times in self.late.items():
+            if path.startswith(begins) and times > 0:
+                self.late[begins] -= 1
                 return True
         return False
 
@@ -85,6 +94,10 @@ class FaultMethods:
     def fault_rest(self, path: str = "/", **answer: Any) -> None:
         """Answer paths that begin so otherwise, before anything is done; see RestFault (`hang` never answers)."""
         self.faults.rest.append(RestFault(path, **answer))
+
+    def fault_late(self, path: str, times: int = 1) -> None:
+        """Break the connections of POSTs, which stay on their way until `Dialect.let_arrive`."""
+        self.faults.late[path] = times
 
     def fault_server_error(self, path: str = "/", status: int = 503, times: int = 1_000_000) -> None:
         """Answer with a 5xx and a web server's page."""

@@ -116,30 +116,33 @@ class OrderLookups:
         keys = [(order, order.client_order_id) for order in orders]
         return [o for o, key in keys if key in missing or self._tracker.venue_order_id(key) not in working]
 
-    async def learn(self, order: Order) -> OrderReport | None:
-        """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError."""
+    async def learn(self, order: Order, *, insist: bool = False) -> OrderReport | None:
+        """Look an order up with its executions, and take what that says. Raises VenueError, MalformedError.
+
+        With `insist` also while the breaker would have the venue left alone.
+        """
         key = order.client_order_id
         for attempt in range(FILL_TRIES):
-            chain = await self._chain(order)
+            chain = await self._chain(order, insist=insist)
             if chain is None:
                 return None
             update = facts.update(chain.last, chain.filled_before, self._requests.venue_clock.time_ns())
-            trades = await self._executions(order, chain) if update.filled else []
+            trades = await self._executions(order, chain, insist=insist) if update.filled else []
             if _total(trades) >= (update.filled or 0):
                 return self._take(order, msgspec.structs.replace(update, client_order_id=key), trades, chain)
             await asyncio.sleep(GRACE_S * 2**attempt)
         raise VenueUnavailable(f"{TITLE} does not list all executions of order {key} yet; it will be asked again")
 
-    async def _chain(self, order: Order) -> Chain | None:
+    async def _chain(self, order: Order, *, insist: bool) -> Chain | None:
         """Follow an order to what it is now; None where Alpaca has never seen it."""
         key = order.client_order_id
         try:
             row = await self._requests.read(
-                f"order {key}", get_row("/orders:by_client_order_id", {"client_order_id": key})
+                f"order {key}", get_row("/orders:by_client_order_id", {"client_order_id": key}), insist=insist
             )
             found = [row]
             while row.get("status") == "replaced" and row.get("replaced_by") and len(found) < _CHAIN:
-                row = await self._requests.read(f"order {key}", get_row(f"/orders/{row['replaced_by']}"))
+                row = await self._requests.read(f"order {key}", get_row(f"/orders/{row['replaced_by']}"), insist=insist)
                 found.append(row)
         except VenueRejected as error:
             if trouble_of(error) is Trouble.ABSENT:
@@ -147,11 +150,11 @@ class OrderLookups:
             raise
         return Chain(tuple(found))
 
-    async def _executions(self, order: Order, chain: Chain) -> list[VenueTrade]:
+    async def _executions(self, order: Order, chain: Chain, *, insist: bool) -> list[VenueTrade]:
         began = chain.rows[0].get("submitted_at") or chain.rows[0].get("created_at")
         last = chain.last.get("updated_at") or chain.last.get("filled_at")
         until_ns = None if last is None else facts.time_ns(last) + 60 * _MARGIN_NS
-        rows = await self.activities(facts.time_ns(began) - _MARGIN_NS, until_ns)
+        rows = await self.activities(facts.time_ns(began) - _MARGIN_NS, until_ns, insist=insist)
         makes_at = {facts.venue_id(row): facts.maker_price(row) for row in chain.rows}
         symbol, key = order.request.instrument.symbol, order.client_order_id
         return [
@@ -206,7 +209,7 @@ class OrderLookups:
             after = str(page[-1].get("submitted_at"))
         return list(found.values())
 
-    async def activities(self, since_ns: int, until_ns: int | None = None) -> list[Row]:
+    async def activities(self, since_ns: int, until_ns: int | None = None, *, insist: bool = False) -> list[Row]:
         """Give the account's executions since then, oldest first. Raises VenueError."""
         asked: dict[str, Any] = {
             "after": facts.rfc3339(since_ns - 1),  # what it names is left out
@@ -217,7 +220,9 @@ class OrderLookups:
             asked["until"] = facts.rfc3339(until_ns)
         found: dict[str, Row] = {}
         for _ in range(_PAGES):
-            page = await self._requests.read("the executions", get_rows("/account/activities/FILL", dict(asked)))
+            page = await self._requests.read(
+                "the executions", get_rows("/account/activities/FILL", dict(asked)), insist=insist
+            )
             found |= {str(row.get("id")): row for row in page}
             if len(page) < ACTIVITIES:
                 break

@@ -300,7 +300,7 @@ class AlpacaTrading(Budgeted):
             if self._tracker.is_accepted(key):
                 return
             if isinstance(error, VenueUnavailable):
-                self._tracker.forget(key)
+                self._tracker.absent(key)
             raise
 
     def _on_word(self, client_order_id: str) -> None:
@@ -406,7 +406,7 @@ class AlpacaTrading(Budgeted):
         if not self._tracker.is_known(order.client_order_id):
             self._tracker.know(order)
         try:
-            return await self._lookups.learn(order)
+            return await self._lookups.learn(order, insist=True)  # money hangs on it, and who asks has a back-off
         except (MalformedError, InvalidOrder) as error:
             raise VenueUnavailable(f"{TITLE} sent what cannot be read: {error}") from error
 
