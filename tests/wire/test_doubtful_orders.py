@@ -62,7 +62,7 @@ CASES = {
     "binance": Case(BinanceTrading, binance, "BTC/USDT", "/api/v3/order", "/api/v3/order"),
     "kraken": Case(KrakenTrading, kraken, "BTC/USD", "/0/private/AddOrder", "/0/private/QueryOrders"),
     "coinbase": Case(
-        CoinbaseTrading, coinbase, "BTC/USD", "/api/v3/brokerage/orders", "/api/v3/brokerage/orders/historical", True
+        CoinbaseTrading, coinbase, "BTC/USD", "/api/v3/brokerage/orders", "/api/v3/brokerage/orders/historical"
     ),
     "kucoin": Case(KucoinTrading, kucoin, "BTC/USDT", "/api/v1/hf/orders", "/api/v1/hf/orders/client-order"),
     "bitfinex": Case(BitfinexTrading, bitfinex, "BTC/USD", "/v2/auth/w/order/submit", "/v2/auth/r"),
