@@ -14,8 +14,30 @@ from loguru import logger
 
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.orders import CancelRejected, Order, OrderEvent, OrderStatus
+from koc_qt.engine.bus import Bus
+from koc_qt.engine.store import Store
+from koc_qt.link.messages import OrderChanged
 
 _UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
+
+
+async def cancels_done(store: Store, bus: Bus, timeout_s: float) -> None:
+    """Wait until venues have spoken of every order that is being cancelled; says how many are left when time is up."""
+
+    def left() -> int:
+        return sum(order.cancel_requested for order in store.open_orders())
+
+    changed = asyncio.Event()
+    unsubscribe = bus.subscribe(OrderChanged, lambda _fact: changed.set())
+    try:
+        async with asyncio.timeout(timeout_s):
+            while left():
+                changed.clear()
+                await changed.wait()
+    except TimeoutError:
+        logger.warning("{} orders were to be cancelled, and their venue has not said within {:g} s", left(), timeout_s)
+    finally:
+        unsubscribe()
 
 
 class OwedCancels:

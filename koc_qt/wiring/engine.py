@@ -47,6 +47,7 @@ from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
 from koc_qt.engine.orders import OrderService
+from koc_qt.engine.owed_cancels import cancels_done
 from koc_qt.engine.plain_keys import PlainKeyMover
 from koc_qt.engine.scheduler import DailyTimes, Scheduler
 from koc_qt.engine.secrets import SecretsDesk
@@ -74,6 +75,7 @@ Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
 
 ACCOUNTS_TIMEOUT_S = 10.0  # how long the start waits for accounts; the simulated ones take no time
 STEP_TIMEOUT_S = 15.0  # for each step of stopping
+CANCELS_TIMEOUT_S = 3.0  # how long stopping waits for venues to say that orders are cancelled
 _NOT_FROM_THE_BUS = (  # what the link says itself, and lines of the log, whose book tells them
     messages.Welcome,
     messages.Refused,
@@ -280,9 +282,10 @@ class Engine:
             remove_engine_info(self.paths.run)
 
     async def _settle(self) -> None:
-        """Let the last orders' ends be published while windows still listen."""
+        """Let the last orders end, and that be published, while venues and windows still listen."""
         if self.orders.journal_ok:
             await self.orders.settle()
+            await cancels_done(self.store, self.bus, CANCELS_TIMEOUT_S)
         self.telemetry.show(self.host)
 
     async def _open_accounts(self) -> None:
