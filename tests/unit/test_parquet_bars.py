@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
@@ -202,6 +204,27 @@ def test_a_file_can_be_read_by_others(store: ParquetBarStore, tmp_path: Path) ->
     assert b"koc" in table.schema.metadata
 
 
+def test_pandas_is_not_imported(store: ParquetBarStore, tmp_path: Path) -> None:
+    bars = make_bars(MARCH_NS, 4)
+    store.write(SERIES, bars, span_of(bars))
+    program = f"""
+import sys
+from pathlib import Path
+from koc_qt.adapters.parquet_bars import ParquetBarStore
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.ports.bars import BarSeries, Span
+store, series = ParquetBarStore(Path(sys.argv[1])), BarSeries(InstrumentId("binance", "BTC/USDT"), "1m")
+span = Span({span_of(bars).since_ns}, {span_of(bars).until_ns})
+bars = store.read(series, span)
+store.write(series, bars, span)
+print(len(bars), "pandas" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "bars")], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("4 False\n", "")
+
+
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -296,7 +319,16 @@ def nothing(data: bytes) -> bytes:
     return b""
 
 
-@pytest.mark.parametrize("damage", [cut, garbage, flipped, nothing])
+def gaps(data: bytes) -> bytes:
+    """Take a price out of a file that is whole otherwise."""
+    table = pq.read_table(io.BytesIO(data))
+    lows = pa.array([None, *table["low"].to_pylist()[1:]], table.schema.field("low").type)
+    file = io.BytesIO()
+    pq.write_table(table.set_column(table.column_names.index("low"), "low", lows), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [cut, garbage, flipped, nothing, gaps])
 def test_a_damaged_file_is_set_aside_and_said(
     store: ParquetBarStore, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
