@@ -30,7 +30,6 @@ from koc_qt.domain.errors import (
     VenueUnavailable,
 )
 from koc_qt.domain.latency import Stage
-from koc_qt.domain.market import Side
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
     AmendRejected,
@@ -46,14 +45,14 @@ from koc_qt.domain.orders import (
     OrderSubmitted,
     OrderUnknown,
 )
-from koc_qt.domain.risk import RiskContext, RiskLimits, check
+from koc_qt.domain.risk import RiskLimits
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
 from koc_qt.engine.order_lookups import LOOKUP_DELAYS_S, OrderLookups
-from koc_qt.engine.order_rate import OrderRate
 from koc_qt.engine.owed_cancels import OwedCancels
+from koc_qt.engine.risk_gate import RiskGate
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
 from koc_qt.ports.clock import Clock
@@ -63,6 +62,7 @@ from koc_qt.ports.venue import ON_LEAVING, TradingVenue
 SUBMIT_TIMEOUT_S = 10.0
 EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it no new orders; events are kept
 RETRY_JOURNAL_S = 1.0
+TELL_AFTER_S = 0.002
 
 
 class OrderService:
@@ -89,17 +89,18 @@ class OrderService:
         self._ledger = ledger
         self._venues = venues
         self._kill_switch = kill_switch
-        self._limits = limits
         self._latencies = latencies
         self._session = "".join(rng.choices(string.ascii_lowercase + string.digits, k=6))
         self._count = 0
         self._working: dict[str, Order] = {}  # newest state of open orders, durable or not
         self._unsent: dict[str, Order] = {}  # passed the risk gate, intent not durable yet
+        # durable, and being sent: the bus hears of it a moment later
+        self._untold: dict[str, tuple[Order, asyncio.TimerHandle]] = {}
         self._unwritten: deque[OrderRecord] = deque()  # happened, but not durable yet: nobody has been told
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._rate = OrderRate(clock)
+        self._gate = RiskGate(store, ledger, kill_switch, limits, clock)
         self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
         self._overtaken: set[str] = set()  # cancelled while a change was being sent: asked again after it
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
@@ -119,6 +120,8 @@ class OrderService:
         """Stop looking orders up, and end once everything heard so far is in the journal or it cannot be written."""
         await self._lookups.close()
         await self._owed.close()
+        for key in list(self._untold):
+            self._tell(key)
         if self._pump_task is None:
             return
         if self.journal_ok:
@@ -190,7 +193,7 @@ class OrderService:
             del self._unsent[order.client_order_id]
         self._working[order.client_order_id] = sent
         self._latencies.began(sent, began_ns, checked_ns, signal_ns)
-        self._show(sent)
+        self._show_soon(sent)
         # latched, or held, while the intent was being written
         refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(account_id)
         if refusal is not None:
@@ -360,34 +363,12 @@ class OrderService:
         self, request: OrderRequest, strategy_id: str, account_id: str, changed: Order | None = None
     ) -> None:
         """Let a new order pass, or what `changed` is to become. Raises InvalidOrder and RiskRefused."""
-        instrument = self._store.instrument(request.instrument)
-        if instrument is None:
-            raise InvalidOrder(f"{request.instrument} is not known: its venue is not connected, or has no such symbol")
         if len(self._unwritten) >= EVENTS_LIMIT:
             raise RiskRefused(f"{EVENTS_LIMIT} venue events wait for the journal: no new orders until they are written")
         shown = None if changed is None else self._store.order(changed.client_order_id)  # as the positions have it
-        open_orders = [order for order in self._store.open_orders(strategy_id) if order is not shown]
-        open_orders += [order for order in self._unsent.values() if order.strategy_id == strategy_id]
-        pending = {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
-        for order in open_orders:
-            if order.request.instrument == request.instrument:
-                newest = self._working.get(order.client_order_id, order)  # a change may have begun since
-                pending[order.request.side] += max(order.most_remaining, newest.most_remaining)
-        context = RiskContext(
-            instrument=instrument,
-            reference_price=self._store.mark(request.instrument),
-            position_quantity=self._ledger.position(strategy_id, account_id, request.instrument).quantity,
-            open_buy_quantity=pending[Side.BUY],
-            open_sell_quantity=pending[Side.SELL],
-            open_orders=len(open_orders),
-            orders_last_minute=self._rate.last_minute(strategy_id),
-            daily_pnl=self._ledger.daily_pnl(strategy_id),
-            kill_switch=self._kill_switch.engaged,
-            kill_reason=self._kill_switch.reason,
-            filled_quantity=Decimal(0) if shown is None else shown.filled_quantity,
-        )
-        check(request, context, self._limits)
-        self._rate.count(strategy_id)
+        others = [order for order in self._store.open_orders(strategy_id) if order is not shown]
+        others += [order for order in self._unsent.values() if order.strategy_id == strategy_id]
+        self._gate.let_through(request, strategy_id, account_id, others, self._working, shown)
 
     def _new_order(self, request: OrderRequest, strategy_id: str, account_id: str) -> Order:
         now_ns = self._time_ns(account_id)
@@ -473,8 +454,21 @@ class OrderService:
             self._amends[order.client_order_id].set()
 
     def _show(self, order: Order) -> None:
+        self._tell(order.client_order_id)
         self._store.put_order(order)
         self._bus.publish(OrderChanged(order))
+
+    def _show_soon(self, order: Order) -> None:
+        """Know it at once, but tell of it a moment later: those who listen would hold its request up."""
+        self._store.put_order(order)
+        key = order.client_order_id
+        self._untold[key] = order, asyncio.get_running_loop().call_later(TELL_AFTER_S, self._tell, key)
+
+    def _tell(self, client_order_id: str) -> None:
+        if client_order_id in self._untold:
+            order, timer = self._untold.pop(client_order_id)
+            timer.cancel()
+            self._bus.publish(OrderChanged(order))
 
     # ---- orders whose fate is not known ------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ async def test_a_change_to_more_counts_before_the_venue_has_made_it(desk: Desk) 
 
 async def test_changes_count_as_orders_of_the_last_minute(desk: Desk) -> None:
     key = await works(desk)
-    desk.orders._limits = RiskLimits(max_orders_per_minute=2)
+    desk.orders._gate._limits = RiskLimits(max_orders_per_minute=2)
     await desk.orders.amend(key, Decimal(2))
     with pytest.raises(RiskRefused, match="2 orders were placed in the last minute"):
         await desk.orders.amend(key, Decimal(3))

@@ -22,6 +22,7 @@ from koc_qt.domain.orders import (
 )
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.engine import orders as orders_module
+from koc_qt.engine import risk_gate
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
@@ -511,13 +512,13 @@ async def test_the_latency_of_an_order_is_from_signal_to_answer(desk: Desk) -> N
 async def test_pending_orders_count_on_their_side_and_instrument(desk: Desk) -> None:
     await desk.orders.submit(limit_buy("0.5"), "sma", "sim")
     seen: list[tuple[Decimal, Decimal]] = []
-    real = orders_module.check
+    real = risk_gate.check
 
     def spy(request: object, context: object, limits: object) -> None:
         seen.append((context.open_buy_quantity, context.open_sell_quantity))  # type: ignore[attr-defined]
         real(request, context, limits)  # type: ignore[arg-type]
 
-    orders_module.check = spy  # type: ignore[assignment]
+    risk_gate.check = spy  # type: ignore[assignment]
     try:
         await desk.orders.submit(limit_buy("0.1"), "sma", "sim")
         other = msgspec.structs.replace(BTC, symbol="ETH/USDT")
@@ -525,7 +526,7 @@ async def test_pending_orders_count_on_their_side_and_instrument(desk: Desk) -> 
         desk.store.quotes[other] = quote(instrument=other)
         await desk.orders.submit(limit_buy("0.1", instrument=other), "sma", "sim")
     finally:
-        orders_module.check = real
+        risk_gate.check = real
     assert seen == [(Decimal("0.5"), Decimal(0)), (Decimal(0), Decimal(0))]
     assert Side.BUY.sign == 1
 
@@ -560,3 +561,33 @@ async def test_an_order_that_ended_while_it_was_to_be_looked_up_is_not_asked_abo
     await reconciling
     assert desk.venue.looked_up == []
     assert (await desk.ends("kocold")).status is OrderStatus.CANCELED
+
+
+async def test_the_bus_hears_of_an_order_a_moment_after_it_was_sent_and_before_anything_else_of_it(desk: Desk) -> None:
+    told: list[OrderStatus] = []
+    desk.bus.subscribe(OrderChanged, lambda fact: told.append(fact.order.status))
+    desk.venue.hold = asyncio.Event()
+    sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await until(lambda: desk.store.open_orders(), what="the order to be known")
+    assert told == []
+    await until(lambda: told == [OrderStatus.SUBMITTED], what="the bus to hear of an order that is not answered yet")
+    desk.venue.hold.set()
+    await sending
+    at_once = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await at_once
+    await desk.orders.settle()
+    await until(lambda: len(told) == 4, what="the bus to hear of everything")
+    assert told == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED] * 2
+
+
+async def test_what_is_known_at_the_end_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders_module, "TELL_AFTER_S", 60.0)
+    told: list[OrderStatus] = []
+    desk.bus.subscribe(OrderChanged, lambda fact: told.append(fact.order.status))
+    desk.venue.hold = asyncio.Event()
+    sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
+    await until(lambda: desk.store.open_orders(), what="the order to be known")
+    await desk.orders.close()
+    assert told == [OrderStatus.SUBMITTED]
+    desk.venue.hold.set()
+    await sending
