@@ -68,7 +68,8 @@ class AccountLimits(msgspec.Struct, frozen=True):
 class SecretsState(msgspec.Struct, frozen=True):
     """Where keys are kept. `reason` says why there, in a sentence.
 
-    `is_locked` asks for a passphrase; with `is_new` too, the person chooses one now: nothing is kept yet.
+    `is_locked` asks for a passphrase; with `is_new` too, the person chooses one now: nothing is kept yet. `folder` is
+    where keys are mounted as files, which are only read; empty where they are kept otherwise.
     """
 
     title: str
@@ -76,6 +77,23 @@ class SecretsState(msgspec.Struct, frozen=True):
     is_locked: bool
     is_new: bool
     reason: str
+    folder: str = ""
+
+
+class KeyFile(msgspec.Struct, frozen=True):
+    """A file with one field of an account's keys. `problem` says what is wrong with it; empty where it can be used."""
+
+    field: str
+    name: str
+    problem: str = ""
+
+
+class KeyFiles(msgspec.Struct, frozen=True):
+    """The files that an account needs in `folder`; none where it needs no keys, or keys are not mounted."""
+
+    account_id: str
+    folder: str = ""
+    files: tuple[KeyFile, ...] = ()
 
 
 def modes_of(abilities: VenueAbilities) -> tuple[TradingMode, ...]:

@@ -10,7 +10,7 @@ import msgspec
 
 from koc_qt.accounts_file import ManagedAccount
 from koc_qt.config import AccountConfig, FeesConfig, account_problems
-from koc_qt.domain.accounts import AccountDetails, PaperOptions, SecretsState
+from koc_qt.domain.accounts import AccountDetails, KeyFiles, PaperOptions, SecretsState
 from koc_qt.domain.errors import ConfigError, KocError, SecretsUnavailable
 from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport
@@ -21,6 +21,7 @@ from koc_qt.link.account_messages import (
     AccountCommand,
     AddAccount,
     ListAccounts,
+    ListKeyFiles,
     ListVenues,
     RemoveAccount,
     RenameAccount,
@@ -66,7 +67,7 @@ class AccountCommands:
             case UpdateCredentials(account_id, credentials, mode):
                 account = registry.config(account_id)
                 mode = mode or account.mode
-                keys = self._checked(account.venue, mode, credentials)
+                keys = await self._keys_of(msgspec.structs.replace(account, mode=mode), credentials)
                 self._kept.pop(account_id, None)
                 return await registry.update_keys(account_id, mode, keys)
             case RenameAccount(account_id, label):
@@ -90,6 +91,8 @@ class AccountCommands:
                 return msgspec.to_builtins(await self._secrets())
             case SecretsStatus():
                 return msgspec.to_builtins(await self._secrets())
+            case ListKeyFiles(venue, mode, account_id):
+                return msgspec.to_builtins(await self._key_files(venue, mode, account_id))
             case _:
                 assert_never(command)
 
@@ -138,6 +141,8 @@ class AccountCommands:
                         found.add(mode)
             except SecretsUnavailable:
                 return ()
+            if (await self._secrets()).folder:  # whose files come and go without us
+                return tuple(mode for mode in wanted if mode in found)
             self._kept[account.id] = found
         return tuple(mode for mode in registry.opener.modes(account.venue) if mode in self._kept[account.id])
 
@@ -148,7 +153,8 @@ class AccountCommands:
         self._check_mode(venue, mode)
         account_id = command.account_id or self._choose_id(venue, mode)
         label = self._label(command.label, account_id)
-        keys = self._checked(venue, mode, command.credentials)
+        if command.credentials:
+            self._checked(venue, mode, command.credentials)
         paper = command.paper or PaperOptions()
         account = ManagedAccount(account_id, venue, mode, label=label)
         if account.is_filled_here:
@@ -170,21 +176,48 @@ class AccountCommands:
         if mode is TradingMode.LIVE:
             _confirm(account.name, command.confirmation)
         _check(account)
-        await registry.add(account, keys)
+        await registry.add(account, await self._keys_of(account, command.credentials))
         return account_id
+
+    async def _keys_of(self, account: AccountConfig, credentials: Mapping[str, str]) -> dict[str, str]:
+        """Give the keys to be kept for an account; none where they are mounted. Raises where some are missing."""
+        if credentials or not self._registry.opener.needs_keys(account.venue, account.mode):
+            return self._checked(account.venue, account.mode, credentials)
+        if (await self._secrets()).is_writable:
+            return self._checked(account.venue, account.mode, {})
+        await self._registry.opener.keys(account)
+        return {}
+
+    async def _key_files(self, venue: str, mode: TradingMode, account_id: str) -> KeyFiles:
+        """Say which files an account needs, and what is wrong with them."""
+        self._check_mode(venue, mode)
+        registry = self._registry
+        folder = (await self._secrets()).folder
+        if not folder or not registry.opener.needs_keys(venue, mode):
+            return KeyFiles(account_id or self._choose_id(venue, mode))
+        fields = [field.name for field in registry.factory.abilities[venue].credentials]
+        if not account_id:
+            complete = await registry.secrets.complete(mode, fields)
+            free = (each for each in complete if not registry.is_taken(each) and _can_be(each, venue, mode))
+            account_id = next(free, "") or self._choose_id(venue, mode)
+        _check(ManagedAccount(account_id, venue, mode))
+        return KeyFiles(account_id, folder, tuple(await registry.secrets.files(account_id, mode, fields)))
 
     async def _test(self, command: TestConnection) -> ConnectionReport:
         registry, venue, mode = self._registry, command.venue, command.mode
-        if command.account_id:
+        is_known = command.account_id in {account.id for account in registry.all}
+        if command.account_id and (is_known or not (await self._secrets()).folder):
             account = msgspec.structs.replace(registry.config(command.account_id), mode=mode)
             venue = account.venue
         else:
-            account = AccountConfig("test", venue, mode)
+            account = ManagedAccount(command.account_id or "test", venue, mode)
         try:
             self._check_mode(venue, mode)
             keys: Mapping[str, str] | None = None
             if command.credentials or not command.account_id:
                 keys = self._checked(venue, mode, command.credentials)
+            elif not is_known:
+                _check(account)
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 return await registry.check(account, keys)
         except TimeoutError:
@@ -240,6 +273,15 @@ class AccountCommands:
 def _confirm(name: str, confirmation: str) -> None:
     if confirmation.strip() != name:
         raise ConfigError(f"going live trades with real money: type the account's name, {name!r}, to confirm it")
+
+
+def _can_be(account_id: str, venue: str, mode: TradingMode) -> bool:
+    """Whether an account can have this id."""
+    try:
+        _check(ManagedAccount(account_id, venue, mode))
+    except ConfigError:
+        return False
+    return True
 
 
 def _check(account: AccountConfig) -> None:

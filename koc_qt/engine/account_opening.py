@@ -203,7 +203,9 @@ class AccountOpener:
         if found is None or missing:
             what = f"its {' and '.join(missing)} for {account.mode} mode" if found else f"keys for {account.mode} mode"
             state = await self._secrets.state()
-            how = "type them in" if state.is_writable else f"mount {account.id}_{account.mode}_{(missing or wanted)[0]}"
+            files = await self._secrets.files(account.id, account.mode, missing)
+            names = " and ".join(file.name for file in files)
+            how = f"mount {names} in {state.folder}" if state.folder else "type them in"
             raise SecretsUnavailable(f"{what} are not kept ({state.title}): {how}")
         return found
 

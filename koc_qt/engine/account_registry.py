@@ -210,7 +210,7 @@ class AccountRegistry:
             entry.resume = False
             await self._closer.shut(account_id, "it is being removed", stop=stop)
             try:
-                await self.secrets.delete(account_id)
+                left = await self._delete_keys(account_id)
                 del self._entries[account_id]
                 try:
                     await self._save()
@@ -221,16 +221,32 @@ class AccountRegistry:
                 self._accounts.tell(account_id, VenueState.DISCONNECTED, f"it could not be removed: {error}")
                 raise
             await self._accounts.remove(account_id)
-        logger.info("account {} was removed, with its keys", account_id)
+        if left:
+            self.notice(f"account {account_id!r} was removed, but {left}")
+        logger.info("account {} was removed, with the keys that are kept here", account_id)
+
+    async def _delete_keys(self, account_id: str) -> str:
+        """Delete an account's keys; gives why some are left, where they are mounted. Raises SecretsUnavailable."""
+        try:
+            await self.secrets.delete(account_id)
+        except SecretsUnavailable as error:
+            if not (await self.secrets.state()).folder:
+                raise
+            return str(error)
+        return ""
 
     async def update_keys(self, account_id: str, mode: TradingMode | None, credentials: Mapping[str, str]) -> None:
-        """Keep other keys for a mode, and open the account anew where that is its mode. Raises KocError."""
+        """Keep other keys for a mode, and open the account anew where that is its mode. Raises KocError.
+
+        Without any, those that are mounted are others now.
+        """
         entry = self._entry(account_id)
         async with self._change(entry):
             mode = mode or entry.config.mode
             if mode is TradingMode.LIVE:
                 self._guards.live_keys()
-            await self.secrets.put(account_id, mode, credentials)
+            if credentials:
+                await self.secrets.put(account_id, mode, credentials)
             logger.info("account {} has new keys for {}", account_id, mode)
             self._accounts.put(self.opener.info(entry))
             if mode is entry.config.mode and entry.config.enabled:

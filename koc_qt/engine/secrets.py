@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from koc_qt.domain.accounts import SecretsState
+from koc_qt.domain.accounts import KeyFile, SecretsState
 from koc_qt.domain.errors import KocError, SecretsUnavailable
 from koc_qt.domain.state import TradingMode
-from koc_qt.ports.secrets import Credentials, LockableStore, SecretStore
+from koc_qt.ports.secrets import Credentials, LockableStore, MountedSecrets, SecretStore
 
 TIMEOUT_S = 60.0  # for a person to answer a keyring that asks
 QUEUE_LIMIT = 100
@@ -42,7 +42,8 @@ class SecretsDesk:
             lockable = store if isinstance(store, LockableStore) else None
             is_locked = lockable is not None and lockable.is_locked
             is_new = lockable is not None and lockable.is_new
-            return SecretsState(store.title, store.is_writable, is_locked, is_new, reason)
+            folder = store.folder if isinstance(store, MountedSecrets) else ""
+            return SecretsState(store.title, store.is_writable, is_locked, is_new, reason, folder)
 
         return await self._call(look)
 
@@ -63,6 +64,18 @@ class SecretsDesk:
     async def delete(self, account_id: str, mode: TradingMode | None = None) -> None:
         """Forget what is kept for a mode, or for all."""
         await self._call(lambda store, _: store.delete(account_id, mode))
+
+    async def files(self, account_id: str, mode: TradingMode, fields: Sequence[str]) -> Sequence[KeyFile]:
+        """Give the file of each field, and what is wrong with it; none where keys are not mounted."""
+        return await self._call(
+            lambda store, _: store.files(account_id, mode, fields) if isinstance(store, MountedSecrets) else ()
+        )
+
+    async def complete(self, mode: TradingMode, fields: Sequence[str]) -> Sequence[str]:
+        """Give what could be ids of accounts of which every field is mounted for a mode."""
+        return await self._call(
+            lambda store, _: store.complete(mode, fields) if isinstance(store, MountedSecrets) else ()
+        )
 
     async def unlock(self, passphrase: str) -> None:
         """Open a store behind a passphrase; nothing happens where there is none to type."""

@@ -44,8 +44,8 @@ class ListAccounts(msgspec.Struct, frozen=True, tag=True):
 class AddAccount(WithSecrets, frozen=True, tag=True):
     """Add an account and open it. Answered with its id, which the engine chooses where `account_id` is empty.
 
-    `credentials` are the fields that the venue's abilities name; `paper` is for simulated and paper accounts.
-    `confirmation` must be the account's name (its label, or its id where there is none) for a live one.
+    `credentials` are the fields that the venue's abilities name, none where they are mounted; `paper` is for simulated
+    and paper accounts. `confirmation` must be the account's name (its label, or its id where there is none) for a live one.
     """
 
     venue: str
@@ -62,7 +62,10 @@ class AddAccount(WithSecrets, frozen=True, tag=True):
 
 
 class UpdateCredentials(WithSecrets, frozen=True, tag=True):
-    """Keep these keys instead of those of a mode (the present one when None); an open account is opened anew."""
+    """Keep these keys instead of those of a mode (the present one when None); an open account is opened anew.
+
+    Without `credentials` it is opened with what is mounted.
+    """
 
     account_id: str
     credentials: dict[str, str]
@@ -113,6 +116,7 @@ class TestConnection(WithSecrets, frozen=True, tag=True):
     """Try an account's keys, or, without an `account_id`, keys that are not kept anywhere. Changes nothing.
 
     Answered with a ConnectionReport. `credentials` are tried in the place of those that are kept where there are any.
+    Where keys are mounted, `account_id` may be that of an account to be added.
     """
 
     __test__ = False  # no test case, whatever pytest may think of the name
@@ -147,6 +151,17 @@ class AccountLimitsChanged(msgspec.Struct, frozen=True, tag=True):
     limits: AccountLimits
 
 
+class ListKeyFiles(msgspec.Struct, frozen=True, tag=True):
+    """Answered with the KeyFiles that an account on a venue needs in a mode, where keys are mounted.
+
+    `account_id` is that of an account, or of one to be added; where it is empty the engine proposes one.
+    """
+
+    venue: str
+    mode: TradingMode
+    account_id: str = ""
+
+
 AccountCommand = (
     ListVenues
     | ListAccounts
@@ -159,4 +174,5 @@ AccountCommand = (
     | TestConnection
     | UnlockSecrets
     | SecretsStatus
+    | ListKeyFiles
 )

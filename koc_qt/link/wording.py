@@ -49,6 +49,7 @@ ERRANDS: Mapping[str, str] = {
     "TestConnection": "test the connection",
     "UnlockSecrets": "unlock the keys",
     "SecretsStatus": "say where keys are kept",
+    "ListKeyFiles": "say which files of keys it needs",
     "Shutdown": "stop",
 }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from koc_qt.domain.accounts import KeyFile
 from koc_qt.domain.state import TradingMode
 
 
@@ -78,4 +79,22 @@ class LockableStore(SecretStore, Protocol):
 
     def unlock(self, passphrase: str) -> None:
         """Open the store. Raises SecretsUnavailable for a wrong passphrase, or one that is too short to choose."""
+        ...
+
+
+@runtime_checkable
+class MountedSecrets(SecretStore, Protocol):
+    """A store that reads files which somebody else mounts."""
+
+    @property
+    def folder(self) -> str:
+        """Where they are mounted."""
+        ...
+
+    def files(self, account_id: str, mode: TradingMode, fields: Iterable[str]) -> Sequence[KeyFile]:
+        """Give the file of each field, and what is wrong with it."""
+        ...
+
+    def complete(self, mode: TradingMode, fields: Iterable[str]) -> Sequence[str]:
+        """Give what could be ids of accounts: those of which every field is mounted for a mode."""
         ...

@@ -18,6 +18,10 @@ from koc_qt.adapters.secrets import (
     encrypted_file,
     keyring_store,
 )
+from koc_qt.adapters.secrets import (
+    choice as choice_module,
+)
+from koc_qt.domain.accounts import KeyFile
 from koc_qt.domain.errors import SecretsUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.paths import Paths
@@ -225,6 +229,44 @@ def test_mounted_keys_cannot_be_changed(tmp_path: Path) -> None:
         store.delete("main")
 
 
+def test_files_are_named_and_judged(tmp_path: Path) -> None:
+    store = MountedStore(("key", "secret"), {"main": LIVE}, tmp_path)
+    mount(tmp_path, "main_key", "k-123456\n")
+    mount(tmp_path, "main_testnet_secret", "")
+    assert store.folder == str(tmp_path)
+    assert list(store.files("main", LIVE, ["key", "secret"])) == [
+        KeyFile("key", "main_key"),
+        KeyFile("secret", "main_live_secret", "it is not mounted"),
+    ]
+    problem = f"{tmp_path}/main_testnet_secret is empty: put the key in it"
+    assert list(store.files("main", TESTNET, ["secret"])) == [KeyFile("secret", "main_testnet_secret", problem)]
+    other = MountedStore(("key",), {"main_live": TESTNET}, tmp_path)
+    assert list(other.files("main", LIVE, ["key"])) == [KeyFile("key", "main_live_key", "it is not mounted")]
+
+
+def test_accounts_of_which_all_is_mounted_are_found(tmp_path: Path) -> None:
+    store = MountedStore(("key", "secret"), {}, tmp_path)
+    for name in (
+        "b_live_key",
+        "b_live_secret",
+        "a_b_live_key",
+        "a_b_live_secret",
+        "c_live_key",
+        "_live_key",
+        "live_key",
+    ):
+        mount(tmp_path, name, "k-123456")
+    assert list(store.complete(LIVE, ["key", "secret"])) == ["a_b", "b"]
+    assert list(store.complete(LIVE, ["key"])) == ["a_b", "b", "c"]
+    assert list(store.complete(TESTNET, ["key", "secret"])) == []
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    late = MountedStore((), {}, gone)
+    gone.rmdir()
+    with pytest.raises(SecretsUnavailable, match="cannot be read"):
+        late.complete(LIVE, ["key"])
+
+
 def test_without_the_folder_there_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(SecretsUnavailable, match="there is no folder"):
         MountedStore(("key",), {}, tmp_path / "nowhere")
@@ -390,6 +432,13 @@ def test_in_a_container_keys_are_mounted(profile: Paths, monkeypatch: pytest.Mon
     assert choice.reason == "KOC_DOCKER=1 says that keys are mounted here"
     with pytest.raises(SecretsUnavailable, match="mount the keys there"):
         choose_store(profile, ("key",), {}, mounted=profile.run / "nowhere", keyring_backend=none)
+    monkeypatch.setenv("KOC_SECRETS_FOLDER", str(profile.logs))
+    other = choose_store(profile, ("key",), {}, keyring_backend=none).store
+    assert isinstance(other, MountedStore)
+    assert other.folder == str(profile.logs)
+    monkeypatch.setenv("KOC_SECRETS_FOLDER", "")
+    monkeypatch.setattr(choice_module, "FOLDER", profile.run)
+    assert choose_store(profile, ("key",), {}, keyring_backend=none).store.title == f"files in {profile.run}"
 
 
 def test_with_neither_there_is_the_encrypted_file(profile: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

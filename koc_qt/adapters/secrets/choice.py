@@ -16,6 +16,7 @@ from koc_qt.paths import Paths
 from koc_qt.ports.secrets import SecretStore
 
 DOCKER_VARIABLE = "KOC_DOCKER"
+FOLDER_VARIABLE = "KOC_SECRETS_FOLDER"
 FILE = "accounts.keys"
 
 
@@ -31,14 +32,15 @@ def choose_store(
     fields: Iterable[str],
     modes: Mapping[str, TradingMode],
     *,
-    mounted: Path = FOLDER,
+    mounted: Path | None = None,
     keyring_backend: object = None,
 ) -> Choice:
     """Choose where this profile's keys are kept. May block for as long as the keyring asks its owner.
 
     `fields` are the names of all that venues ask for; `modes` are those of the accounts that koc.yaml describes. In a
-    container (KOC_DOCKER=1) keys come from mounted files where it has no keyring. Raises SecretsUnavailable when that
-    is meant and there are none: a passphrase cannot be asked for there.
+    container (KOC_DOCKER=1) keys come from files where it has no keyring: in `mounted`, else where KOC_SECRETS_FOLDER
+    says, else in /run/secrets. Raises SecretsUnavailable when that is meant and there is no such folder: a passphrase
+    cannot be asked for there.
     """
     file = paths.keys / FILE
     try:
@@ -51,5 +53,6 @@ def choose_store(
             reason += f"; {file}, which has keys as well, is not read while there is one"
         return Choice(keyring, reason)
     if os.environ.get(DOCKER_VARIABLE) == "1":
-        return Choice(MountedStore(fields, modes, mounted), f"{DOCKER_VARIABLE}=1 says that keys are mounted here")
+        folder = mounted or Path(os.environ.get(FOLDER_VARIABLE) or FOLDER)
+        return Choice(MountedStore(fields, modes, folder), f"{DOCKER_VARIABLE}=1 says that keys are mounted here")
     return Choice(EncryptedFileStore(file), f"no keyring can be used: {why}")

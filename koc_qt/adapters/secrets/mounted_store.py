@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from koc_qt.domain.accounts import KeyFile
 from koc_qt.domain.errors import SecretsUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.secrets import Credentials
@@ -18,7 +19,7 @@ _WRITE_BY_OTHERS = 0o022
 
 
 class MountedStore:
-    """Implements ports/secrets.py over files ``{account}_{mode}_{field}``, such as ``kraken_live_key``.
+    """Implements ports/secrets.py MountedSecrets over files ``{account}_{mode}_{field}``, such as ``kraken_live_key``.
 
     For an account in `modes` (those of koc.yaml, whose mode only its owner changes) plain ``{account}_{field}`` is
     read as well, for that mode alone. `fields` are the names that venues ask for. Raises SecretsUnavailable where the
@@ -44,15 +45,52 @@ class MountedStore:
         """Give what is mounted for an account in a mode; None where there is nothing."""
         values = {}
         for field in self._fields:
-            named = f"{account_id}_{mode}_{field}"
-            names = [named] if named not in self._plain else []  # else it is the plain file of another account
-            if self._modes.get(account_id) is mode:
-                names.append(f"{account_id}_{field}")
-            value = next((text for name in names if (text := _read(self._folder / name)) is not None), None)
+            _, value = self._find(account_id, mode, field)
             if value is not None:
                 register_secret(value)
                 values[field] = value
         return Credentials(values) if values else None
+
+    @property
+    def folder(self) -> str:
+        """Where the files are."""
+        return str(self._folder)
+
+    def files(self, account_id: str, mode: TradingMode, fields: Iterable[str]) -> Sequence[KeyFile]:
+        """Give the file of each field, and what is wrong with it."""
+        found = []
+        for field in fields:
+            try:
+                name, value = self._find(account_id, mode, field)
+            except SecretsUnavailable as error:
+                found.append(KeyFile(field, f"{account_id}_{mode}_{field}", str(error)))
+            else:
+                found.append(KeyFile(field, name, "" if value is not None else "it is not mounted"))
+        return found
+
+    def complete(self, mode: TradingMode, fields: Iterable[str]) -> Sequence[str]:
+        """Give what stands before the mode in names of files, where each field has one. Raises SecretsUnavailable."""
+        try:
+            names = {path.name for path in self._folder.iterdir()}
+        except OSError as error:
+            raise SecretsUnavailable(f"{self._folder} cannot be read: {error.strerror}") from error
+        ends = [f"_{mode}_{field}" for field in fields]
+        begun = sorted(name.removesuffix(ends[0]) for name in names if name.endswith(ends[0]))
+        return [each for each in begun if each and names >= {f"{each}{end}" for end in ends}]
+
+    def _names(self, account_id: str, mode: TradingMode, field: str) -> list[str]:
+        """Give what the file of a field may be called, the best first."""
+        named, plain = f"{account_id}_{mode}_{field}", f"{account_id}_{field}"
+        names = [named] if named not in self._plain else []  # else it is the plain file of another account
+        return [*names, plain] if self._modes.get(account_id) is mode else names
+
+    def _find(self, account_id: str, mode: TradingMode, field: str) -> tuple[str, str | None]:
+        """Give the file of a field and what is in it; None where there is no such file."""
+        names = self._names(account_id, mode, field)
+        for name in names:
+            if (text := _read(self._folder / name)) is not None:
+                return name, text
+        return names[0] if names else f"{account_id}_{mode}_{field}", None
 
     def put(self, account_id: str, mode: TradingMode, credentials: Mapping[str, str]) -> None:
         """Refuse: mounted files are read only."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from koc_qt.accounts_file import AccountsFile, ManagedAccount
+from koc_qt.adapters.secrets.mounted_store import MountedStore
 from koc_qt.config import AccountConfig
 from koc_qt.domain.errors import VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -33,7 +34,7 @@ from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import Managed
 from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.messages import AccountChanged
-from koc_qt.ports.secrets import Credentials
+from koc_qt.ports.secrets import Credentials, SecretStore
 from koc_qt.ports.venue import TradingVenue
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import MemoryJournal
@@ -147,6 +148,7 @@ class AccountDesk:
         configured: Sequence[AccountConfig] = (),
         journal: MemoryJournal | None = None,
         secrets_timeout_s: float = 5.0,
+        mounted: MountedStore | None = None,
     ) -> None:
         self.path = folder / "accounts.yaml"
         self.clock, self.journal = FakeClock(), journal or MemoryJournal()
@@ -169,6 +171,7 @@ class AccountDesk:
         )
         self.accounts = Accounts(self.store, self.bus, self.clock, {}, self.venues, self.orders.reconcile)
         self.secrets = secrets or MemoryStore()
+        store: SecretStore = mounted or self.secrets
         self.factory = Factory(self.clock)
         self.guarded = 0
         self.settling: asyncio.Event | None = None  # holds accounts up that have just been connected
@@ -181,7 +184,7 @@ class AccountDesk:
             self.accounts,
             self.host,  # type: ignore[arg-type]
             self.venues,
-            SecretsDesk(lambda: (self.secrets, "a test wants it"), secrets_timeout_s),
+            SecretsDesk(lambda: (store, "a test wants it"), secrets_timeout_s),
             self.factory,
             AccountsFile(self.path),
             Guards(self._guard, self._fills, self._settle),

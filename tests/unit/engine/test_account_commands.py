@@ -14,7 +14,7 @@ import pytest
 from koc_qt import scrub as scrubbing
 from koc_qt.accounts_file import AccountsFile
 from koc_qt.config import AccountConfig, FeesConfig
-from koc_qt.domain.accounts import AccountDetails, PaperOptions, SecretsState, modes_of
+from koc_qt.domain.accounts import AccountDetails, KeyFiles, PaperOptions, SecretsState, modes_of
 from koc_qt.domain.errors import ConfigError, KocError, SecretsUnavailable
 from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueAbilities
@@ -23,6 +23,7 @@ from koc_qt.link.account_messages import (
     AccountCommand,
     AddAccount,
     ListAccounts,
+    ListKeyFiles,
     ListVenues,
     RemoveAccount,
     RenameAccount,
@@ -266,15 +267,11 @@ async def test_a_test_that_cannot_be_is_a_sentence(desk: AccountDesk, monkeypatc
     assert "did not answer within" in (await report(desk, TestConnection("kraken", LIVE, KEYS))).problem
 
 
-async def test_read_only_stores_say_what_to_mount(tmp_path: Path) -> None:
-    secrets = MemoryStore()
-    secrets.is_writable = False
-    secrets.kept = {("mine", LIVE): {"key": "k-123456"}}
-    desk = AccountDesk(tmp_path, secrets, [AccountConfig("mine", "kraken", LIVE, enabled=False)])
-    await desk.start()
-    problem = (await report(desk, TestConnection("kraken", LIVE, account_id="mine"))).problem
-    assert problem == "its secret for live mode are not kept (store in memory): mount mine_live_secret"
-    await desk.close()
+async def test_where_keys_are_not_mounted_there_are_no_files_of_them(desk: AccountDesk) -> None:
+    answer = msgspec.convert(await desk.do(ListKeyFiles("kraken", LIVE)), KeyFiles)
+    assert answer == KeyFiles("kraken-live")
+    with pytest.raises(ConfigError, match="no account 'mine'"):
+        await desk.do(TestConnection("kraken", LIVE, account_id="mine"))
 
 
 # ---- unlocking
