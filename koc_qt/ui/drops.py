@@ -21,6 +21,7 @@ LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
 _OVER = frozenset((QEvent.Type.MouseMove, QEvent.Type.MouseButtonPress))
 _DRAGS = frozenset((QEvent.Type.DragEnter, QEvent.Type.DragMove))
 _WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py)"
+_NO_FILE = f"There is no file in it. {_WHAT}."
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def judge_files(paths: Sequence[str]) -> Dropped:
     """Judge files: all are taken, or none, and then the first that is wrong says why."""
     unique = list(dict.fromkeys(os.path.abspath(path) for path in paths))  # noqa: PTH100 - follows no link
     if not unique:
-        return Dropped(refusal=f"There is no file in it. {_WHAT}.")
+        return Dropped(refusal=_NO_FILE)
     if len(unique) > MOST_FILES:
         return Dropped(refusal=f"Those are {len(unique)} files. Drop at most {MOST_FILES} strategy files at once.")
     for path in unique:
@@ -101,6 +102,7 @@ class DropZone(QObject):
         super().__init__(window)
         self._window = window
         self._veil = _Veil(theme, window)
+        self._judged = Dropped(refusal=_NO_FILE)  # what the veil spoke of last
         window.setAcceptDrops(True)
         self._sentry = _Sentry(self._begin, self)
         self._sentry.watch(window)
@@ -151,7 +153,7 @@ class DropZone(QObject):
         if not self._concerns(watched, event):
             return False
         if not self._veil.isVisible():
-            judged = read_drop(event.mimeData())
+            judged = self._judged = read_drop(event.mimeData())
             self._veil.say(judged.refusal or _invitation(judged.files), refused=bool(judged.refusal))
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()  # a refusal too, so that the drop brings its reason
@@ -161,6 +163,8 @@ class DropZone(QObject):
         if not self._concerns(watched, event):
             return False
         judged = read_drop(event.mimeData())
+        if judged.refusal == _NO_FILE:  # the program that it came from has ended since, and X11 asks that one
+            judged = self._judged
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()
         if judged.refusal:

@@ -164,6 +164,21 @@ def test_a_drag_whose_program_died_leaves_nothing_over_the_window(stage: Stage, 
     assert not stage.dropped
 
 
+def test_what_hovered_is_dropped_although_its_program_has_ended_since(stage: Stage, tmp_path: Path) -> None:
+    """X11 asks that program for its files again at the drop; what kind of thing it is, is known."""
+    path = strategy(tmp_path)
+    gone = of_files()
+    gone.setData("text/uri-list", b"")
+    assert gone.hasUrls()
+    stage.enter(stage.inside, gone)
+    stage.drop(stage.inside, gone)
+    assert "no file in it" in stage.refused[0]
+    stage.enter(stage.inside, of_files(path))
+    stage.drop(stage.inside, gone)
+    assert stage.dropped == [[str(path)]]
+    assert len(stage.refused) == 1
+
+
 def test_a_field_keeps_its_text_drops(stage: Stage) -> None:
     mime = QMimeData()
     mime.setText("BTC/USDT")
