@@ -1,4 +1,4 @@
-"""``koc accounts`` and ``koc unlock``: which accounts there are, and the passphrase of the file of keys."""
+"""``koc accounts`` and ``koc unlock``: which accounts there are, one more, and the passphrase of the file of keys."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from koc_qt.cli import account_adding
 from koc_qt.domain.errors import ConfigError
 from koc_qt.paths import profile_paths
 
 if TYPE_CHECKING:  # loaded when the command runs: ``koc --help`` shall not wait for them
-    from koc_qt.domain.accounts import AccountDetails, SecretsState
+    from koc_qt.domain.accounts import AccountDetails, AccountLimits, SecretsState
+    from koc_qt.domain.risk import RiskLimits
     from koc_qt.link.client import BlockingClient
 
 _KEYRING_TIMEOUT_S = 90.0  # a keyring may ask its owner
@@ -23,10 +25,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "accounts",
         help="list the accounts",
         description="List the accounts of this profile: what they are for, where their keys are, and whether they can "
-        "be used. Without a running engine, what the files say. Accounts are added and changed in the window.",
+        "be used and how much of their limits is used up. Without a running engine, what the files say. Accounts are "
+        "added here and in the window, and changed in the window.",
     )
     accounts.add_argument("--json", action="store_true", help="print one JSON object")
     accounts.set_defaults(run=run_accounts)
+    actions = accounts.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    account_adding.add_parser(actions).set_defaults(run=run_add)
     unlock = subparsers.add_parser(
         "unlock",
         help="unlock the encrypted file of keys",
@@ -41,9 +46,12 @@ def run_accounts(args: argparse.Namespace) -> int:
     from koc_qt.link.rendezvous import NoEngineError
 
     secrets: SecretsState | None = None
+    limits: dict[str, AccountLimits] = {}
+    risk: RiskLimits | None = None
     try:
         with _connect() as client:
             accounts, secrets = _ask(client)
+            limits, risk = {each.account_id: each for each in client.snapshot.limits}, client.snapshot.risk
     except NoEngineError:
         accounts = _from_files()
     if args.json:
@@ -52,16 +60,36 @@ def run_accounts(args: argparse.Namespace) -> int:
         import msgspec
 
         where = msgspec.to_builtins(secrets) if secrets else None
-        plain = {"engine": secrets is not None, "keys": where, "accounts": msgspec.to_builtins(accounts)}
+        plain = {
+            "engine": secrets is not None,
+            "keys": where,
+            "accounts": msgspec.to_builtins(accounts),
+            "limits": msgspec.to_builtins(limits),
+            "risk": msgspec.to_builtins(risk),
+        }
         print(json.dumps(plain, indent=2, ensure_ascii=False, default=str))
         return 0
     _print(accounts)
+    _print_limits(limits, risk)
     if secrets is None:
         print("\nNo engine runs on this profile: this is what its files say.")
     else:
         print(f"\nKeys are kept in: {secrets.title} ({secrets.reason}).")
         if secrets.is_locked:
             print("It is locked: 'koc unlock' opens it.")
+    return 0
+
+
+def run_add(args: argparse.Namespace) -> int:
+    """Add an account. Raises KocError."""
+    from koc_qt.link.rendezvous import NoEngineError
+
+    try:
+        with _connect() as client:
+            print(account_adding.add(client, args))
+    except NoEngineError as error:
+        print(f"koc: {error}", file=sys.stderr)
+        return NO_ENGINE
     return 0
 
 
@@ -144,6 +172,17 @@ def _from_files() -> list[AccountDetails]:
         )
         for account in with_accounts(load_config(paths), paths).accounts
     ]
+
+
+def _print_limits(limits: dict[str, AccountLimits], risk: RiskLimits | None) -> None:
+    """Print what venues and the engine let the accounts do, as far as it is known."""
+    from koc_qt.link.wording import limit_words, risk_words
+
+    known = {account_id: words for account_id, each in limits.items() if (words := limit_words(each))}
+    lines = [f"  {account_id}: {words}" for account_id, words in known.items()]
+    lines += [f"  each strategy: {risk_words(risk)}"] if risk is not None else []
+    if lines:
+        print("\n".join(["", "Limits:", *lines]))
 
 
 def _print(accounts: list[AccountDetails]) -> None:

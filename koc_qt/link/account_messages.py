@@ -45,7 +45,8 @@ class AddAccount(WithSecrets, frozen=True, tag=True):
     """Add an account and open it. Answered with its id, which the engine chooses where `account_id` is empty.
 
     `credentials` are the fields that the venue's abilities name, none where they are mounted; `paper` is for simulated
-    and paper accounts. `confirmation` must be the account's name (its label, or its id where there is none) for a live one.
+    and paper accounts. `confirmation` must be the account's name (its label, or its id where there is none) for a
+    live one.
     """
 
     venue: str
