@@ -32,6 +32,7 @@ from koc_qt.wiring.engine_process import (
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 LOOK_S = 0.1
+LOOK_SOON_S = 0.02  # while one that was started here is on its way
 QUIET_S = 1.0  # a connection that is lost for less is not worth a word
 STARTS, STARTS_WINDOW_S = 4, 120.0  # more crashes than this in this time, and the person is asked
 
@@ -170,10 +171,15 @@ class EngineKeeper(QObject):
                     self._give_up(str(error))
             self.changed.emit()
             try:
-                async with asyncio.timeout(None if self._desk.is_connected else LOOK_S):
+                async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    def _pause_s(self) -> float | None:
+        if self._desk.is_connected:
+            return None
+        return LOOK_SOON_S if self._process is not None and not self._is_there else LOOK_S
 
     def _look(self) -> None:
         """Start an engine where none runs and none is starting."""
