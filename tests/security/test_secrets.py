@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,15 @@ def search_processes(engine: EngineProcess, workers: list[psutil.Process], canar
             assert found_in(words.encode(), canaries) == []
 
 
+def abort(engine: EngineProcess) -> None:
+    """End an engine as a library does that gives up, with live keys in its memory."""
+    children = engine.children()
+    engine.process.send_signal(signal.SIGABRT)
+    assert engine.wait() == -signal.SIGABRT
+    _, alive = psutil.wait_procs(children, timeout=10 * PATIENCE)
+    assert alive == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_keys_are_found_nowhere_but_where_they_are_kept(tmp_path: Path, binance: dict[str, Any]) -> None:
     home = Profile(tmp_path / "profile")
@@ -204,10 +214,14 @@ def test_keys_are_found_nowhere_but_where_they_are_kept(tmp_path: Path, binance:
     assert found_in(f"x{quote(keys['secret'], safe='')}x".encode(), [keys["secret"]]), "the search itself works"
     canaries = [*keys.values(), *WRONG.values(), *PLAIN.values(), PHRASE, "canary wrong passphrase"]
     recorder = Recorder(home)
+    home.environment["PYTHONFAULTHANDLER"] = "1"  # says on SIGABRT where every thread was
     with home.engine() as engine:
         engine.wait_for_status(lambda status: status["engine"]["state"] == "running", "the engine runs")
         asyncio.run(live(home, engine, keys, recorder))
-        engine.kill()
+        abort(engine)
+    assert "Fatal Python error: Aborted" in engine.output
+    assert 'File "' in engine.output
+    assert [path for path in tmp_path.rglob("*core*") if path.is_file()] == []
     with home.engine() as again:  # the accounts are there again, and locked
         again.wait_for_status(lambda status: status["engine"]["state"] == "running", "the engine runs again")
         listed = home.koc("accounts")
