@@ -21,6 +21,7 @@ from koc_qt.domain.market import Side
 from koc_qt.ui.charts.candles import Picture, PixelItem
 from koc_qt.ui.charts.colors import text_on
 from koc_qt.ui.charts.frame import Frame
+from koc_qt.ui.charts.rects import RectBuffer, to_physical
 from koc_qt.ui.charts.series import Floats, Ints
 from koc_qt.ui.charts.texts import TextCache
 from koc_qt.ui.charts.ticks import local_time, price_text
@@ -242,6 +243,7 @@ class LinesItem(PixelItem):
         self._lines: tuple[PriceLine, ...] = ()
         self._prices: Floats = np.empty(0)  # those of the lines, negative so that they rise
         self._sides: Ints = np.empty(0, np.int64)  # 1 buys, -1 sells, 0 is a position
+        self._rects = RectBuffer()
         self._named: list[PriceLine] = []
         self._named_of: tuple[Frame, tuple[PriceLine, ...]] = picture.frame, ()
         self.texts = TextCache(font)
@@ -303,12 +305,12 @@ class LinesItem(PixelItem):
         frame, (first, ys) = self.picture.frame, self._in_sight()
         signs = self._sides[first : first + len(ys)]
         for sign in (1, -1, 0):
-            levels = np.unique(ys[signs == sign]).tolist()
-            if levels:
-                is_dashed = sign != 0 and len(ys) <= _MOST_CHIPS  # which takes ten times as long
-                dashes = Qt.PenStyle.DashLine if is_dashed else Qt.PenStyle.SolidLine
-                painter.setPen(QPen(self._color(sign), 1, dashes))
-                painter.drawLines([QLineF(0, y, frame.width, y) for y in levels])
+            levels = np.unique(ys[signs == sign])
+            if sign != 0 and len(ys) <= _MOST_CHIPS:  # dashes take ten times as long
+                painter.setPen(QPen(self._color(sign), 1, Qt.PenStyle.DashLine))
+                painter.drawLines([QLineF(0, y, frame.width, y) for y in levels.tolist()])
+            else:
+                self._draw_solid(painter, levels, self._color(sign))
         if frame.width < _MIN_WIDTH_FOR_TEXT:
             return
         placed: list[QRectF] = []
@@ -323,3 +325,14 @@ class LinesItem(PixelItem):
             painter.fillRect(chip, each.color)
             painter.setPen(text_on(each.color))
             self.texts.draw(painter, chip.left() + 5, chip.top() + 1, each.text)
+
+    def _draw_solid(self, painter: QPainter, levels: Ints, color: QColor) -> None:
+        """Draw hundreds of lines in one call, and without an object for each."""
+        frame, rows = self.picture.frame, self._rects.rows(len(levels))
+        rows[:, 0], rows[:, 2] = 0, int(frame.width * frame.dpr)
+        rows[:, 1] = levels * frame.dpr
+        rows[:, 3] = rows[:, 1] + max(1, round(frame.dpr)) - 1
+        painter.save()
+        to_physical(painter, frame.dpr)
+        self._rects.draw(painter, 0, len(levels), color)
+        painter.restore()
