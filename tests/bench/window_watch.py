@@ -64,6 +64,11 @@ class Turns:
         if self._sampler.ident is not None:
             self._sampler.join()
 
+    def reset(self) -> None:
+        """Forget what was measured, and the turn that is under way as far as it has come."""
+        del self.busy_ns[:], self.cpu_ns[:], self.stalls[:], self.collections[:]
+        self._last_cpu_ns = time.thread_time_ns()
+
     def _turned(self, _now_ns: int, busy_ns: int) -> None:
         cpu_ns = time.thread_time_ns()
         used_ns, self._last_cpu_ns = cpu_ns - self._last_cpu_ns, cpu_ns
