@@ -178,7 +178,7 @@ class DataFaults:
     async def test_a_venue_that_cannot_be_used_says_why(self, data: DataBench, fault: str) -> None:
         words = {"html": "web page", "server_error": "may be down"}
         words |= {"maintenance": "maintenance", "rate_limit": "slow down"}
-        data.venue = data.make(request_s=0.2)
+        data.venue = data.make(request_s=5.0)
         faults = {"rate_limit": {"times": 1000, "retry_after_s": 30}}
         getattr(data.site, f"fault_{fault}")(**faults.get(fault, {}))
         with pytest.raises(VenueUnavailable, match=words[fault]):
