@@ -46,6 +46,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.replica import PositionKey, Replica, position_key
 from koc_qt.link.wording import errand
+from koc_qt.ui.turns import Patience
 from koc_qt.ui.venues import VenueBook
 
 FRAME_MS = 16
@@ -139,8 +140,8 @@ class Desk(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.setInterval(FRAME_MS)
-        self._timer.timeout.connect(self._emit_frame)
+        self._timer.timeout.connect(self._emit_soon)
+        self._patience = Patience(1)  # or what is painted for one frame shares a turn with the next frame
 
     # ---- the connection ---------------------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class Desk(QObject):
             case _:
                 return
         if not self._timer.isActive() and not self._closed:
-            self._timer.start()
+            self._timer.start(FRAME_MS)
 
     def _pass_on_notices(self) -> None:
         """Say what the engine wants the person to know, each sentence once in the life of this window."""
@@ -244,6 +245,12 @@ class Desk(QObject):
             bars.append(fact)
         else:
             self._frame.overflow.add(key)
+
+    def _emit_soon(self) -> None:
+        if self._patience.waits():
+            self._timer.start(0)
+        else:
+            self._emit_frame()
 
     def _emit_frame(self) -> None:
         frame, self._frame = self._frame, Frame()

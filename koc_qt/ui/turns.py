@@ -21,15 +21,16 @@ def turn_began(is_known: bool = True) -> None:
 
 
 class Patience:
-    """Tells one piece of work when to wait."""
+    """Tells one piece of work when to wait, for at most so many turns in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_waits: int = MOST_WAITS) -> None:
+        self._most_waits = most_waits
         self._waits = 0
 
     def waits(self) -> bool:
         """Whether it should come back in another turn, as this one is used up; each call counts as one occasion."""
         is_used_up = _began_ns is not None and perf_counter_ns() - _began_ns > USED_NS
-        if not is_used_up or self._waits == MOST_WAITS:
+        if not is_used_up or self._waits == self._most_waits:
             self._waits = 0
             return False
         self._waits += 1

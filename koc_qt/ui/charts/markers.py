@@ -170,14 +170,16 @@ class MarkerItem(PixelItem):
             return
         for side, fills in self._fills.items():
             begin, end = np.searchsorted(fills.bars, (nodes.start << level, (nodes.start + len(nodes)) << level))
-            slots = fills.bars[begin:end] >> level
-            starts = np.flatnonzero(np.diff(slots, prepend=-1)).tolist()
-            for start, stop in pairwise([*starts, len(slots)]):
-                node = int(slots[start]) - nodes.start
-                bars = fills.bars[begin + start : begin + stop]
-                edge = float(nodes.low[node] if side is Side.BUY else nodes.high[node])
+            bars = fills.bars[begin:end]
+            starts = np.flatnonzero(np.diff(bars >> level, prepend=-1))
+            if not len(starts):
+                continue
+            edges = (nodes.low if side is Side.BUY else nodes.high)[(bars[starts] >> level) - nodes.start].tolist()
+            sums = np.add.reduceat(bars, starts).tolist()
+            for (start, stop), edge, total in zip(pairwise([*starts.tolist(), len(bars)]), edges, sums, strict=True):
                 y = min(max(frame.y_of(edge) + side.sign * _GAP_PX, _GLYPH_PX), frame.height - _GLYPH_PX)
-                yield _Spot(frame.x_of(float(bars.mean())), y, side, fills.markers[begin + start : begin + stop])
+                x = frame.x_of(total / (stop - start))
+                yield _Spot(x, y, side, fills.markers[begin + start : begin + stop])
 
     def _glyph(self, side: Side) -> QPixmap:
         colors, dpr = self.picture.colors, self.picture.frame.dpr

@@ -56,6 +56,8 @@ _PAD_PX = 3  # beside a text
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 _NARROWEST, _WIDEST = 36, 420  # pixels of a column at first
+_FOCUS, _SELECTED = QStyle.StateFlag.State_HasFocus.value, QStyle.StateFlag.State_Selected.value  # numbers: as flags,
+# to look whether one is in another takes as long as to draw a word
 
 
 class CellDelegate(QStyledItemDelegate):
@@ -82,12 +84,13 @@ class CellDelegate(QStyledItemDelegate):
         look = column.pill(record) if column.pill is not None else None
         tone = column.tone(record) if column.tone is not None else None
         color = QColor(getattr(self._theme.colors, tone)) if tone else None
-        if not look and (column.icon is not None or option.state & QStyle.StateFlag.State_HasFocus):
+        state = option.state.value
+        if not look and (column.icon is not None or state & _FOCUS):
             if color is not None:  # profit is green in a selected row too
                 option.palette.setColor(QPalette.ColorRole.HighlightedText, color)
             super().paint(painter, option, index)
             return
-        is_selected = bool(option.state & QStyle.StateFlag.State_Selected)
+        is_selected = bool(state & _SELECTED)
         if is_selected:
             painter.fillRect(option.rect, option.palette.highlight())
         text = self._model.data(index)
