@@ -46,7 +46,8 @@ class VenueAbilities(msgspec.Struct, frozen=True):
 
     `venue` is the name in instrument ids, `title` what people read. Without `trading` it is a source of data alone.
     `client_ids` says that an order can be found by the id that we gave it. `history_days` is how far back one-minute
-    bars reach, None for the whole history. `fractional` allows parts of a unit; `keys_page` is where keys are made.
+    bars reach, None for the whole history; `history_bars` is how many bars of a length there are at most, the newest,
+    None without such a limit. `fractional` allows parts of a unit; `keys_page` is where keys are made.
     """
 
     venue: str
@@ -66,6 +67,7 @@ class VenueAbilities(msgspec.Struct, frozen=True):
     streams: tuple[DataStream, ...] = ()
     timeframes: tuple[str, ...] = ()
     history_days: int | None = None
+    history_bars: int | None = None
     data_needs_key: bool = False
     credentials: tuple[CredentialField, ...] = ()
     keys_page: str = ""

@@ -151,7 +151,7 @@ class AccountCommands:
         if len(registry.all) >= MOST_ACCOUNTS:
             raise ConfigError(f"{MOST_ACCOUNTS} accounts are the most: remove one that is not used")
         self._check_mode(venue, mode)
-        account_id = command.account_id or self._choose_id(venue, mode)
+        account_id = command.account_id or self._choose_id(f"{venue}-{mode}")
         label = self._label(command.label, account_id)
         if command.credentials:
             self._checked(venue, mode, command.credentials)
@@ -194,12 +194,12 @@ class AccountCommands:
         registry = self._registry
         folder = (await self._secrets()).folder
         if not folder or not registry.opener.needs_keys(venue, mode):
-            return KeyFiles(account_id or self._choose_id(venue, mode))
+            return KeyFiles(account_id or self._choose_id(f"{venue}-{mode}"))
         fields = [field.name for field in registry.factory.abilities[venue].credentials]
         if not account_id:
             complete = await registry.secrets.complete(mode, fields)
             free = (each for each in complete if not registry.is_taken(each) and _can_be(each, venue, mode))
-            account_id = next(free, "") or self._choose_id(venue, mode)
+            account_id = next(free, "") or self._choose_id(venue)
         _check(ManagedAccount(account_id, venue, mode))
         return KeyFiles(account_id, folder, tuple(await registry.secrets.files(account_id, mode, fields)))
 
@@ -263,8 +263,8 @@ class AccountCommands:
                 raise ConfigError(f"another account is called {label!r}: choose another label")
         return label
 
-    def _choose_id(self, venue: str, mode: TradingMode) -> str:
-        stem, number = f"{venue}-{mode}", 1
+    def _choose_id(self, stem: str) -> str:
+        number = 1
         while self._registry.is_taken(candidate := stem if number == 1 else f"{stem}-{number}"):
             number += 1
         return candidate

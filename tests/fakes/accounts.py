@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from koc_qt.domain.accounts import AccountDetails, PaperOptions, SecretsState
+from koc_qt.domain.accounts import AccountDetails, KeyFile, KeyFiles, PaperOptions, SecretsState
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.orders import OrderType, TimeInForce
 from koc_qt.domain.state import AccountSnapshot, Balance, TradingMode, VenueState
@@ -19,6 +19,7 @@ from koc_qt.link.account_messages import (
     AccountCommand,
     AddAccount,
     ListAccounts,
+    ListKeyFiles,
     ListVenues,
     RemoveAccount,
     RenameAccount,
@@ -36,6 +37,10 @@ KEYRING = SecretsState("Secret Service keyring", is_writable=True, is_locked=Fal
 LOCKED = SecretsState(
     "encrypted file", is_writable=True, is_locked=True, is_new=False, reason="This system has no keyring."
 )
+MOUNTED = SecretsState(
+    "files in /run/secrets", is_writable=False, is_locked=False, is_new=False,
+    reason="KOC_DOCKER=1 says that keys are mounted here", folder="/run/secrets",
+)  # fmt: skip
 PASSPHRASE = "correct horse battery"
 ALL_TYPES = tuple(OrderType)
 ALL_TIMES = tuple(TimeInForce)
@@ -86,7 +91,8 @@ class FakeAccounts:
     """Does what clients ask of accounts. `refusals` has the error for each kind of command that shall fail.
 
     While `hold` is set and not released, tests of connections, additions and switches do not end. `edited_elsewhere`
-    are the ids of accounts that koc.yaml describes.
+    are the ids of accounts that koc.yaml describes. `mounted` are the names of files of keys that are there, where
+    `secrets` says that keys are mounted.
     """
 
     publish: Callable[[Fact], None]
@@ -97,6 +103,7 @@ class FakeAccounts:
     report: ConnectionReport = GOOD_REPORT
     refusals: dict[type[Any], str] = field(default_factory=dict)
     edited_elsewhere: set[str] = field(default_factory=set)
+    mounted: set[str] = field(default_factory=set)
     hold: asyncio.Event | None = None
 
     def show(self, account: AccountSnapshot) -> None:
@@ -126,12 +133,14 @@ class FakeAccounts:
                 return msgspec.to_builtins(self.secrets)
             case UnlockSecrets(passphrase):
                 return self._unlock(passphrase)
+            case ListKeyFiles(venue, mode, account_id):
+                return msgspec.to_builtins(self._files(venue, mode, account_id or f"{venue}-{mode}"))
             case RenameAccount(account_id, label):
                 self.change(account_id, label=label)
             case SetAccountEnabled(account_id, enabled):
                 state = VenueState.CONNECTED if enabled else VenueState.DISCONNECTED
                 self.change(account_id, enabled=enabled, state=state)
-            case UpdateCredentials(account_id, credentials, mode):
+            case UpdateCredentials(account_id, credentials, mode) if credentials:
                 self.keys[account_id, mode or self._known(account_id).mode] = dict(credentials)
                 self.change(account_id, has_keys=True)
             case RemoveAccount(account_id):
@@ -155,7 +164,7 @@ class FakeAccounts:
                 self.change(account_id, mode=mode, has_keys=(account_id, mode) in self.keys)
                 return None
             case AddAccount(venue, mode, label=label):
-                account_id = f"{venue}-{len(self.snapshots) + 1}"
+                account_id = command.account_id or f"{venue}-{len(self.snapshots) + 1}"
                 if mode is TradingMode.LIVE and command.confirmation != (label or account_id):
                     raise KocError("the name does not match: nothing was added")
                 if command.credentials:
@@ -168,6 +177,13 @@ class FakeAccounts:
                     )
                 )  # fmt: skip
                 return account_id
+
+    def _files(self, venue: str, mode: TradingMode, account_id: str) -> KeyFiles:
+        fields = next(each.credentials for each in self.abilities if each.venue == venue)
+        names = {each.name: f"{account_id}_{mode}_{each.name}" for each in fields}
+        lacks = "it is not mounted"
+        files = tuple(KeyFile(each, name, "" if name in self.mounted else lacks) for each, name in names.items())
+        return KeyFiles(account_id, self.secrets.folder, files)
 
     def _unlock(self, passphrase: str) -> Any:
         if not self.secrets.is_new and passphrase != PASSPHRASE:

@@ -27,9 +27,10 @@ from tests.fakes.desk import FakeBench
 
 KEY, SECRET = "canary-key-1f2e3d", "canary-secret-9a8b7c"
 PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
-MOUNTED = SecretsState(
-    "mounted files", is_writable=False, is_locked=False, is_new=False, reason="KOC_DOCKER=1 says that keys are mounted"
-)
+NOWHERE = SecretsState(
+    "nowhere", is_writable=False, is_locked=False, is_new=False,
+    reason="there is no folder /run/secrets: mount the keys there",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_venues_come_with_what_they_can_do(form: AccountForm, fake: FakeBench) -
         "Binance", "KuCoin", "Simulated market", "Polygon.io (Massive)  ·  data alone", "Yahoo Finance  ·  data alone",
     ]  # fmt: skip
     assert form.venue.value() == "binance"  # the first that can be tried without keys
-    assert "Market, limit, stop and stop-limit orders" in form.about.text()
+    assert form.about.text().startswith("Takes market, limit, stop and stop-limit orders, post-only too. Streams")
     assert len(fake.sent(ListVenues)) == 1
 
 
@@ -105,12 +106,12 @@ def test_only_the_modes_and_fields_that_a_venue_has(
 
 
 def test_what_is_particular_about_a_venue_is_shown_on_request(form: AccountForm, fake: FakeBench, qtbot: QtBot) -> None:
-    kraken = msgspec.structs.replace(KUCOIN, venue="kraken", title="Kraken", notes=("a", "b", "c"), history_days=0)
+    kraken = msgspec.structs.replace(KUCOIN, venue="kraken", title="Kraken", notes=("a", "b", "c"), history_bars=720)
     alpaca = msgspec.structs.replace(KUCOIN, venue="alpaca", title="Alpaca", data_needs_key=True)
     fake.engine.accounts.abilities = (alpaca, kraken)
     fake.desk.venues.retry()
     qtbot.waitUntil(lambda: form.venue.value() == "kraken")  # paper at Alpaca needs keys
-    assert form.about.text().endswith("History of 1-minute bars: less than a day.")
+    assert form.about.text().endswith("Of each timeframe it has the newest 720 bars, and no older ones.")
     assert form.keys_words.text() == ""
     qtbot.mouseClick(form.more, Qt.MouseButton.LeftButton)
     assert form.about.text().endswith("a\nb\nc")
@@ -468,12 +469,14 @@ def test_a_wrong_passphrase(form: AccountForm, fake: FakeBench, qtbot: QtBot) ->
 
 
 def test_where_no_key_can_be_kept_it_says_what_to_do(form: AccountForm, fake: FakeBench, qtbot: QtBot) -> None:
-    fake.engine.accounts.secrets = MOUNTED
+    fake.engine.accounts.secrets = NOWHERE
     choose(form, "binance", TradingMode.TESTNET)
     type_keys(form)
     form.secrets.ask()
     qtbot.waitUntil(form.secrets.isVisible)
-    assert "describe the account in koc.yaml" in form.secrets.words.text()
+    assert "see to it that this system has a keyring, or mount the folder of keys" in form.secrets.words.text()
+    assert "there is no folder /run/secrets" in form.secrets.problem()
+    assert not form.files.isVisible()
     assert not form.secrets.passphrase.isVisible()
     assert not form.yes_button.isEnabled()
     assert form.test_button.isEnabled()

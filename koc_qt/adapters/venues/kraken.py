@@ -44,7 +44,7 @@ ABILITIES = VenueAbilities(
     private_streams=True,
     streams=(DataStream.TRADES, DataStream.QUOTES, DataStream.BOOK),
     timeframes=_TIMEFRAMES,
-    history_days=0,
+    history_bars=720,
     credentials=(
         CredentialField("key", "API key"),
         CredentialField("secret", "Private key", "Shown once, when the key is made", is_multiline=True),

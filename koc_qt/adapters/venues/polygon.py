@@ -67,6 +67,7 @@ ABILITIES = VenueAbilities(
     paper=True,
     streams=(DataStream.TRADES, DataStream.QUOTES),
     timeframes=tuple(_SPANS),  # longer ones begin at New York's midnight, or on Sundays
+    history_days=730,  # on the free plan
     data_needs_key=True,
     credentials=(CredentialField("key", "API key", "Of polygon.io or massive.com: they are the same"),),
     keys_page=KEYS_PAGE,

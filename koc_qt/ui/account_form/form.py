@@ -12,6 +12,7 @@ from koc_qt.domain.state import TradingMode
 from koc_qt.domain.venues import ConnectionReport, VenueAbilities
 from koc_qt.link.account_messages import AddAccount, TestConnection
 from koc_qt.ui.account_form.dialog import AccountDialog
+from koc_qt.ui.account_form.key_files import KeyFilesBox
 from koc_qt.ui.account_form.mode_choice import LiveConfirmation, ModeChoice
 from koc_qt.ui.account_form.paper_fields import PaperFields
 from koc_qt.ui.account_form.report import ReportView
@@ -104,6 +105,8 @@ class AccountForm(AccountDialog):
         self.column.addWidget(self.secrets)
         self.credentials = CredentialFields(bench.theme, self.body)
         self.column.addWidget(self.credentials)
+        self.files = KeyFilesBox(bench, self.body)
+        self.column.addWidget(self.files)
         self.report = ReportView(self.body)
         self.column.addWidget(self.report)
         self.test_button = QPushButton("Test connection", self)
@@ -117,7 +120,8 @@ class AccountForm(AccountDialog):
         self.mode.chosen.connect(lambda _mode: self._mode_chosen())
         self.paper.edited.connect(self.judge)
         self.credentials.edited.connect(self._keys_edited)
-        self.secrets.changed.connect(self.judge)
+        self.secrets.changed.connect(self._mode_chosen)  # where keys are kept is known now
+        self.files.changed.connect(self._files_looked_at)
         self.confirmation.edited.connect(self.judge)
         self.test_button.clicked.connect(self.test)
         self.keys_page.clicked.connect(self._open_page)
@@ -138,6 +142,11 @@ class AccountForm(AccountDialog):
         """Whether the account needs keys as it is chosen."""
         abilities, mode = self.abilities, self.mode.mode
         return abilities is not None and mode is not None and needs_keys(abilities, mode)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether its keys are files that somebody mounts."""
+        return self.takes_keys and self.secrets.is_mounted
 
     def _show_venues(self) -> None:
         self._desk.venues.ask()
@@ -181,7 +190,11 @@ class AccountForm(AccountDialog):
         """Show what the mode needs. Keys that were typed for another mode are not those of this one."""
         abilities, mode = self.abilities, self.mode.mode
         takes_keys, is_live = self.takes_keys, mode is TradingMode.LIVE
-        self.credentials.ask_for(abilities.credentials if takes_keys and abilities is not None else ())
+        types_keys = takes_keys and not self.secrets.is_mounted
+        self.credentials.ask_for(abilities.credentials if types_keys and abilities is not None else ())
+        self.files.setVisible(self.reads_files)
+        if self.reads_files and mode is not None:
+            self.files.ask_for(self.venue.value(), mode)
         if (mode, self.venue.value()) != self._keys_are_for:
             self.credentials.wipe()
             self.report.clear()
@@ -223,6 +236,11 @@ class AccountForm(AccountDialog):
         self.judge()
         self.refit()
 
+    def _files_looked_at(self) -> None:
+        self.report.clear()
+        self.judge()
+        self.refit()
+
     def _open_page(self) -> None:
         if self.abilities is not None:
             QDesktopServices.openUrl(QUrl(self.abilities.keys_page))
@@ -246,14 +264,17 @@ class AccountForm(AccountDialog):
         return self.confirmation.problem() if mode is TradingMode.LIVE else ""
 
     def _keys_problem(self) -> str:
-        return self.secrets.problem() or self.credentials.missing()
+        return self.secrets.problem() or self._missing()
+
+    def _missing(self) -> str:
+        return self.files.problem() if self.reads_files else self.credentials.missing()
 
     def judge(self) -> None:
         """Show what is missing, and offer to go on where nothing is."""
         super().judge()
         if not self.is_busy:
             self.secrets.setVisible(self.takes_keys and self.secrets.is_needed)
-            self.test_button.setEnabled(self._desk.is_connected and not self.credentials.missing())
+            self.test_button.setEnabled(self._desk.is_connected and not self._missing())
 
     def side_buttons(self) -> list[QPushButton]:
         """Give the button that tests."""
@@ -263,14 +284,14 @@ class AccountForm(AccountDialog):
 
     def test(self) -> None:
         """Try the keys, which nobody keeps by it."""
-        if self.takes_keys and not self.credentials.missing():
+        if self.takes_keys and not self._missing():
             self.report.clear()
             self.run(self._test, "Trying the keys…")
 
     async def _test(self) -> None:
         mode = self.mode.mode
         assert mode is not None  # noqa: S101 - takes_keys has seen it
-        command = TestConnection(self.venue.value(), mode, self.credentials.values())
+        command = TestConnection(self.venue.value(), mode, self.credentials.values(), self._id())
         self.report.show_report(read_report(await self._desk.request(command, timeout_s=TEST_TIMEOUT_S)))
         self.refit()
         QTimer.singleShot(0, self.report, lambda: self.sheet.ensureWidgetVisible(self.report))
@@ -286,7 +307,8 @@ class AccountForm(AccountDialog):
         command = AddAccount(
             self.venue.value(),
             mode,
-            label=name,
+            self._id(),
+            name,
             credentials=self.credentials.values() if self.takes_keys else {},
             paper=self.paper.options() if mode in _HARMLESS else None,
             confirmation=self.confirmation.text() if mode is TradingMode.LIVE else "",
@@ -295,6 +317,10 @@ class AccountForm(AccountDialog):
         self._desk.notify(f"{name} was added.")
         self.added.emit(account_id)
         self.accept()
+
+    def _id(self) -> str:
+        """Give the id that the files are called by; else the engine chooses one."""
+        return self.files.account_id if self.reads_files else ""
 
     def stopped(self) -> None:
         """Say that nobody waits any more."""

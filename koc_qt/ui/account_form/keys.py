@@ -12,6 +12,7 @@ from koc_qt.link.account_messages import TestConnection, UpdateCredentials
 from koc_qt.ui.account_form.details import fetch_one
 from koc_qt.ui.account_form.dialog import AccountDialog
 from koc_qt.ui.account_form.form import KEY_NOTES, TEST_TIMEOUT_S, read_report
+from koc_qt.ui.account_form.key_files import KeyFilesBox
 from koc_qt.ui.account_form.mode_choice import ModeChoice
 from koc_qt.ui.account_form.report import ReportView
 from koc_qt.ui.account_form.secret_fields import CredentialFields
@@ -39,8 +40,9 @@ class KeysDialog(AccountDialog):
         self.notes = self.words("", "muted", "small")
         self.secrets = SecretsBox(bench, self.body, takes_keys=True)
         self.credentials = CredentialFields(bench.theme, self.body)
+        self.files = KeyFilesBox(bench, self.body, account.account_id)
         self.report = ReportView(self.body)
-        for widget in (self.secrets, self.credentials, self.report):
+        for widget in (self.secrets, self.credentials, self.files, self.report):
             self.column.addWidget(widget)
         self.column.addStretch(1)
         self.test_button = QPushButton("Test connection", self)
@@ -49,7 +51,8 @@ class KeysDialog(AccountDialog):
         self.buttons.insertWidget(0, self.test_button)
         self.mode.chosen.connect(lambda _mode: self._mode_chosen())
         self.credentials.edited.connect(self._edited)
-        self.secrets.changed.connect(self.judge)
+        self.secrets.changed.connect(self._mode_chosen)  # where keys are kept is known now
+        self.files.changed.connect(self._edited)
         self.test_button.clicked.connect(self.test)
         self._desk.venues.changed.connect(self._show_modes)
         self._desk.linked.connect(self._begin)
@@ -64,8 +67,11 @@ class KeysDialog(AccountDialog):
 
     async def _look(self) -> None:
         self.details = await fetch_one(self._desk, self.account.account_id)
-        self.yes_button.setText("Keep these keys")
         self._show_modes()
+
+    @property
+    def _yes(self) -> str:
+        return "Use these files" if self.secrets.is_mounted else "Keep these keys"
 
     @property
     def abilities(self) -> VenueAbilities | None:
@@ -85,9 +91,16 @@ class KeysDialog(AccountDialog):
             self.credentials.wipe()
             self.report.clear()
             self._keys_are_for = mode
-        self.credentials.ask_for(abilities.credentials if abilities is not None and mode is not None else ())
+        is_mounted = self.secrets.is_mounted
+        can_be_typed = abilities is not None and mode is not None and not is_mounted
+        self.credentials.ask_for(abilities.credentials if abilities is not None and can_be_typed else ())
+        self.files.setVisible(is_mounted and mode is not None)
+        if is_mounted and mode is not None:
+            self.files.ask_for(self.account.venue, mode)
         if mode is None or details is None:
             kept = "No mode of this account needs keys." if details is not None and abilities is not None else ""
+        elif is_mounted:
+            kept = f"Keys for {mode} mode are files, which are read whenever the account is opened."
         elif mode in details.keys_for:
             kept = f"Keys for {mode} mode are kept. These take their place."
         else:
@@ -99,6 +112,7 @@ class KeysDialog(AccountDialog):
             "\n".join(abilities.notes[:KEY_NOTES]) if abilities is not None and mode is not None else "", "muted"
         )
         self.test_button.setVisible(mode is not None)
+        self.yes_button.setText(self._yes)
         style_as(self.yes_button, role="danger" if mode is TradingMode.LIVE else "primary")
         self.judge()
         self.refit()
@@ -113,7 +127,17 @@ class KeysDialog(AccountDialog):
             return self._desk.venues.problem or "It is not known yet which keys are kept"
         if self.mode.mode is None:
             return "This account needs no keys"
-        return self.secrets.problem() or self.credentials.missing()
+        return self.secrets.problem() or self._missing() or self._untimely()
+
+    def _missing(self) -> str:
+        return self.files.problem() if self.secrets.is_mounted else self.credentials.missing()
+
+    def _untimely(self) -> str:
+        """Say why files of this mode are not read now."""
+        mode = self.mode.mode
+        if not self.secrets.is_mounted or mode is self.account.mode:
+            return ""
+        return f"These files are read when the account is switched to {mode} mode"
 
     def judge(self) -> None:
         """Show what is missing, and offer to go on where nothing is."""
@@ -121,7 +145,7 @@ class KeysDialog(AccountDialog):
         if not self.is_busy:
             has_mode = self.mode.mode is not None
             self.secrets.setVisible(has_mode and self.secrets.is_needed)
-            self.test_button.setEnabled(self._desk.is_connected and has_mode and not self.credentials.missing())
+            self.test_button.setEnabled(self._desk.is_connected and has_mode and not self._missing())
 
     def side_buttons(self) -> list[QPushButton]:
         """Give the button that tests."""
@@ -129,7 +153,7 @@ class KeysDialog(AccountDialog):
 
     def test(self) -> None:
         """Try what is typed here."""
-        if self.mode.mode is not None and not self.credentials.missing():
+        if self.mode.mode is not None and not self._missing():
             self.report.clear()
             self.run(self._test, "Trying the keys…")
 
@@ -149,13 +173,14 @@ class KeysDialog(AccountDialog):
     def failed(self, error: KocError) -> None:
         """Say what went wrong."""
         self.say(str(error))
-        self.yes_button.setText("Try again" if self.details is None else "Keep these keys")
+        self.yes_button.setText("Try again" if self.details is None else self._yes)
         self.yes_button.setEnabled(self.yes_button.isEnabled() or self.details is None)
 
     async def _keep(self) -> None:
         command = UpdateCredentials(self.account.account_id, self.credentials.values(), self.mode.mode)
         await self._desk.request(command, timeout_s=KEEP_TIMEOUT_S)
-        self._desk.notify(f"The keys of {account_name(self.account)} are kept.")
+        done = "were read anew" if self.secrets.is_mounted else "are kept"
+        self._desk.notify(f"The keys of {account_name(self.account)} {done}.")
         self.accept()
 
     def forget(self) -> None:

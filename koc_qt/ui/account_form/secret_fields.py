@@ -213,7 +213,7 @@ class CredentialFields(QWidget):
     def missing(self) -> str:
         """Say what has to be typed still; empty where nothing has."""
         titles = [each.field.title for each in self.fields.values() if not each.value()]
-        return f"Type in the {_listed([_lower(title) for title in titles])}" if titles else ""
+        return f"Type in the {listed([_lower(title) for title in titles])}" if titles else ""
 
     def wipe(self) -> None:
         """Forget everything that was typed."""
@@ -231,7 +231,8 @@ class CredentialFields(QWidget):
         return super().sizeHint() if self.fields else QSize(0, 0)
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """Write words as people list them; there is one at least."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

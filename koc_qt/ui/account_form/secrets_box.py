@@ -23,9 +23,8 @@ NEW = (
     "the engine, and nobody can read the keys without it, you neither."
 )
 NOWHERE = (
-    "No key can be kept from here. Where keys are mounted as files, describe the account in koc.yaml and mount its "
-    "keys beside those that are there; else see to it that this system has a keyring. Simulated and paper accounts "
-    "need none."
+    "No key can be kept here: see to it that this system has a keyring, or mount the folder of keys. Simulated and "
+    "paper accounts need none."
 )
 
 
@@ -103,7 +102,12 @@ class SecretsBox(QFrame):
             )
         if state.is_locked:
             return "Choose a passphrase for the keys first" if state.is_new else "Unlock the keys first"
-        return "" if state.is_writable else f"No key can be kept from here: {state.reason}"
+        return "" if state.is_writable or state.folder else f"No key can be kept here: {state.reason}"
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether keys are files that somebody mounts: none can be typed then."""
+        return self.state is not None and bool(self.state.folder)
 
     @property
     def is_needed(self) -> bool:
@@ -152,7 +156,7 @@ class SecretsBox(QFrame):
         state = self.state
         locked = state is not None and state.is_locked
         is_new = state is not None and state.is_new
-        nowhere = state is not None and not locked and not state.is_writable
+        nowhere = state is not None and not (locked or state.is_writable or state.folder)
         shown = self.is_needed if self._takes_keys else locked and not is_new
         self.words.say((NEW if is_new else LOCKED) if locked else NOWHERE if nowhere else self.problem(), None)
         reason = state.reason if state is not None else ""

@@ -11,6 +11,7 @@ from koc_qt.link.account_messages import SwitchAccount, UpdateCredentials
 from koc_qt.ui.account_form.details import ending_words, fetch_one, what_runs
 from koc_qt.ui.account_form.dialog import AccountDialog
 from koc_qt.ui.account_form.form import KEY_NOTES
+from koc_qt.ui.account_form.key_files import KeyFilesBox
 from koc_qt.ui.account_form.mode_choice import LiveConfirmation, ModeChoice
 from koc_qt.ui.account_form.secret_fields import CredentialFields
 from koc_qt.ui.account_form.secrets_box import SecretsBox
@@ -52,13 +53,15 @@ class SwitchDialog(AccountDialog):
         self.keys_words = self.words("", "muted", "small")
         self.secrets = SecretsBox(bench, self.body, takes_keys=True)
         self.credentials = CredentialFields(bench.theme, self.body)
-        for widget in (self.secrets, self.credentials):
+        self.files = KeyFilesBox(bench, self.body, account.account_id)
+        for widget in (self.secrets, self.credentials, self.files):
             self.column.addWidget(widget)
         self.column.addStretch(1)
         self.confirmation.ask_for(account_name(account))
         self.mode.chosen.connect(lambda _mode: self._mode_chosen())
         self.credentials.edited.connect(self.judge)
-        self.secrets.changed.connect(self.judge)
+        self.secrets.changed.connect(self._mode_chosen)  # where keys are kept is known now
+        self.files.changed.connect(self._files_looked_at)
         self.confirmation.edited.connect(self.judge)
         self._desk.framed.connect(self._on_frame)
         self._desk.venues.changed.connect(self._mode_chosen)
@@ -98,9 +101,15 @@ class SwitchDialog(AccountDialog):
         if mode is not self._keys_are_for:
             self.credentials.wipe()
             self._keys_are_for = mode
-        self.credentials.ask_for(abilities.credentials if lacks and abilities is not None else ())
+        is_mounted = self.secrets.is_mounted
+        types_keys = lacks and not is_mounted
+        self.credentials.ask_for(abilities.credentials if types_keys and abilities is not None else ())
+        self.files.setVisible(lacks and is_mounted)
+        if lacks and is_mounted and mode is not None:
+            self.files.ask_for(self.account.venue, mode)
         self.keys_title.setVisible(lacks)
-        notes = ["No keys are kept for this mode yet. Those of another mode are never used in it."]
+        first = "No keys are mounted" if is_mounted else "No keys are kept"
+        notes = [f"{first} for this mode yet. Those of another mode are never used in it."]
         notes += abilities.notes[:KEY_NOTES] if abilities is not None else ()
         self.keys_words.say("\n".join(notes) if lacks else "", "muted")
         self.confirmation.setVisible(is_live)
@@ -130,9 +139,16 @@ class SwitchDialog(AccountDialog):
             return "This account is described in koc.yaml: change its mode there, and start the engine anew"
         if mode is None:
             return f"{mode_word(self.account.mode)} is the only mode that {self.account.venue} has"
-        if self.lacks_keys and (problem := self.secrets.problem() or self.credentials.missing()):
+        if self.lacks_keys and (problem := self.secrets.problem() or self._missing()):
             return problem
         return self.confirmation.problem() if mode is TradingMode.LIVE else ""
+
+    def _missing(self) -> str:
+        return self.files.problem() if self.secrets.is_mounted else self.credentials.missing()
+
+    def _files_looked_at(self) -> None:
+        self.judge()
+        self.refit()
 
     def judge(self) -> None:
         """Show what is missing, and offer to go on where nothing is."""
@@ -151,7 +167,7 @@ class SwitchDialog(AccountDialog):
     async def _switch(self) -> None:
         mode, account = self.mode.mode, self.account
         assert mode is not None  # noqa: S101 - obstacle has seen it
-        if self.lacks_keys:
+        if self.lacks_keys and not self.secrets.is_mounted:
             keys = UpdateCredentials(account.account_id, self.credentials.values(), mode)
             await self._desk.request(keys, timeout_s=KEYS_TIMEOUT_S)
             self._take(await fetch_one(self._desk, account.account_id))  # they are kept now, and asked for no more

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from koc_qt.domain.venues import VenueAbilities
 from koc_qt.ui.modes import modes_of, needs_keys
 
+_YEAR_DAYS = 365
 _DOLLARS = ("kraken", "coinbase", "bitfinex", "alpaca", "polygon", "yahoo")
 
 
@@ -31,22 +32,14 @@ def first_choice(venues: Iterable[VenueAbilities]) -> str:
 def venue_words(abilities: VenueAbilities) -> str:
     """Say what a venue can do."""
     if not _trades(abilities):
-        source = "A source of market data alone: orders are filled on paper, at its prices."
-        return f"{source} {_data(abilities)}"
+        return f"A source of market data alone: orders are filled on paper, at its prices. {_data(abilities)}"
     types = [each.value.replace("_", "-") for each in abilities.order_types]
-    orders = f"{_listed(types)} orders" if types else "Orders"
-    extras = [
-        word
-        for word, has in (
-            ("post-only", abilities.post_only),
-            ("reduce-only", abilities.reduce_only),
-            ("changes of working orders", abilities.amend),
-            ("short selling", abilities.shorting),
-        )
-        if has
-    ]
-    also = f", also {_listed(extras)}" if extras else ""
-    return f"{orders[:1].upper()}{orders[1:]}{also}. {_data(abilities)}"
+    kinds = [word for word, has in (("post-only", abilities.post_only), ("reduce-only", abilities.reduce_only)) if has]
+    orders = f"Takes {_listed(types)} orders" if types else "Takes orders"
+    more = [f"{_listed(kinds)} too"] if kinds else []
+    more += ["changes working ones"] if abilities.amend else []
+    more += ["sells short"] if abilities.shorting else []
+    return f"{', '.join([orders, *more])}. {_data(abilities)}"
 
 
 def cash_of(venue: str) -> str:
@@ -64,9 +57,17 @@ def _trades(abilities: VenueAbilities) -> bool:
 
 def _data(abilities: VenueAbilities) -> str:
     streams = f"Streams {_listed([each.value for each in abilities.streams])}. " if abilities.streams else ""
+    return f"{streams}{_history(abilities)}."
+
+
+def _history(abilities: VenueAbilities) -> str:
+    if abilities.history_bars is not None:
+        return f"Of each timeframe it has the newest {abilities.history_bars:,} bars, and no older ones"
     days = abilities.history_days
-    history = "all of it" if days is None else "less than a day" if days < 1 else f"{days:,} days"
-    return f"{streams}History of 1-minute bars: {history}."
+    if days is None:
+        return "Its 1-minute bars reach back to the beginning"
+    years, rest = divmod(days, _YEAR_DAYS)
+    return f"Its 1-minute bars reach back {f'{years} years' if years > 1 and not rest else f'{days:,} days'}"
 
 
 def _listed(words: list[str]) -> str:

@@ -74,18 +74,18 @@ async def test_what_has_to_be_mounted_is_said(desk: AccountDesk, folder: Path) -
 
 
 async def test_an_id_whose_files_are_there_is_proposed(desk: AccountDesk, folder: Path) -> None:
-    assert (await files(desk)).account_id == "kraken-live"
+    assert (await files(desk)).account_id == "kraken"
     mount(folder, "half", LIVE, {"key": "k-123456"})
     mount(folder, "no id!", LIVE)
     mount(folder, "other", TESTNET)
-    assert (await files(desk)).account_id == "kraken-live"
+    assert (await files(desk)).account_id == "kraken"
     mount(folder, "mine", LIVE)
     assert [each.problem for each in (await files(desk)).files] == ["", ""]
     await desk.do(AddAccount("kraken", LIVE, "mine", confirmation="mine"))
     mount(folder, "yours", LIVE)
     assert (await files(desk)).account_id == "yours", "of those that are not taken"
     await desk.do(AddAccount("kraken", LIVE, "yours", confirmation="yours"))
-    assert (await files(desk)).account_id == "kraken-live"
+    assert (await files(desk)).account_id == "kraken"
 
 
 async def test_an_account_is_added_with_what_is_mounted(desk: AccountDesk, folder: Path) -> None:
