@@ -69,6 +69,7 @@ def add(client: BlockingClient, args: argparse.Namespace) -> str:
         _show_files(files)
     credentials: dict[str, str] = {}
     if needs_keys(abilities, mode) and not files.files:
+        _require_store(client)
         credentials = _ask_for(abilities.credentials)
     name = args.label.strip() or files.account_id
     command = AddAccount(
@@ -82,6 +83,20 @@ def add(client: BlockingClient, args: argparse.Namespace) -> str:
     )
     account_id = client.request(command, timeout_s=_ANSWER_S)
     return f"Account {account_id} was added: {_where(abilities, mode)}. 'koc accounts' says whether it can be used."
+
+
+def _require_store(client: BlockingClient) -> None:
+    """Raise SecretsUnavailable where no key can be kept now: nobody shall type one for nothing."""
+    import msgspec
+
+    from koc_qt.domain.accounts import SecretsState
+    from koc_qt.link.account_messages import SecretsStatus
+
+    state = msgspec.convert(client.request(SecretsStatus(), timeout_s=_ANSWER_S), SecretsState)
+    if state.is_locked:
+        raise SecretsUnavailable(f"the {state.title} is locked: 'koc unlock' opens it. Nothing was added")
+    if not state.is_writable:
+        raise SecretsUnavailable(f"no key can be kept here: {state.reason}")
 
 
 def _where(abilities: VenueAbilities, mode: TradingMode) -> str:

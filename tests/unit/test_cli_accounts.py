@@ -196,7 +196,7 @@ def test_unlocking_needs_an_engine(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("profile")
 def test_keys_are_typed_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    engine, asked = reach(monkeypatch, Engine()), list[str]()
+    engine, asked = reach(monkeypatch, Engine(locked=False)), list[str]()
     left = ["canary-key-1234", " canary\\nsecret ", "Mine"]
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
 
@@ -222,7 +222,7 @@ def test_keys_are_typed_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.usefixtures("profile")
 def test_keys_come_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    engine, keys = reach(monkeypatch, Engine()), {"key": "canary-key-1234", "secret": "canary-secret"}
+    engine, keys = reach(monkeypatch, Engine(locked=False)), {"key": "canary-key-1234", "secret": "canary-secret"}
     words = ["accounts", "add", "kraken", "live", "--id", "main"]
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(keys)))
     assert main([*words, "--confirm", "main"]) == 0
@@ -240,7 +240,7 @@ def test_keys_come_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_a_paper_account_needs_money_and_no_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine = reach(monkeypatch, Engine())
+    engine = reach(monkeypatch, Engine(locked=False))
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["accounts", "add", "kraken", "paper", "--id", "play"]) == 0
     assert engine.added[-1].paper == PaperOptions()
@@ -260,7 +260,7 @@ def test_a_paper_account_needs_money_and_no_keys(
 def test_mounted_keys_are_named_and_never_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine = reach(monkeypatch, Engine())
+    engine = reach(monkeypatch, Engine(locked=False))
     monkeypatch.setattr("sys.stdin", io.StringIO())
     there, missing = KeyFile("key", "main_testnet_key"), KeyFile("secret", "main_testnet_secret", "it is not mounted")
     engine.files = KeyFiles("main", "/run/secrets", (there, missing))
@@ -283,3 +283,15 @@ def test_mounted_keys_are_named_and_never_asked_for(
 def test_without_an_engine_nothing_is_added(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["accounts", "add", "kraken", "paper"]) == 3
     assert "koc: no engine" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("profile")
+def test_nobody_types_a_key_for_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = reach(monkeypatch, Engine())
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"key": "canary-key-1234", "secret": "canary-secret"}'))
+    assert main(["accounts", "add", "kraken", "testnet"]) == 1
+    assert "koc: the encrypted file of keys is locked: 'koc unlock' opens it." in capsys.readouterr().err
+    engine.state = SecretsState("nowhere", False, False, False, "there is no folder /run/secrets: mount the keys there")
+    assert main(["accounts", "add", "kraken", "testnet"]) == 1
+    assert "koc: no key can be kept here: there is no folder /run/secrets" in capsys.readouterr().err
+    assert engine.added == []

@@ -134,7 +134,7 @@ class AccountActions(QObject):
         ending = ending_words(*what_runs(self._desk, account))
         first = f"{ending[:1].upper()}{ending[1:]}. " if ending else ""
         text = (
-            f"{first}Its keys are deleted here; at the venue they go on to work until you delete them there. What was "
+            f"{first}Keys that are kept here are deleted; at the venue they go on to work until you delete them there. What was "
             "traded stays in the journal, and what is held at the venue stays there."
         )
         command = RemoveAccount(account.account_id, stop=bool(ending))

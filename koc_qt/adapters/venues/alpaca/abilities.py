@@ -24,8 +24,8 @@ ABILITIES = VenueAbilities(
     timeframes=TIMEFRAMES,
     data_needs_key=True,
     credentials=(
-        CredentialField("key", "API key ID", "begins with PK for paper trading, with AK for live trading"),
-        CredentialField("secret", "Secret key", "shown once, when the key is made"),
+        CredentialField("key", "API key ID", "Begins with PK for paper trading, with AK for live trading"),
+        CredentialField("secret", "Secret key", "Shown once, when the key is made"),
     ),
     keys_page="https://app.alpaca.markets",
     notes=(
