@@ -2,6 +2,10 @@
 
 A subclass adds what ccxt lacks in a process that runs for months: a message that cannot be read does not end a stream
 in silence, every task can be ended, reconnecting is paced by us, and every answer's headers are seen.
+
+ccxt reads a trade or a quote into some thirty fields by way of floats, which takes a tenth of a millisecond; of a busy
+market's thousands a second that would fill a core. Venues' modules read those alone themselves, and hand them over by
+`take_trades` and `take_quote`; whatever is not exactly as expected goes ccxt's way.
 """
 
 from __future__ import annotations
@@ -9,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +25,8 @@ from koc_qt.domain.errors import ConfigError
 if TYPE_CHECKING:
     import aiohttp
 
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+NOT_AS_EXPECTED = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # a message that ccxt had better read
 KEEP_ALIVE_S = 75.0  # an idle connection is kept as long as venues keep it; aiohttp would let go after 15 s
 
 
@@ -122,6 +129,7 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
     if additions is not None:
         original = additions(original)
     errors: Any = importlib.import_module("ccxt.base.errors")
+    new_trades: Any = importlib.import_module("ccxt.async_support.base.ws.cache").ArrayCache
 
     class Watched(original):  # type: ignore[misc]
         """ccxt's class, watched over."""
@@ -157,6 +165,32 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
 
                 connection.future = future
             return connection
+
+        def take_trades(self, client: Any, name: str, symbol: str, trades: Iterable[Sequence[Any]]) -> None:
+            """Put trades (id, milliseconds, side, price, amount) with those that nobody has read yet.
+
+            `name` is what their watchers wait for.
+            """
+            kept = self.trades.get(symbol)
+            if kept is None:
+                kept = self.trades[symbol] = new_trades(self.options["tradesLimit"])
+            for trade_id, time_ms, side, price, amount in trades:
+                told = {"symbol": symbol, "id": str(trade_id or ""), "timestamp": time_ms, "side": side}
+                kept.append({**told, "price": plain(price), "amount": plain(amount)})
+            client.resolve(kept, name)
+
+        def take_quote(
+            self, client: Any, name: str, kept: dict[str, Any], symbol: str, quote: Mapping[str, Any]
+        ) -> None:
+            """Put a quote in its predecessor's place; `name` is what its watchers wait for."""
+            sizes = {key: plain(value) for key, value in quote.items()}
+            kept[symbol] = told = {"symbol": symbol, "timestamp": None, **sizes}
+            client.resolve(told, name)
+
+        def spot_symbol(self, market_id: str) -> str:
+            """Give the symbol of a spot market's id. Raises KeyError, ValueError."""
+            [market] = [each for each in self.markets_by_id[market_id] if each["spot"]]
+            return str(market["symbol"])
 
         def watch(self, url: str, *args: Any, **kwargs: Any) -> Any:
             """Leave word of the connection."""
@@ -201,6 +235,16 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
             return super().parse_ohlcvs(ohlcvs, market, timeframe)
 
     return Watched
+
+
+def plain(number: Any) -> Any:
+    """Give a number that is text without the zeros at its end."""
+    return number.rstrip("0").rstrip(".") if isinstance(number, str) and "." in number else number
+
+
+def iso_ms(text: str) -> int:
+    """Give a time such as 2023-09-25T07:49:37.708706Z in whole milliseconds. Raises ValueError, TypeError."""
+    return (datetime.fromisoformat(text) - _EPOCH) // _MS
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

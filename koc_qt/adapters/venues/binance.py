@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
+from koc_qt.adapters.ccxt_exchange import NOT_AS_EXPECTED
 from koc_qt.adapters.ccxt_facts import exact
 from koc_qt.adapters.ccxt_market_data import CcxtMarketData
 from koc_qt.adapters.ccxt_trading import CcxtTrading
@@ -58,6 +59,39 @@ ABILITIES = VenueAbilities(
 )
 
 
+def _mended(original: Any) -> Any:
+    """Give ccxt's class with trades and quotes read by ourselves; see ccxt_exchange."""
+
+    class Mended(original):  # type: ignore[misc]
+        """ccxt's class, mended."""
+
+        def handle_message(self, client: Any, message: Any) -> None:
+            """Take trades and quotes; the rest is ccxt's."""
+            try:
+                taken = self.taken(client, message)
+            except NOT_AS_EXPECTED:
+                taken = False
+            if not taken:
+                super().handle_message(client, message)
+
+        def taken(self, client: Any, message: Any) -> bool:
+            """Take a message if it is one of them. Raises NOT_AS_EXPECTED."""
+            kind = message.get("e")
+            if kind == "trade":
+                symbol, side = self.spot_symbol(message["s"]), "sell" if message["m"] else "buy"
+                trade = (message["t"], int(message["T"]), side, message["p"], message["q"])
+                self.take_trades(client, f"trade::{symbol}", symbol, [trade])
+                return True
+            if kind is None and "u" in message and "s" in message:
+                symbol = self.spot_symbol(message["s"])
+                best = {"bid": message["b"], "bidVolume": message["B"], "ask": message["a"], "askVolume": message["A"]}
+                self.take_quote(client, f"bidask:bookTicker@{symbol}", self.bidsasks, symbol, best)
+                return True
+            return False
+
+    return Mended
+
+
 class BinanceVenue(CcxtMarketData):
     """Binance's spot market; see CcxtMarketData for what it takes and does."""
 
@@ -66,6 +100,9 @@ class BinanceVenue(CcxtMarketData):
     TIMEFRAMES: ClassVar[tuple[str, ...]] = _TIMEFRAMES
     OPTIONS: ClassVar[Mapping[str, Any]] = _OPTIONS
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = _MARKET_PARAMETERS
+
+    def _mended(self, original: Any) -> Any:
+        return _mended(original)
 
 
 _DAY_MS = 86_400_000

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from koc_qt.adapters.ccxt_book_quotes import CcxtBookQuotes
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
+from koc_qt.adapters.ccxt_exchange import NOT_AS_EXPECTED
 from koc_qt.adapters.ccxt_facts import MS_NS, MalformedError, exact
 from koc_qt.adapters.ccxt_order_facts import amount
 from koc_qt.adapters.ccxt_trading import CcxtTrading
@@ -154,8 +155,23 @@ def _mended(
                 client.on_error(ccxt.NetworkError(f"{self.id} says: {message.get('msg')}"))
             elif isinstance(message, list) and message[1:2] == ["hb"]:
                 self.tell_again(client, client.subscriptions.get(str(message[0])))
-            else:
+            elif not (isinstance(message, list) and len(message) == 3 and self.is_trade(client, message)):
                 super().handle_message(client, message)
+
+        def is_trade(self, client: Any, message: Any) -> bool:
+            """Take an execution in the market, which is told twice; False for anything else, or an odd one."""
+            try:
+                number, kind, (trade_id, time_ms, amount, price) = message
+                subscription = client.subscriptions[str(number)]
+                if subscription["channel"] != "trades" or kind not in ("te", "tu"):
+                    return False
+                trade = (trade_id, int(time_ms), "buy" if amount > 0 else "sell", price, abs(amount))
+                symbol, name = self.spot_symbol(subscription["symbol"]), f"trades:{subscription['symbol']}"
+            except NOT_AS_EXPECTED:
+                return False
+            if kind == "te":
+                self.take_trades(client, name, symbol, [trade])
+            return True
 
         def tell_again(self, client: Any, subscription: Any) -> None:
             """Show a book once more that did not change: a quiet market is no broken stream."""

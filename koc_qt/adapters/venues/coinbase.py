@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from koc_qt.adapters.ccxt_book_quotes import CcxtBookQuotes
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
+from koc_qt.adapters.ccxt_exchange import NOT_AS_EXPECTED, iso_ms
 from koc_qt.adapters.ccxt_facts import MS_NS, exact
 from koc_qt.adapters.ccxt_order_facts import amount
 from koc_qt.adapters.ccxt_trading import CcxtTrading
@@ -73,7 +74,6 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
     knows nothing.
     """
     import ccxt
-    from ccxt.async_support.base.ws.cache import ArrayCache
 
     class Mended(original):  # type: ignore[misc]
         """ccxt's class, mended."""
@@ -169,18 +169,16 @@ def _mended(original: Any, on_orders: Callable[[Iterable[Raw]], None]) -> Any:
 
         def handle_trade(self, client: Any, message: Any) -> None:
             """Take trades, whose side is that of the order that rested."""
-            touched: dict[str, None] = {}
             for event in message.get("events") or ():
                 for item in reversed(event.get("trades") or ()):
-                    trade = self.parse_trade(item)
-                    side = {"buy": "sell", "sell": "buy"}.get(trade["side"])
+                    side = {"BUY": "sell", "SELL": "buy"}.get(item.get("side"))
+                    try:
+                        time_ms = iso_ms(item["time"])
+                    except NOT_AS_EXPECTED:
+                        time_ms = None  # it will be refused
+                    trade = (item.get("trade_id"), time_ms, side, item.get("price"), item.get("size"))
                     for symbol in self.names_of(item["product_id"]):
-                        if symbol not in self.trades:
-                            self.trades[symbol] = ArrayCache(self.options["tradesLimit"])
-                        self.trades[symbol].append({**trade, "side": side, "symbol": symbol})
-                        touched[symbol] = None
-            for symbol in touched:
-                client.resolve(self.trades[symbol], f"market_trades::{symbol}")
+                        self.take_trades(client, f"market_trades::{symbol}", symbol, [trade])
 
         def handle_order(self, client: Any, message: Any) -> None:
             """Hand over what is said of orders."""

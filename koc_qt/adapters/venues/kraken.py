@@ -21,6 +21,7 @@ import msgspec
 from koc_qt.adapters.ccxt_account import Lane
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
+from koc_qt.adapters.ccxt_exchange import NOT_AS_EXPECTED, iso_ms
 from koc_qt.adapters.ccxt_facts import exact
 from koc_qt.adapters.ccxt_market_data import CcxtMarketData
 from koc_qt.adapters.ccxt_trading import CcxtTrading
@@ -147,6 +148,25 @@ def _mended(original: Any, on_executions: Callable[[Any], None], before_token: C
                 client.resolve([], "executions")
             else:
                 super().handle_message(client, message)
+
+        def handle_trades(self, client: Any, message: Any) -> None:
+            """Take trades; ccxt those that are not as they should be."""
+            try:
+                rows, symbol = message["data"], message["data"][0]["symbol"]
+                trades = [(r["trade_id"], iso_ms(r["timestamp"]), r["side"], r["price"], r["qty"]) for r in rows]
+            except NOT_AS_EXPECTED:
+                super().handle_trades(client, message)
+            else:
+                self.take_trades(client, f"trade@{symbol}", symbol, trades)
+
+        def handle_ticker(self, client: Any, message: Any) -> None:
+            """Take a quote; ccxt one that is not as it should be."""
+            try:
+                [row] = message["data"]
+                best = {"bid": row["bid"], "bidVolume": row["bid_qty"], "ask": row["ask"], "askVolume": row["ask_qty"]}
+                self.take_quote(client, f"ticker@{row['symbol']}", self.tickers, row["symbol"], best)
+            except NOT_AS_EXPECTED:
+                super().handle_ticker(client, message)
 
         def refused(self, client: Any, why: str, symbol: str | None) -> None:
             """Fail what waits for a subscription."""

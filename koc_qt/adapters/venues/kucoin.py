@@ -17,6 +17,7 @@ import msgspec
 
 from koc_qt.adapters.ccxt_dialect import KeyRights, Raw
 from koc_qt.adapters.ccxt_errors import Hints, Trouble
+from koc_qt.adapters.ccxt_exchange import NOT_AS_EXPECTED
 from koc_qt.adapters.ccxt_facts import MS_NS, MalformedError, exact
 from koc_qt.adapters.ccxt_market_data import CcxtMarketData
 from koc_qt.adapters.ccxt_trading import CcxtTrading
@@ -126,12 +127,34 @@ def _mended(
                     on_account(())
 
         def handle_subject(self, client: Any, message: Any) -> None:
-            """Take words of the account; the rest is ccxt's."""
-            if on_account is None or message.get("topic") not in _ACCOUNT_TOPICS:
-                super().handle_subject(client, message)
+            """Take words of the account, trades and quotes; the rest is ccxt's."""
+            if on_account is not None and message.get("topic") in _ACCOUNT_TOPICS:
+                on_account([message["data"]])
+                client.resolve([], "account")
                 return
-            on_account([message["data"]])
-            client.resolve([], "account")
+            try:
+                taken = self.taken(client, message)
+            except NOT_AS_EXPECTED:
+                taken = False
+            if not taken:
+                super().handle_subject(client, message)
+
+        def taken(self, client: Any, message: Any) -> bool:
+            """Take a trade or a quote, if a message is one. Raises NOT_AS_EXPECTED."""
+            (topic, _, market_id), data = message["topic"].partition(":"), message["data"]
+            if topic == "/market/match":
+                symbol, time_ms = self.spot_symbol(market_id), int(data["time"]) // MS_NS
+                trade = (data["tradeId"], time_ms, data["side"], data["price"], data["size"])
+                self.take_trades(client, f"trades:{symbol}", symbol, [trade])
+                return True
+            if topic == "/spotMarket/level1":
+                symbol, (bid, bid_size), (ask, ask_size) = self.spot_symbol(market_id), data["bids"], data["asks"]
+                best = {"bid": bid, "bidVolume": bid_size, "ask": ask, "askVolume": ask_size}
+                self.take_quote(
+                    client, f"bidask@{symbol}", self.bidsasks, symbol, best | {"timestamp": data["timestamp"]}
+                )
+                return True
+            return False
 
     return Mended
 
