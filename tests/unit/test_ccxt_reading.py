@@ -188,7 +188,8 @@ CASES = {
 
 def opened(case: Case, additions: Callable[[Any], Any] | None) -> Any:
     """Make ccxt's object with one market."""
-    exchange = exchange_class(case.venue.EXCHANGE_ID, additions)({"options": {"tradesLimit": 100}, "timeout_on_exit": 0})
+    settings = {"options": {"tradesLimit": 100}, "timeout_on_exit": 0}
+    exchange = exchange_class(case.venue.EXCHANGE_ID, additions)(settings)
     exchange.heard = exchange.unreadable = lambda _: None
     base, quote = case.symbol.split("/")
     market = {"id": case.market_id, "symbol": case.symbol, "base": base, "quote": quote, "type": "spot", "spot": True}
