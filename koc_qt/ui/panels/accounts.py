@@ -185,29 +185,46 @@ class AccountsPanel(Panel):
             gone.hide()
             gone.deleteLater()
         self.account_actions.forget_gone()
-        self._filling.start(self._fill(list(accounts)), at_once=len(accounts) <= AT_ONCE)
+        is_little = len(accounts) <= AT_ONCE and all(account_id in self.cards for account_id in accounts)
+        self._filling.start(self._fill(list(accounts)), at_once=is_little)
 
     def _fill(self, account_ids: list[str]) -> Iterator[None]:
-        """Make the cards that are missing; all are laid out and painted together, once they are there."""
-        self._column.setEnabled(False)
-        self._inside.setUpdatesEnabled(False)
+        """Make the cards that are missing, each shown as soon as it is whole."""
         for place, account_id in enumerate(account_ids):
-            card = self.cards.get(account_id) or self._make_card(account_id)
-            if self._column.indexOf(card) != place:
-                self._column.insertWidget(place, card)
+            card = self.cards.get(account_id)
+            if card is None:
+                card = self._make_card(account_id)
+                yield
             self._show_card(account_id)
             yield
+            if card.isHidden():
+                yield from self._make_ready(card)
+            if self._column.indexOf(card) != place:
+                self._column.insertWidget(place, card)
+                card.show()
+                if place == 0:
+                    self._show_connection()
+                yield
         self.cards = {account_id: self.cards[account_id] for account_id in account_ids}
         stops = [stop for card in self.cards.values() for stop in card.stops]
         for first, second in pairwise([*stops, self.add_button, self.hint_cross]):
             QWidget.setTabOrder(first, second)
         self._show_connection()
-        self._column.setEnabled(True)
-        self._column.activate()
-        self._inside.setUpdatesEnabled(True)
+
+    def _make_ready(self, card: AccountCard) -> Iterator[None]:
+        """Style a card, and lay it out inside, so that the column has only to put it in its place."""
+        for widget in (card, *card.findChildren(QWidget)):
+            widget.ensurePolished()
+        yield
+        width = self._column.contentsRect().width()
+        card.resize(width, card.heightForWidth(width))
+        if (layout := card.layout()) is not None:
+            layout.activate()
+        yield
 
     def _make_card(self, account_id: str) -> AccountCard:
         card = self.cards[account_id] = AccountCard(self.bench.theme, self._inside)
+        card.hide()
         card.menu_wanted.connect(partial(self.account_actions.pop_up, account_id))
         card.remedy_wanted.connect(lambda name: self.account_actions.run(name, account_id))
         card.touched.connect(partial(self._touch, account_id))

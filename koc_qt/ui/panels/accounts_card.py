@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from decimal import Decimal
 
-from PySide6.QtCore import QPoint, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QFocusEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
@@ -72,6 +72,8 @@ class AccountCard(QFrame):
         self._account: AccountSnapshot | None = None
         self._remedy = ""
         self._told_s = 0.0  # by the monotonic clock, when the account was last heard of
+        self._holdings: list[Holding] | None = None
+        self._widths: list[int] = []  # that the columns want, which takes long to find out
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 4)
         column.setSpacing(4)
@@ -212,6 +214,10 @@ class AccountCard(QFrame):
         self.table.setAccessibleName(f"Balances of {self._name}")
 
     def _show_holdings(self, holdings: list[Holding]) -> None:
+        if holdings == self._holdings:
+            self._fit()
+            return
+        self._holdings = holdings
         known = {holding.balance.currency: holding for holding in holdings}
         if {held.balance.currency for held in self.model.records} - known.keys():
             self.model.reset(known.items())
@@ -219,18 +225,24 @@ class AccountCard(QFrame):
             for currency, holding in known.items():
                 self.model.put(currency, holding)
         self.model.flush()
+        self._measure()
         self._fit()
 
-    def _fit(self) -> None:
-        """Show what there is room for, as high as there are rows."""
-        name_px = self.width() - self.mode.sizeHint().width() - self.more.sizeHint().width() - 14
-        self.name.setText(self.name.fontMetrics().elidedText(self._name, Qt.TextElideMode.ElideRight, name_px))
-        scroll_px = self.table.verticalScrollBar().sizeHint().width() if self.model.total > MOST_ROWS else 0
-        room, metrics = self.width() - scroll_px, self.table.fontMetrics()
-        widths = [
+    def _measure(self) -> None:
+        metrics = self.table.fontMetrics()
+        self._widths = [
             max(self.table.sizeHintForColumn(place) + 4, metrics.horizontalAdvance(column.title) + 16)
             for place, column in enumerate(_COLUMNS)
         ]
+        rows = min(max(1, self.model.total), MOST_ROWS)
+        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows * ROW_PX + 2)
+
+    def _fit(self) -> None:
+        """Show what there is room for."""
+        name_px = self.width() - self.mode.sizeHint().width() - self.more.sizeHint().width() - 14
+        self.name.setText(self.name.fontMetrics().elidedText(self._name, Qt.TextElideMode.ElideRight, name_px))
+        scroll_px = self.table.verticalScrollBar().sizeHint().width() if self.model.total > MOST_ROWS else 0
+        room, widths = self.width() - scroll_px, self._widths
         hidden: set[int] = set()
         for name in ("free", "locked"):
             place = [column.name for column in _COLUMNS].index(name)
@@ -242,8 +254,6 @@ class AccountCard(QFrame):
             self.table.setColumnHidden(place, place in hidden)
             if place not in hidden:
                 self.table.setColumnWidth(place, width + spare // (len(_COLUMNS) - len(hidden)))
-        rows = min(max(1, self.model.total), MOST_ROWS)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows * ROW_PX + 2)
 
     # ---- Qt's calls --------------------------------------------------------------------------------------------------
 
@@ -251,6 +261,13 @@ class AccountCard(QFrame):
         """Fit the columns anew."""
         super().resizeEvent(event)
         self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Measure anew in another font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and self._widths:
+            self._measure()
+            self._fit()
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
         """Offer what can be done."""
