@@ -100,7 +100,8 @@ async def test_trades_and_quotes_are_those_of_the_market(data: DataBench) -> Non
     await data.goes_on(STOCK, COIN)
     for symbol in (STOCK, COIN):
         sent = {trade.trade_id: trade for trade in data.exchange.market(symbol).tape}
-        for trade in data.of(Trade, symbol):
+        quoted = data.events.index(data.of(Quote, symbol)[0])  # who took before it can only be guessed
+        for trade in (each for each in data.of(Trade, symbol) if data.events.index(each) > quoted):
             there = sent[trade.trade_id.removeprefix("V")]
             told = (trade.price, trade.quantity, trade.side, trade.time_ns)
             assert told == (there.price, there.quantity, there.side, there.time_ns)
@@ -316,3 +317,37 @@ def test_times_are_read_to_the_nanosecond(text: str, time_ns: int) -> None:
 def test_what_is_no_time_is_refused(text: object) -> None:
     with pytest.raises(MalformedError):
         facts.time_ns(text)
+
+
+async def test_of_quotes_that_come_at_once_those_count_that_a_trade_met_and_the_newest(data: DataBench) -> None:
+    await data.connect(STOCK)
+    feed, later_ns = data.venue._feeds[False], data.venue.time_ns() + 1_000_000_000
+    feed.caught_up()
+    data.events.clear()  # nothing else comes: the test does not let go of the loop
+
+    def quote(bid: int) -> None:
+        prices = {"bp": bid, "bs": 1, "ap": bid + 1, "as": 1}
+        data.venue.heard(feed, {"T": "q", "S": STOCK, "t": facts.rfc3339(later_ns + bid), **prices})
+
+    def trade(price: int) -> None:
+        told = {"T": "t", "S": STOCK, "i": price, "p": price, "s": 1}
+        data.venue.heard(feed, {**told, "t": facts.rfc3339(later_ns + price)})
+
+    for bid in (100, 101):
+        quote(bid)
+    trade(102)
+    for bid in (103, 104):
+        quote(bid)
+    trade(104)
+    for bid in (105, 106):
+        quote(bid)
+    feed.caught_up()
+    feed.caught_up()
+    assert [quote.bid for quote in data.of(Quote, STOCK)] == [101, 104, 106]
+    assert [type(event) for event in data.events] == [Quote, Trade, Quote, Trade, Quote]
+    assert [trade.side for trade in data.of(Trade, STOCK)] == [Side.BUY, Side.SELL], "as the quotes before them say"
+    quote(107)
+    await data.venue.unsubscribe(STOCK)
+    feed.caught_up()
+    assert data.states(STOCK) == [ENDED]
+    assert data.of(Quote, STOCK)[-1].bid != 107

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
 
+import msgpack  # type: ignore[import-untyped]
 import msgspec
 import websockets
 from alpaca.common.rest import RESTClient
@@ -40,6 +41,8 @@ logging.getLogger("alpaca").setLevel(logging.CRITICAL)  # it logs each lost conn
 logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs every frame, and the first holds the keys
 
 _TRUST = ssl.create_default_context(cafile=where())  # as the REST client has it; made here, for it takes a while
+_LOOK_S = 5.0  # whether it is to stop, or was silent for too long
+_MARKET_DATA = ("t", "q")  # trades and quotes, for nothing else is asked
 _CLOSE_S = 0.5  # websockets waits up to five times that long for a goodbye
 
 
@@ -208,6 +211,10 @@ class StreamEar(Protocol):
         """The venue said something."""
         ...
 
+    def caught_up(self) -> None:
+        """All that has come so far was told."""
+        ...
+
     def unreadable(self, error: Exception) -> None:
         """What came is no message; the connection stays."""
         ...
@@ -262,11 +269,49 @@ class _Told:
         await asyncio.sleep(self.ear.pause_s())
 
 
-class _StockStream(_Told, StockDataStream):
+class _Drained:
+    """Takes all market data that has come at one go, where the library makes a task and a timer for each message."""
+
+    ear: StreamEar
+
+    async def _consume(self: Any) -> bool:
+        """Take messages until the stream is to stop (False) or was silent for too long (True)."""
+        loop = asyncio.get_running_loop()
+        heard_s, self._data_received = loop.time(), False
+        while self._stop_stream_queue.empty():
+            silence_s = loop.time() - heard_s
+            if self._data_timeout is not None and silence_s >= self._data_timeout:
+                await self.close()
+                return True
+            try:
+                async with asyncio.timeout(min(_LOOK_S, (self._data_timeout or silence_s + _LOOK_S) - silence_s)):
+                    while self._stop_stream_queue.empty():
+                        if self._take(await self._ws.recv()):
+                            heard_s, self._data_received = loop.time(), True
+            except TimeoutError:
+                continue
+        self._stop_stream_queue.get_nowait()
+        await self.close()
+        return False
+
+    def _take(self: Any, frame: bytes) -> bool:
+        """Tell what a frame says; whether any of it was market data."""
+        is_data = False
+        try:
+            for message in msgpack.unpackb(frame):
+                is_data |= message.get("T") in _MARKET_DATA and "S" in message
+                self.ear.message(message)
+        finally:
+            if not self._ws.messages:
+                self.ear.caught_up()
+        return is_data
+
+
+class _StockStream(_Told, _Drained, StockDataStream):
     pass
 
 
-class _CryptoStream(_Told, CryptoDataStream):
+class _CryptoStream(_Told, _Drained, CryptoDataStream):
     pass
 
 

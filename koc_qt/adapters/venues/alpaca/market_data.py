@@ -47,6 +47,7 @@ class _Symbol:
         self.id = instrument.id
         self.state: StreamState | None = None
         self.quote: Quote | None = None
+        self.untold: Mapping[str, Any] | None = None  # the newest quote, until what has come with it was read
         self.price: Decimal | None = None
         self.last_trade: tuple[str, int] | None = None
 
@@ -64,6 +65,7 @@ class _Feed:
         self.task: asyncio.Task[None] | None = None
         self.retry: asyncio.Task[None] | None = None
         self.up = False
+        self.untold: dict[str, _Symbol] = {}  # symbols of which a quote was not told yet
 
     # what the stream tells (library.StreamEar)
 
@@ -73,6 +75,9 @@ class _Feed:
 
     def message(self, message: dict[str, Any]) -> None:
         self._venue.heard(self, message)
+
+    def caught_up(self) -> None:
+        self._venue.tell_quotes(self)
 
     def unreadable(self, error: Exception) -> None:
         self._venue.refuse("unreadable", error)
@@ -369,10 +374,26 @@ class AlpacaVenue:
             self._confirmed(feed, message)
         elif kind == "error":
             self._complained(feed, message)
-        elif kind in ("t", "q"):
-            known = self._symbols.get(str(message.get("S")))
-            if known is not None:
-                self._deliver(known, "trades" if kind == "t" else "quotes", message)
+        elif (known := self._symbols.get(str(message.get("S")))) is None:
+            return
+        elif kind == "q":  # of several that come at once the newest counts, and what a trade met
+            known.untold = message
+            feed.untold[known.id.symbol] = known
+        elif kind == "t":
+            self._tell_quote(known)
+            self._deliver(known, "trades", message)
+
+    def tell_quotes(self, feed: _Feed) -> None:
+        """Tell the quotes that wait: all that has come so far was read."""
+        for symbol, known in feed.untold.items():
+            if self._symbols.get(symbol) is known:
+                self._tell_quote(known)
+        feed.untold.clear()
+
+    def _tell_quote(self, known: _Symbol) -> None:
+        message, known.untold = known.untold, None
+        if message is not None:
+            self._deliver(known, "quotes", message)
 
     def _deliver(self, known: _Symbol, kind: str, message: Mapping[str, Any]) -> None:
         try:
@@ -429,7 +450,7 @@ class AlpacaVenue:
     def interrupted(self, feed: _Feed, reason: str) -> None:
         """Take note that a connection was lost."""
         for known in self._of(feed):
-            known.quote = known.price = None
+            known.quote = known.price = known.untold = None
             self._say(known, StreamState.INTERRUPTED, reason)
 
     def _say(self, known: _Symbol, state: StreamState, reason: str = "") -> None:

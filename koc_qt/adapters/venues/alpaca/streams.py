@@ -80,6 +80,9 @@ class TradeUpdates:
             listens = _TRADE_UPDATES in (data.get("streams") or ())
             self._say(listens, "" if listens else f"{TITLE} does not stream trade updates: {data.get('error', '')}")
 
+    def caught_up(self) -> None:
+        """Nothing waits for that."""
+
     def unreadable(self, error: Exception) -> None:
         """Take note of what is no message."""
         self._on_unreadable(error)
