@@ -12,7 +12,7 @@ import shiboken6
 from PySide6.QtCore import QDateTime, QPoint, QPointF, Qt, QTimeZone
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QFileDialog
+from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import BacktestSpec
@@ -22,6 +22,7 @@ from koc_qt.link.messages import DescribeStrategy, QuoteChanged, StartBacktest, 
 from koc_qt.ui.panels.backtest import COMMAND, BacktestPanel
 from koc_qt.ui.panels.backtest_fields import Cells, read_number
 from koc_qt.ui.panels.backtest_file import SOURCE_LIMIT, read_file
+from koc_qt.ui.panels.backtest_parameters import ParameterForm
 from koc_qt.ui.panels.backtest_span import OWN, QUICK_NS, quick_for
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
@@ -247,6 +248,34 @@ def test_a_broken_file_says_its_line_and_loses_nothing(ready: BacktestPanel, fak
     qtbot.waitUntil(lambda: ready.setup.described is not None)
     assert ready.setup.file_field.problem == ""
     assert field(ready, "fast").text() == "9"
+
+
+def test_fields_stay_where_the_same_is_declared_again(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    before = dict(ready.setup.parameters.fields)
+    ready.setup.file.again.click()
+    qtbot.waitUntil(lambda: len(fake.sent(DescribeStrategy)) == 2 and not ready.setup.is_settling)
+    assert ready.setup.parameters.fields == before
+    fake.engine.described = described(parameters=PARAMETERS[:2])
+    ready.setup.file.again.click()
+    qtbot.waitUntil(lambda: list(ready.setup.parameters.fields) == ["fast", "notional"])
+    assert ready.setup.parameters.fields["fast"] is not before["fast"]
+
+
+def test_what_was_typed_is_not_lost_while_fields_are_made(fake: FakeBench) -> None:
+    form = ParameterForm(fake.window)
+    making = form.build(PARAMETERS, {"fast": "9", "label": "y", "gone": "1"})
+    next(making)
+    assert list(form.fields) == ["fast"]
+    edit = form.fields["fast"].editor
+    assert isinstance(edit, QLineEdit)
+    edit.setText("7")
+    assert form.typed() == {"fast": "7", "label": "y", "gone": "1"}
+    assert form.values() == {"fast": 7}
+    del making  # such as for another answer about the same file
+    for _ in form.build(PARAMETERS, form.typed()):
+        pass
+    assert list(form.fields) == [info.name for info in PARAMETERS]
+    assert form.typed() == {"fast": "7", "label": "y"}
 
 
 def test_what_was_typed_belongs_to_its_file(ready: BacktestPanel, qtbot: QtBot) -> None:

@@ -554,8 +554,41 @@ def test_it_fits_a_small_window(fake: FakeBench, qtbot: QtBot, path: str) -> Non
     fake.window.resize(1024, 700)
     form = show(fake, qtbot, path)
     assert form.height() <= 700
-    assert form.sheet.verticalScrollBar().maximum() > 0
+    qtbot.waitUntil(lambda: form.sheet.verticalScrollBar().maximum() > 0)
     assert form.rect().contains(form.start_button.mapTo(form, form.start_button.rect().bottomRight()))
+    form.reject()
+
+
+def test_many_fields_are_shown_one_after_the_other(fake: FakeBench, qtbot: QtBot, path: str) -> None:
+    many = tuple(ParameterInfo(f"p{n}", "float", 1.0) for n in range(30))
+    fake.engine.described = msgspec.structs.replace(DESCRIBED, parameters=many)
+    form = show(fake, qtbot, path)
+    height = form.height()
+    assert form.parameters is not None
+    fields = list(form.parameters.fields.values())
+    assert (len(fields), fields[0].isVisible(), fields[-1].isVisible()) == (30, True, False)
+    fields[-1].set_value(2.5)
+    assert form.parameters.values()["p29"] == 2.5  # they hold good all the same
+    qtbot.waitUntil(fields[-1].isVisible)
+    assert all(field.isVisible() for field in fields)
+    assert form.height() == height  # room was left for them
+    form.reject()
+
+
+def test_reading_the_file_anew_while_fields_are_shown_shows_the_new_ones(
+    fake: FakeBench, qtbot: QtBot, path: str
+) -> None:
+    many = tuple(ParameterInfo(f"p{n}", "float", 1.0) for n in range(30))
+    fake.engine.described = msgspec.structs.replace(DESCRIBED, parameters=many)
+    form = show(fake, qtbot, path)
+    before = form.parameters
+    fake.engine.described = msgspec.structs.replace(DESCRIBED, parameters=many[:20])
+    form.read()
+    qtbot.waitUntil(lambda: form.parameters is not before and form.sheet.isVisible())
+    assert form.parameters is not None
+    fields = form.parameters.fields
+    qtbot.waitUntil(lambda: all(field.isVisible() for field in fields.values()))
+    assert list(fields) == [f"p{n}" for n in range(20)]
     form.reject()
 
 

@@ -114,6 +114,7 @@ class Cells(QWidget):
         self._cell_px = cell_px
         self._most = most
         self._columns = 0
+        self._place = 0, 0  # row and column of what comes next
         self._cells: list[tuple[QWidget, int]] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -122,8 +123,12 @@ class Cells(QWidget):
 
     def add(self, widget: QWidget, span: int = 1) -> None:
         """Add a child, `span` columns wide where there are as many."""
-        self._cells.append((widget, span))
-        self.arrange()
+        cell = widget, span
+        self._cells.append(cell)
+        if self._fitting() == self._columns and _is_shown(cell):
+            self._put(cell)
+        else:
+            self.arrange()
 
     def clear(self) -> None:
         """Delete every widget."""
@@ -143,15 +148,21 @@ class Cells(QWidget):
         while self._grid.takeAt(0) is not None:
             pass
         self._columns = self._fitting()
-        row = column = 0
-        for widget, wanted in self._shown():
-            span = min(wanted, self._columns)
-            if column + span > self._columns:
-                row, column = row + 1, 0
-            self._grid.addWidget(widget, row, column, 1, span)
-            column += span
+        self._place = 0, 0
+        for cell in self._shown():
+            self._put(cell)
         for number in range(self._most):
             self._grid.setColumnStretch(number, 1 if number < self._columns else 0)
+
+    def _put(self, cell: tuple[QWidget, int]) -> None:
+        """Put one more behind the last."""
+        widget, wanted = cell
+        row, column = self._place
+        span = min(wanted, self._columns)
+        if column + span > self._columns:
+            row, column = row + 1, 0
+        self._grid.addWidget(widget, row, column, 1, span)
+        self._place = row, column + span
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Find the number of columns that fit."""
@@ -160,8 +171,7 @@ class Cells(QWidget):
             self.arrange()
 
     def _shown(self) -> list[tuple[QWidget, int]]:
-        by_hand = Qt.WidgetAttribute.WA_WState_ExplicitShowHide  # others are hidden until the whole is shown
-        return [cell for cell in self._cells if not (cell[0].isHidden() and cell[0].testAttribute(by_hand))]
+        return [cell for cell in self._cells if _is_shown(cell)]
 
     def _fitting(self) -> int:
         wanted = min(self._most, sum(span for _, span in self._shown()))
@@ -170,6 +180,11 @@ class Cells(QWidget):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for one column's width."""
         return QSize(min(self._cell_px, 80), super().minimumSizeHint().height())
+
+
+def _is_shown(cell: tuple[QWidget, int]) -> bool:
+    by_hand = Qt.WidgetAttribute.WA_WState_ExplicitShowHide  # others are hidden until the whole is shown
+    return not (cell[0].isHidden() and cell[0].testAttribute(by_hand))
 
 
 class WheelGuard(QObject):

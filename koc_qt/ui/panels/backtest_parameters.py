@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Signal
@@ -27,7 +27,9 @@ class ParameterForm(QWidget):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._declared: tuple[ParameterInfo, ...] = ()
         self._parameters: dict[str, Parameter] = {}
+        self._coming: dict[str, Any] = {}  # what was typed into fields that are still to be made
         self.fields: dict[str, Field] = {}
         self._guard = WheelGuard(self)
         self._cells = Cells(_CELL_PX, self, most=6)
@@ -35,23 +37,36 @@ class ParameterForm(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._cells)
 
-    def show_parameters(self, declared: Sequence[ParameterInfo], typed: dict[str, Any]) -> None:
-        """Have fields for these, with what was typed into those of the same name earlier.
-
-        Raises StrategyError for a declaration that makes no sense.
-        """
-        parameters = {info.name: rule_of(info) for info in declared}
+    def clear(self) -> None:
+        """Have no fields."""
         self._cells.clear()
-        self._parameters = parameters
-        self.fields = {}
+        self._declared, self._parameters, self.fields, self._coming = (), {}, {}, {}
+
+    def build(self, declared: Sequence[ParameterInfo], typed: Mapping[str, Any]) -> Iterator[None]:
+        """Have fields for these, a field a step, with what was typed into those of the same name earlier.
+
+        Those that are there stay where the same is declared. Raises StrategyError for a declaration that makes no
+        sense; then nothing has changed.
+        """
+        rules = {info.name: rule_of(info) for info in declared}
+        if tuple(declared) == self._declared:
+            return
+        self.clear()
+        self._coming = dict(typed)
         for info in declared:
-            self.fields[info.name] = field = self._field(info, typed.get(info.name))
+            self._parameters[info.name] = rules[info.name]
+            self.fields[info.name] = field = self._field(info, self._coming.pop(info.name, None))
+            for widget in (field, *field.findChildren(QWidget)):
+                widget.ensurePolished()  # now, and not for all of them when the panel is shown
             self._cells.add(field)
+            yield
+        self._declared = tuple(declared)
+        self._coming.clear()
 
     def typed(self) -> dict[str, Any]:
         """Give what differs from the defaults, as it was typed, right or wrong."""
         values = {name: _content(field.editor) for name, field in self.fields.items()}
-        return {name: value for name, value in values.items() if value != _plain(self._parameters[name])}
+        return self._coming | {name: value for name, value in values.items() if value != _plain(self._parameters[name])}
 
     def values(self) -> dict[str, Any] | None:
         """Give what differs from the defaults, in its own type; None, and marks, where something is wrong."""

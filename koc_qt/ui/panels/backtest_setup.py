@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
@@ -38,6 +39,7 @@ from koc_qt.ui.theme import style_as
 
 DESCRIBE_TIMEOUT_S = 30.0
 _CELL_PX = 96
+_FIELDS_A_STEP = 3
 _PERCENT = Decimal(100)
 
 
@@ -298,7 +300,7 @@ class BacktestSetup(QWidget):
         if path != self._described_path:
             self.described = None
             self.about.setText("")
-            self.parameters.show_parameters((), {})  # of another file
+            self.parameters.clear()  # of another file
             self.parameters_caption.hide()
         if not path or not self._desk.is_connected:
             return  # a connection asks again
@@ -310,9 +312,11 @@ class BacktestSetup(QWidget):
         answer = await self._desk.request(DescribeStrategy(path, source), timeout_s=DESCRIBE_TIMEOUT_S)
         try:
             described = msgspec.convert(answer, Described)
-            self.parameters.show_parameters(described.parameters, self._typed.get(path, {}))
         except msgspec.ValidationError as error:
             raise StrategyError(f"what {path} declares cannot be read: {error}") from error
+        for count, _ in enumerate(self.parameters.build(described.parameters, self._typed.get(path, {})), 1):
+            if count % _FIELDS_A_STEP == 0:
+                await asyncio.sleep(0)
         self.described, self._described_path = described, path
         self.parameters_caption.setVisible(bool(described.parameters))
         self.symbols.want(described.instruments_wanted)

@@ -31,6 +31,7 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
+from koc_qt.ui.slices import Slices
 from koc_qt.ui.start_form.head import head, section
 from koc_qt.ui.start_form.market import MarketForm
 from koc_qt.ui.start_form.parameters import ParameterForm
@@ -86,6 +87,7 @@ class StartForm(QDialog):
         self._replaces = False
         self._lost = False  # what went wrong is that there was no engine
         self._work = Errand(bench.desk, self)
+        self._revealing = Slices(self)
         self.market: MarketForm | None = None
         self.parameters: ParameterForm | None = None
         self.setWindowTitle(f"Start {self._name}" if spec is None else f"{spec.strategy_id}: parameters")
@@ -169,6 +171,7 @@ class StartForm(QDialog):
         if self._described is not None:
             self._remembered = self.remember()
         self._described = None
+        self._revealing.cancel()
         self._show_page(self.reading)
         self._work.start(self._describe(), self._not_described)
 
@@ -213,7 +216,9 @@ class StartForm(QDialog):
                 old.hide()
                 old.deleteLater()
         market = MarketForm(self._desk, described.instruments_wanted, described.timeframe)
+        await asyncio.sleep(0)
         parameters = ParameterForm(rules, self._bench.theme)
+        await asyncio.sleep(0)
         for widget in (*head(described, self.path), section("Runs on"), market, section("Parameters")):
             self._body_column.addWidget(widget)
         self._body_column.addWidget(parameters, 1)
@@ -231,6 +236,7 @@ class StartForm(QDialog):
         self._judge()
         await asyncio.sleep(0)
         self._show_page(self.sheet)
+        self._revealing.start(parameters.reveal())
         self.start_button.setFocus()
 
     def _take_remembered(self) -> None:
@@ -380,7 +386,8 @@ class StartForm(QDialog):
     def _fit(self) -> None:
         """Be as large as the content, within the screen and the window behind."""
         if self.sheet.isVisibleTo(self):
-            height = self.sheet.height_for(WIDTH - 12) + self._foot.sizeHint().height() + _ROOM_PX
+            coming_px = self.parameters.hidden_px if self.parameters is not None else 0
+            height = self.sheet.height_for(WIDTH - 12) + coming_px + self._foot.sizeHint().height() + _ROOM_PX
         else:
             page = self.trouble if self.trouble.isVisibleTo(self) else self.reading
             height = max(page.sizeHint().height(), page.heightForWidth(WIDTH)) + self._foot.sizeHint().height()

@@ -26,6 +26,9 @@ from koc_qt.ui.start_form.parts import Caption, Choice, NumberBox, Words
 from koc_qt.ui.start_form.values import JsonProblem, clip, defaults_of, range_of, read_json, to_json
 from koc_qt.ui.theme import Theme, code_font, style_as
 
+_SEEN_AT_ONCE = 5  # fields
+_GAP_PX = 12
+
 
 class Field(QWidget):
     """One parameter: its control, what it is for, a way back to its default, and what is wrong with it."""
@@ -185,20 +188,38 @@ class ParameterForm(QWidget):
         self._show_reset()
 
     def build(self) -> Iterator[None]:
-        """Make the fields, one a step: each takes some two milliseconds, and a window has sixteen."""
+        """Make the fields, one a step: each takes some two milliseconds, and a window has sixteen.
+
+        To show them takes as long again, so only the first can be seen once the form is; `reveal` brings the others.
+        """
         for name, rule in self.rules.items():
             field = self.fields[name] = Field(rule, self._theme)
+            if len(self.fields) > _SEEN_AT_ONCE:
+                field.hide()
             self._column.insertWidget(len(self.fields) - 1, field)
             for widget in (field, *field.findChildren(QWidget)):
                 widget.ensurePolished()  # now, and not for all of them when the page is shown
             field.edited.connect(self._field_edited)
             yield
 
+    def reveal(self) -> Iterator[None]:
+        """Show the fields that are hidden still, one a step."""
+        for field in self.fields.values():
+            if field.isHidden():
+                field.show()
+                yield
+
+    @property
+    def hidden_px(self) -> int:
+        """How much higher this will be about, in pixels, once every field is shown."""
+        hidden = [field for field in self.fields.values() if field.isHidden()]
+        return len(hidden) * (hidden[0].sizeHint().height() + _GAP_PX) if hidden else 0
+
     def _fields_page(self) -> QWidget:
         page = QWidget()
         column = self._column = QVBoxLayout(page)
         column.setContentsMargins(0, 12, 0, 8)
-        column.setSpacing(12)
+        column.setSpacing(_GAP_PX)
         if not self.rules:
             column.addWidget(Words("This strategy has no parameters.", tone="muted"))
         column.addStretch(1)
