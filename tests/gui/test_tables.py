@@ -258,6 +258,36 @@ def test_only_what_is_looked_at_is_written(fake: FakeBench, qtbot: QtBot) -> Non
     assert written == ["r7"]
 
 
+def test_texts_outlive_a_new_layout_unless_they_may_be_others(fake: FakeBench, qtbot: QtBot) -> None:
+    suffix, written = [""], list[str]()
+
+    def text(row: Row) -> str:
+        written.append(row.name)
+        return row.name + suffix[0]
+
+    columns = (Column[Row]("name", "Name", text), Column[Row]("value", "Value", lambda _: "", lambda row: row.value))
+    model: RecordModel[Row] = RecordModel(columns, fake.theme, fake.window, sort_by="value")
+    model.reset((number, Row(f"r{number}", number)) for number in range(1_000))
+    qtbot.waitUntil(lambda: not model.is_busy)
+
+    def first() -> str:
+        return str(model.index(0, 0).data())
+
+    assert (first(), written) == ("r0", ["r0"])
+    model.set_filter(lambda row: row.value % 2 == 0)
+    qtbot.waitUntil(lambda: len(model.records) == 500)
+    assert (first(), written) == ("r0", ["r0"])
+    for number in range(300):
+        model.put(number, Row(f"s{number}", number))
+    qtbot.waitUntil(lambda: first() == "s0")
+    suffix[0] = "!"
+    assert first() == "s0"
+    model.refresh()  # the same records, which read differently now
+    qtbot.waitUntil(lambda: first() == "s0!")
+    model.reset([(0, Row("t", 0))])
+    qtbot.waitUntil(lambda: first() == "t!")
+
+
 def test_numbers_that_are_none_come_first(fake: FakeBench) -> None:
     column = Column[float | None]("x", "X", str, lambda value: value)
     model = RecordModel((column,), fake.theme, fake.window, sort_by="x")

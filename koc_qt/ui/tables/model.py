@@ -29,6 +29,7 @@ _MANY = 100  # changed rows, above which all are laid out anew: what Qt does for
 _MOVING = 8  # the same for rows that come, go or move, which is slower still
 _SLICE = 250  # records
 _AT_ONCE = 400  # records that are laid out at once, not in slices
+_MOST_TEXTS = 2_000  # rows whose texts are kept; those in sight are quickly written again
 _SCANNED = 16  # rows are looked through in the time that it takes to look one up
 _NONE = QModelIndex()
 # as numbers, as which Qt brings them: comparing enums takes ten times as long
@@ -76,7 +77,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self._rows: list[Row[R]] = []  # as they are shown, but ascending
         self._shown: dict[Key, Row[R]] = {}  # the same
         self._reversed = descending  # whether they are shown from the end
-        self._texts: dict[Key, tuple[str, ...]] = {}  # of what was painted
+        self._texts: dict[Key, tuple[R, tuple[str, ...]]] = {}  # of what was painted, with the record they are of
         self._dirty: dict[Key, None] = {}
         self._rebuild = False
         self._paused = False
@@ -104,6 +105,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         excess = len(self._records) - self._limit
         for key in list(islice(self._records, max(0, excess))):
             del self._records[key]
+        self._texts.clear()
         self._lay_out_anew()
 
     def put(self, key: Key, record: R) -> None:
@@ -255,8 +257,9 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         known = self._texts.get(key)
         if known is None:
             return True
-        texts = self._texts[key] = self._texts_of(after)
-        return texts != known or self._looks_of(before) != self._looks_of(after)
+        texts = self._texts_of(after)
+        self._texts[key] = after, texts
+        return texts != known[1] or self._looks_of(before) != self._looks_of(after)
 
     def _looks_of(self, record: R) -> list[str | None]:
         """Give what a row wears besides its texts."""
@@ -330,7 +333,10 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         before = self.persistentIndexList()
         keys = [self.key_at(index.row()) for index in before]
         self._rows, self._shown, self._reversed = rows, shown, descending
-        self._texts.clear()  # those of the rows in sight are quickly written again
+        if len(self._texts) > _MOST_TEXTS:
+            self._texts.clear()
+        for key in self._texts.keys() & self._dirty.keys():
+            del self._texts[key]
         after = [
             _NONE if (row := self.row_of(key)) is None else self.index(row, index.column())
             for key, index in zip(keys, before, strict=True)
@@ -384,10 +390,10 @@ class RecordModel(QAbstractTableModel, Generic[R]):
             return self._numbers if column.right else None
         *_, key, record = self._row(at)
         if role == _DISPLAY:
-            texts = self._texts.get(key)
-            if texts is None:
-                texts = self._texts[key] = self._texts_of(record)
-            return texts[place]
+            known = self._texts.get(key)
+            if known is None or known[0] is not record:
+                known = self._texts[key] = record, self._texts_of(record)
+            return known[1][place]
         if role == _FOREGROUND:
             tone = column.tone(record) if column.tone is not None else None
             return QColor(getattr(self._theme.colors, tone)) if tone else None
