@@ -144,11 +144,12 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
             """Give the connection, hardened: ccxt ends its receive loop without a word when a message raises."""
             connection = super().client(url)
             if "handle_text_or_binary_message" not in vars(connection):
-                read = connection.handle_text_or_binary_message
+                read, take_text = connection.handle_text_or_binary_message, getattr(self, "take_text", None)
 
                 def read_safely(data: Any) -> None:
                     try:
-                        read(data)
+                        if take_text is None or not take_text(connection, data):
+                            read(data)
                     except Exception as error:  # whatever ccxt trips over, the stream goes on
                         self.unreadable(error)
                     else:

@@ -17,6 +17,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from koc_qt.adapters import coinbase_client
 from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.ccxt_exchange import make_session
 from koc_qt.adapters.clock import SystemClock
@@ -425,7 +426,7 @@ async def test_the_clock_is_told_in_milliseconds(data: DataBench) -> None:
 
 
 async def test_a_quiet_market_is_no_broken_stream(data: DataBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_QUIET_BEATS", 1)
+    monkeypatch.setattr(coinbase_client, "QUIET_BEATS", 1)
     data.venue = CoinbaseVenue(SystemClock(), data.server.endpoint, timeouts=Timeouts(silence_s=0.5))
     data.site.beat_ns = 100_000_000
     await data.stream(BTC)
