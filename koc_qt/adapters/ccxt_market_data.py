@@ -373,6 +373,7 @@ class CcxtMarketData:
         exchange, symbol = self._client.exchange, subscription.instrument.symbol
         watch = self._watches[stream.kind]
         limit_s = self._timeouts.trade_silence_s if stream.kind == "trades" else self._timeouts.silence_s
+        good_ns = self._clock.monotonic_ns()
         while True:
             try:
                 async with asyncio.timeout(limit_s) as silence:
@@ -383,19 +384,27 @@ class CcxtMarketData:
                 self._client.drop(stream.url, f"silent for {limit_s:g} s")
                 return f"{stream.kind}: silent for {limit_s:g} s"
             self._is_up(subscription, stream)
-            self._deliver(subscription, stream, raw)
+            if self._deliver(subscription, stream, raw) or stream.kind != "book":
+                good_ns = self._clock.monotonic_ns()
+            elif self._clock.monotonic_ns() - good_ns > limit_s * 1e9:  # only a new snapshot mends a book
+                self._client.drop(stream.url, "its book is of no use")
+                return f"{self.last_refusal}; no better one for {limit_s:g} s"
             if stream.kind == "trades" and len(raw) >= self.UNREAD_TRADES:
                 return f"trades: {len(raw):,} came at once; older ones are lost"
 
-    def _deliver(self, subscription: _Subscription, stream: _Stream, raw: Any) -> None:
+    def _deliver(self, subscription: _Subscription, stream: _Stream, raw: Any) -> bool:
+        """Hand on what can be read; gives whether anything could."""
+        is_good = False
         for item in raw if stream.kind == "trades" else [raw]:
             try:
                 event = self._fact(subscription, stream, item)
             except (MalformedError, KeyError, TypeError, IndexError) as error:
                 self._refuse(stream.kind, error)
                 continue
+            is_good = True
             if event is not None and self._sink is not None:
                 self._sink(event)
+        return is_good
 
     def _fact(self, subscription: _Subscription, stream: _Stream, raw: Any) -> Trade | Quote | Book | None:
         """Read one message; None for a trade that was seen before. Raises MalformedError."""

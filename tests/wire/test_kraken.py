@@ -26,7 +26,7 @@ from koc_qt.domain.orders import Liquidity, Order
 from tests.conditions import until
 from tests.wire.core.dialect import Call
 from tests.wire.core.rates import RateCounter
-from tests.wire.data_faults import DataBench, DataFaults, open_data
+from tests.wire.data_faults import CONNECTED, INTERRUPTED, DataBench, DataFaults, open_data
 from tests.wire.loopback import LoopbackServer
 from tests.wire.trading_bench import BUY, TradingBench, failure_of, open_bench
 from tests.wire.trading_faults import ACCEPTED, CANCELED, FILLED, REJECTED, TradingFaults
@@ -227,6 +227,17 @@ class TestData(DataFaults):
         data.exchange.market(data.symbol).held = False
         await data.venue.subscribe(data.symbol)
         await until(lambda: data.exchange.time_ns() - data.venue.time_ns() < 200_000_000, what="trades to move it on")
+
+    async def test_a_book_that_stays_wrong_is_taken_anew(self, data: DataBench) -> None:
+        """Of a level that should have gone no later frame speaks."""
+        data.venue = data.make(silence_s=0.3)
+        await data.connect()
+        await data.goes_on()
+        book = data.venue._client.exchange.orderbooks[data.symbol]
+        book["bids"].store(book["asks"][0][0] * 2, 1.0)
+        assert "crossed book" in (await data.reaches(INTERRUPTED)).reason
+        await data.reaches(CONNECTED)
+        await data.goes_on()
 
     async def test_a_book_is_the_one_that_the_checksums_are_of(self, data: DataBench) -> None:
         """ccxt leaves them unchecked."""
