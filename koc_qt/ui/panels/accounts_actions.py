@@ -134,8 +134,8 @@ class AccountActions(QObject):
         ending = ending_words(*what_runs(self._desk, account))
         first = f"{ending[:1].upper()}{ending[1:]}. " if ending else ""
         text = (
-            f"{first}Keys that are kept here are deleted; at the venue they go on to work until you delete them there. What was "
-            "traded stays in the journal, and what is held at the venue stays there."
+            f"{first}Keys that are kept here are deleted; at the venue they go on to work until you delete them there. "
+            "What was traded stays in the journal, and what is held at the venue stays there."
         )
         command = RemoveAccount(account.account_id, stop=bool(ending))
         title = f"Remove {name}?"
