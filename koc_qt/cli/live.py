@@ -7,13 +7,13 @@ columns, and control characters in them are shown as such, so that none can stee
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from koc_qt.cli.lines import clean, clock, counted, money, number, span
 from koc_qt.domain.market import Quote, Side
 from koc_qt.domain.orders import Fill, Order, OrderStatus
 from koc_qt.domain.state import Badge, EngineSnapshot, EngineState, StrategySnapshot, StrategyState, VenueState
@@ -31,7 +31,6 @@ _STATE_STYLES: dict[str, str] = {
     VenueState.DISCONNECTED: _BAD,
 }
 _BADGE_STYLES = {Badge.ISOLATED_PLUS: _GOOD, Badge.ISOLATED: _GOOD, Badge.PARTIAL: _CAREFUL}
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {10: " ", 13: " ", 9: " "}
 _HEADER_LINES, _FOOTER_LINES = 3, 1
 
 
@@ -78,32 +77,9 @@ def render(snapshot: Snapshot, width: int = 80, height: int = 24, quotes: Iterab
             lines += _table(section, count, width)
     lines = lines[: max(height - _FOOTER_LINES, 0)]
     lines += [Text("")] * (height - _FOOTER_LINES - len(lines))
-    last = Cell(f" {_clean(note)}", _CAREFUL) if note else Cell(" Ctrl-C stops the engine in order", _FAINT)
+    last = Cell(f" {clean(note)}", _CAREFUL) if note else Cell(" Ctrl-C stops the engine in order", _FAINT)
     lines.append(_line([last], width))
     return Text("\n").join(lines)
-
-
-def summary_line(snapshot: Snapshot) -> str:
-    """Give one plain line on the whole engine, for output that is no terminal."""
-    engine = snapshot.engine
-    parts = [f"{_clock(engine.time_ns)} engine {engine.state}, up {_span(engine.uptime_s)}"]
-    if engine.kill_switch:
-        parts.append(f"KILL SWITCH ENGAGED: {_clean(engine.kill_reason)}")
-    parts.append(f"PnL {_money(engine.pnl)}")
-    parts.append(f"{_count(engine.trades, 'trade')}, {_count(engine.open_orders, 'open order')}")
-    parts += [f"{_clean(venue.venue)} {venue.state}" for venue in snapshot.venues if venue.streams]
-    told = [each for each in snapshot.strategies if each.trades or each.state is not StrategyState.STOPPED]
-    parts += [f"{_clean(each.spec.strategy_id)} {each.state} {_money(each.pnl)}" for each in told]
-    return " | ".join(parts)
-
-
-def fill_line(fill: Fill) -> str:
-    """Give one plain line on a fill."""
-    return (
-        f"{_clock(fill.time_ns)} fill: {fill.side} {_number(fill.quantity)} {_clean(str(fill.instrument))} "
-        f"at {_number(fill.price)} ({fill.liquidity}, fee {_number(fill.fee)} {_clean(fill.fee_currency)}) "
-        f"for {_clean(fill.strategy_id)}"
-    )
 
 
 # ---- sections -------------------------------------------------------------------------------------------------------
@@ -114,11 +90,11 @@ def _header(snapshot: Snapshot, width: int) -> list[Text]:
     left = [
         Cell(" K.O.C. ", "bold reverse"),
         Cell(f" {engine.state.upper()}", _STATE_STYLES.get(engine.state, _CAREFUL)),
-        Cell(f"  up {_span(engine.uptime_s)}"),
-        Cell(f"  {_count(engine.trades, 'trade')}, {engine.open_orders} open"),
+        Cell(f"  up {span(engine.uptime_s)}"),
+        Cell(f"  {counted(engine.trades, 'trade')}, {engine.open_orders} open"),
     ]
     return [
-        _line(left, width, right=[Cell("PnL "), Cell(_money(engine.pnl), _sign_style(engine.pnl)), Cell(" ")]),
+        _line(left, width, right=[Cell("PnL "), Cell(money(engine.pnl), _sign_style(engine.pnl)), Cell(" ")]),
         _line([_warning(engine) or Cell(_pulse(engine), _FAINT)], width),
         _line([Cell(_accounts(snapshot), _FAINT)], width),
     ]
@@ -126,11 +102,11 @@ def _header(snapshot: Snapshot, width: int) -> list[Text]:
 
 def _warning(engine: EngineSnapshot) -> Cell | None:
     if engine.kill_switch:
-        return Cell(f" KILL SWITCH ENGAGED, 'koc kill --release' ends it: {_clean(engine.kill_reason)}", "bold red")
+        return Cell(f" KILL SWITCH ENGAGED, 'koc kill --release' ends it: {clean(engine.kill_reason)}", "bold red")
     if not engine.journal_ok:
         return Cell(" THE JOURNAL CANNOT BE WRITTEN: no orders are sent until it can", "bold red")
     if engine.reason and engine.state is not EngineState.RUNNING:
-        return Cell(f" {_clean(engine.reason)}", _CAREFUL)
+        return Cell(f" {clean(engine.reason)}", _CAREFUL)
     return None
 
 
@@ -145,8 +121,8 @@ def _pulse(engine: EngineSnapshot) -> str:
 def _accounts(snapshot: Snapshot) -> str:
     parts = []
     for account in snapshot.accounts:
-        balances = ", ".join(f"{_number(each.total)} {_clean(each.currency)}" for each in account.balances)
-        parts.append(f"{_clean(account.account_id)} ({account.mode}): {balances or 'empty'}")
+        balances = ", ".join(f"{number(each.total)} {clean(each.currency)}" for each in account.balances)
+        parts.append(f"{clean(account.account_id)} ({account.mode}): {balances or 'empty'}")
     return " " + "  ".join(parts)
 
 
@@ -158,9 +134,9 @@ def _market(snapshot: Snapshot, quotes: list[Quote]) -> Section:
     quoted = {quote.instrument.venue for quote in quotes}
     for venue in snapshot.venues:
         if venue.venue not in quoted:
-            text = f"{_count(venue.streams, 'stream')} {_clean(venue.reason)}"
+            text = f"{counted(venue.streams, 'stream')} {clean(venue.reason)}"
             state = Cell(venue.state, _STATE_STYLES.get(venue.state, _CAREFUL))
-            rows.append([Cell(_clean(venue.venue)), Cell(""), Cell(""), Cell(text, _FAINT), state])
+            rows.append([Cell(clean(venue.venue)), Cell(""), Cell(""), Cell(text, _FAINT), state])
     columns = [Column("MARKET", 0), Column("BID", 14, True), Column("ASK", 14, True), Column("SPREAD", 11, True)]
     return Section([*columns, Column("", 13, True)], rows, 2, "no venue yet")
 
@@ -168,9 +144,9 @@ def _market(snapshot: Snapshot, quotes: list[Quote]) -> Section:
 def _quote_row(quote: Quote, state: VenueState) -> list[Cell]:
     spread = f"{quote.spread / quote.mid * 10_000:.1f} bp" if quote.mid else ""
     return [
-        Cell(_clean(str(quote.instrument))),
-        Cell(_number(quote.bid), _GOOD),
-        Cell(_number(quote.ask), _BAD),
+        Cell(clean(str(quote.instrument))),
+        Cell(number(quote.bid), _GOOD),
+        Cell(number(quote.ask), _BAD),
         Cell(spread, _FAINT),
         Cell(state, _STATE_STYLES.get(state, _CAREFUL)),
     ]
@@ -183,12 +159,12 @@ def _strategies(strategies: Sequence[StrategySnapshot]) -> Section:
         name = each.spec.strategy_id + (f": {each.reason}" if trouble else "")
         rows.append(
             [
-                Cell(_clean(name), _STATE_STYLES.get(each.state, "") if trouble else ""),
+                Cell(clean(name), _STATE_STYLES.get(each.state, "") if trouble else ""),
                 Cell(each.state, _STATE_STYLES.get(each.state, "")),
                 Cell(each.badge, _BADGE_STYLES.get(each.badge, _BAD)),
                 Cell(f"{each.rate_hz:.1f}", _FAINT),
                 Cell(str(each.trades)),
-                Cell(_money(each.pnl), _sign_style(each.pnl)),
+                Cell(money(each.pnl), _sign_style(each.pnl)),
             ]
         )
     columns = [Column("STRATEGY", 0), Column("STATE", 12), Column("SANDBOX", 12), Column("MSG/S", 8, True)]
@@ -198,11 +174,11 @@ def _strategies(strategies: Sequence[StrategySnapshot]) -> Section:
 def _positions(snapshot: Snapshot) -> Section:
     rows = [
         [
-            Cell(_clean(str(each.instrument))),
-            Cell(_number(each.quantity), _sign_style(each.quantity)),
+            Cell(clean(str(each.instrument))),
+            Cell(number(each.quantity), _sign_style(each.quantity)),
             Cell(_rounded(each.average_price) if each.average_price is not None else ""),
-            Cell(_money(each.unrealised_pnl), _sign_style(each.unrealised_pnl)),
-            Cell(_clean(each.strategy_id), _FAINT),
+            Cell(money(each.unrealised_pnl), _sign_style(each.unrealised_pnl)),
+            Cell(clean(each.strategy_id), _FAINT),
         ]
         for each in snapshot.positions
         if each.quantity
@@ -221,11 +197,11 @@ def _orders(orders: Sequence[Order]) -> Section:
         name = f"{request.instrument} {order.reason}" if order.reason else str(request.instrument)
         rows.append(
             [
-                Cell(_clock(order.updated_ns), _FAINT),
+                Cell(clock(order.updated_ns), _FAINT),
                 Cell(request.side, _side_style(request.side)),
-                Cell(_clean(name)),
-                Cell(f"{_number(order.filled_quantity)}/{_number(request.quantity)}"),
-                Cell(_number(price) if price is not None else "market"),
+                Cell(clean(name)),
+                Cell(f"{number(order.filled_quantity)}/{number(request.quantity)}"),
+                Cell(number(price) if price is not None else "market"),
                 Cell(f"  {order.status.replace('_', ' ')}", status_style if status_style or order.is_open else _FAINT),
             ]
         )
@@ -236,12 +212,12 @@ def _orders(orders: Sequence[Order]) -> Section:
 def _fills(fills: Sequence[Fill]) -> Section:
     rows = [
         [
-            Cell(_clock(fill.time_ns), _FAINT),
+            Cell(clock(fill.time_ns), _FAINT),
             Cell(fill.side, _side_style(fill.side)),
-            Cell(_clean(str(fill.instrument))),
-            Cell(_number(fill.quantity)),
-            Cell(_number(fill.price)),
-            Cell(f"  fee {_number(fill.fee)}", _FAINT),
+            Cell(clean(str(fill.instrument))),
+            Cell(number(fill.quantity)),
+            Cell(number(fill.price)),
+            Cell(f"  fee {number(fill.fee)}", _FAINT),
         ]
         for fill in reversed(fills)
     ]
@@ -323,38 +299,9 @@ def _line(cells: Sequence[Cell], width: int, right: Sequence[Cell] = ()) -> Text
 # ---- words and numbers ----------------------------------------------------------------------------------------------
 
 
-def _clean(text: str) -> str:
-    return text.translate(_CONTROL)
-
-
-def _number(value: Decimal) -> str:
-    """Write an amount with at most 8 decimals and no zeros at its end."""
-    text = f"{value:,.8f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _rounded(value: Decimal) -> str:
     """Write an average with about eight digits that count."""
-    return _number(round(value, max(8 - max(value.adjusted() + 1, 0), 2)))
-
-
-def _money(value: Decimal) -> str:
-    return f"{value:+,.2f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _clock(time_ns: int) -> str:
-    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%H:%M:%S}Z"
-
-
-def _span(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    return f"{days} d {hour:02}:{minute:02}" if days else f"{hour}:{minute:02}:{second:02}"
+    return number(round(value, max(8 - max(value.adjusted() + 1, 0), 2)))
 
 
 def _sign_style(value: Decimal) -> str:

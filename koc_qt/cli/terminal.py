@@ -11,9 +11,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console as RichConsole
-
-from koc_qt.cli.live import fill_line, render, summary_line
+from koc_qt.cli.lines import fill_line, summary_line
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.link.messages import FillRecorded, Snapshot
@@ -79,6 +77,10 @@ class Terminal:
             self._console.write(LEAVE)
 
     def _frame(self, engine: Engine, snapshot: Snapshot) -> str:
+        from rich.console import Console as RichConsole
+
+        from koc_qt.cli.live import render
+
         size = shutil.get_terminal_size()
         text = io.StringIO()
         # one line less than there are: the console ends what it writes with a line break, which must not scroll

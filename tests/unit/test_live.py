@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from koc_qt.cli.live import fill_line, render, summary_line
+from koc_qt.cli.lines import fill_line, summary_line
+from koc_qt.cli.live import render
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Quote, Side
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderRequest, OrderStatus, OrderType
