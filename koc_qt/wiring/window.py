@@ -1,37 +1,24 @@
-"""Composition root of the window's process: Qt and asyncio on one loop, the link, the engine's keeper, the window."""
+"""Where a window begins: its engine first, which loads on another core while this process loads asyncio, link and Qt.
+
+So this module loads none of these; wiring/window_loop.py, which it loads then, does.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from koc_qt.domain.errors import KocError, LinkError
-from koc_qt.link.connection import EngineAddress
-from koc_qt.link.keys import load_or_create_keys
-from koc_qt.link.servers import remember_server
 from koc_qt.paths import Paths, profile_paths
-from koc_qt.wiring.engine_process import Process, let_go, program, say_go, spawn_where_none_runs
+from koc_qt.wiring.engine_process import let_go, spawn_where_none_runs
 from koc_qt.wiring.garbage import collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QApplication, QMainWindow
-
-    from koc_qt.ui.desk import Desk
-    from koc_qt.ui.theme import Theme
     from koc_qt.ui.window import MainWindow
-
-Observer = Callable[["MainWindow"], None]
-MEMORY_NAME = "window.json"
-SILENCE_S = 3.0
-_NOT_DONE = 1  # exit code, see cli/main.py
+    from koc_qt.wiring.window_loop import Observer
 
 
 def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
@@ -46,7 +33,7 @@ def main(options: WindowOptions, paths: Paths | None = None, observe: Observer =
     return 0
 
 
-class _Ending:
+class Ending:
     """Remembers that the process was told to end, until there is a window that can be closed."""
 
     def __init__(self) -> None:
@@ -71,172 +58,26 @@ class _Ending:
             self._close = None
 
 
-def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: _Ending) -> None:
+def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: Ending) -> None:
     paths.ensure()
-    # The engine loads on another core while this process loads Qt, and begins once there is a window.
+    # It begins once there is a window.
     spawned = spawn_where_none_runs(paths) if options.endpoint is None else None
     try:
-        _show_with_qt(options, paths, spawned, observe, ending)
+        from koc_qt.wiring.window_loop import show
+
+        show(options, paths, spawned, observe, ending)
     finally:
         if spawned is not None:
             let_go(spawned)
 
 
-def _show_with_qt(
-    options: WindowOptions, paths: Paths, spawned: Process | None, observe: Observer, ending: _Ending
-) -> None:
-    from koc_qt.wiring.qt_imports import read_no_sources
-
-    read_no_sources()
-    from PySide6.QtWidgets import QApplication
-
-    from koc_qt.ui.theme import Theme
-    from koc_qt.wiring.qt_loop import qt_loop
-
-    app = QApplication.instance() or _application()
-    assert isinstance(app, QApplication)  # noqa: S101 - made here, or by a test that shows windows
-    app.setApplicationName("koc")
-    app.setApplicationDisplayName("K.O.C.")
-    app.setDesktopFileName("koc")
-    app.setQuitOnLastWindowClosed(False)
-    theme = Theme(parent=app)
-    theme.apply(app)
-    # Python's own threads: Qt's would call back into a loop that is gone
-    with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
-        loop.set_default_executor(threads)
-        loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending))
-
-
-def _application() -> QApplication:
-    """Make the application. Where Qt finds no screen, which it has an abort for, end this process with a sentence."""
-    from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
-    from PySide6.QtWidgets import QApplication
-
-    said: list[str] = []
-
-    def hear(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
-        said.append(text.strip())
-        if kind is QtMsgType.QtFatalMsg:  # Qt aborts when this returns
-            why = said[0].splitlines()[0].removesuffix(' in ""')
-            sys.stderr.write(
-                f"koc: the window cannot be shown, Qt says: {why}. No engine was started for it; 'koc doctor' says "
-                "what this machine lacks.\n"
-            )
-            sys.stderr.flush()
-            os._exit(_NOT_DONE)
-
-    before = qInstallMessageHandler(hear)
-    try:
-        return QApplication([*sys.argv[:1]])
-    finally:
-        qInstallMessageHandler(before)
-        sys.stderr.writelines(f"{text}\n" for text in said)
-
-
-async def _show(
-    options: WindowOptions,
-    paths: Paths,
-    theme: Theme,
-    spawned: Process | None,
-    observe: Observer,
-    ending: _Ending,
-) -> None:
-    from koc_qt.link.client import LinkClient
-    from koc_qt.ui.desk import Desk
-    from koc_qt.ui.memory import MemoryFile
-    from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
-    from koc_qt.ui.window import MainWindow
-    from koc_qt.wiring.keeper import EngineKeeper
-
-    desk = Desk()
-    address = _address(options)
-    keeper = EngineKeeper(paths, desk, address, spawned)
-    pair = load_or_create_keys(paths.keys).client
-    client = LinkClient(
-        keeper.locate,
-        pair,
-        name="window",
-        on_fact=desk.take,
-        on_state=keeper.on_state,
-        silence_s=SILENCE_S,
-        longest_backoff_s=1.0,
-    )
-    keeper.announced.connect(client.hurry)
-    desk.use(client, is_remote=address is not None)
-    window = MainWindow(
-        desk,
-        theme,
-        MemoryFile(paths.data / MEMORY_NAME),
-        lambda bench, monitor: panel_kinds(
-            bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
-        ),
-        chart_maker,
-        preload=preload,
-        reset_layout=options.reset_layout,
-    )
-    desk.setParent(window)
-    keeper.setParent(window)
-    window.use_keeper(keeper)
-    closed = asyncio.Event()
-    window.closed.connect(closed.set)
-    desk.linked.connect(lambda: _remember(options, paths, desk))
-    window.show()
-    observe(window)
-    keeping = asyncio.create_task(keeper.run(), name="keeper")
-    client.start()
-    try:
-        loop = asyncio.get_running_loop()
-        with ending.closing(lambda: loop.call_soon_threadsafe(window.close_now)):
-            await _painted()
-            if not closed.is_set():
-                if spawned is not None:
-                    say_go(spawned)
-                window.start()
-            if options.files:
-                window.workspace.filled.connect(lambda: window.offer(list(options.files)))
-            await closed.wait()
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-        await desk.close()
-        await client.close()
-        _delete(window)
-
-
-def _address(options: WindowOptions) -> EngineAddress | None:
-    if options.endpoint is None:
-        return None
-    if options.server_key is None:
-        raise KocError(f"the public key of the engine at {options.endpoint} is needed: name its file with --server-key")
-    return EngineAddress(options.endpoint, options.server_key)
-
-
-def _remember(options: WindowOptions, paths: Paths, desk: Desk) -> None:
-    """Keep the key of an engine on another machine once it has let us in: the next time needs no --server-key."""
-    if desk.is_connected and options.endpoint is not None and options.server_key is not None:
-        try:
-            remember_server(paths.keys, options.endpoint, options.server_key)
-        except LinkError as error:
-            desk.notify(f"The engine's key could not be kept for the next time: {error}")
-
-
-def _folders(paths: Paths) -> dict[str, Path]:
-    return {"Configuration": paths.config, "Data": paths.data, "Strategies": paths.strategies, "Logs": paths.logs}
-
-
-async def _painted() -> None:
-    """Let Qt show the window before anything heavy is loaded."""
-    for _ in range(3):
-        await asyncio.sleep(0.001)  # a timer: what is merely due runs before Qt gets its turn
-
-
 @contextlib.contextmanager
-def _signals() -> Iterator[_Ending]:
+def _signals() -> Iterator[Ending]:
     """Close the window, and the window alone, on Ctrl-C, SIGTERM and a terminal that is closed.
 
     From before Qt is loaded until it has ended: an exception out of nowhere makes it crash, or is lost in it.
     """
-    ending = _Ending()
+    ending = Ending()
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -246,10 +87,3 @@ def _signals() -> Iterator[_Ending]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _delete(window: QMainWindow) -> None:
-    """End the window's Qt objects here and now, in their own thread, and not at the collector's whim."""
-    import shiboken6
-
-    shiboken6.delete(window)
