@@ -28,8 +28,8 @@ from koc_qt.ui.turns import Patience
 AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
-FILL_MS = 3  # of making panels at a time: paints and what the engine says come in the same turn
-FILL_GAP_MS = 2  # between two times: for paints, and for the link, whose answers take several turns of the loop
+FILL_MS = 4  # of making panels at a time: paints and what the engine says come in the same turn
+FILL_GAP_MS = 1  # between two times: for paints, and for the link, whose answers take several turns of the loop
 Make = Callable[[QWidget], Panel]  # of its parent
 _FORM = 2  # of Qt's own state; raised when the default docks change so much that an old layout would not do
 
