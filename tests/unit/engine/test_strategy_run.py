@@ -57,7 +57,7 @@ async def resting(engine: EngineDesk, worker: FakeWorker) -> Order:
     """Have the strategy place an order that rests."""
     engine.venue.publish(quote())
     worker.say(Submit(1, limit_buy()))
-    await until(lambda: engine.store.open_orders("sma"), what="the order")
+    await until(lambda: worker.got(OrderUpdate), what="the order to be told of")
     return engine.store.open_orders("sma")[0]
 
 
