@@ -36,7 +36,8 @@ class Position:
     def apply(self, fill: Fill) -> bool:
         """Count a fill; False when its id was counted before. Raises ValueError for a fill of another position.
 
-        The oldest lots are closed first; what is left over opens a lot on the other side.
+        The oldest lots are closed first; what is left over opens a lot on the other side. A fee that was taken in the
+        base currency is no longer held: it leaves at the fill's price, and counts among the fees.
         """
         ours = (self.strategy_id, self.account_id, self.instrument.id)
         if (fill.strategy_id, fill.account_id, fill.instrument) != ours:
@@ -49,10 +50,16 @@ class Position:
         self._fill_ids.add(fill.fill_id)
         with localcontext(EXACT):
             self._pay(fill)
-            left = self._close(fill.quantity * fill.side.sign, fill.price)
-            if left:
-                self._open(left, fill.price)
+            self._move(fill.quantity * fill.side.sign, fill.price)
+            if fill.fee_currency == self.instrument.base:
+                self._move(-fill.fee, fill.price)
         return True
+
+    def _move(self, quantity: Decimal, price: Decimal) -> None:
+        """Hold so much more, or less where it is below zero."""
+        left = self._close(quantity, price)
+        if left:
+            self._open(left, price)
 
     def _pay(self, fill: Fill) -> None:
         if fill.fee_currency == self.instrument.quote:
@@ -93,7 +100,7 @@ class Position:
 
     @property
     def quantity(self) -> Decimal:
-        """Signed holding in base units: the sum of all fills; fees paid in the base currency are not taken off."""
+        """Signed holding in base units: the sum of all fills less what of it was taken for fees."""
         return self._quantity
 
     @property

@@ -177,9 +177,9 @@ class TradingVenueContract:
         assert {fill.price for fill in fills} == {Decimal(101)}
         assert {fill.liquidity for fill in fills} == {Liquidity.TAKER}
         paid = sum((fill.price * fill.quantity for fill in fills), Decimal(0))
-        fees = sum((fill.fee for fill in fills if fill.fee_currency == quote), Decimal(0))
-        assert await desk.total(quote) == before[1] - paid - fees
-        assert await desk.total(base) == before[0] + desk.lot
+        fees = {name: sum((f.fee for f in fills if f.fee_currency == name), Decimal(0)) for name in (base, quote)}
+        assert await desk.total(quote) == before[1] - paid - fees[quote]
+        assert await desk.total(base) == before[0] + desk.lot - fees[base]
 
     async def test_a_resting_order_locks_is_found_and_can_be_cancelled(self, desk: TradingDesk) -> None:
         await desk.open()

@@ -363,7 +363,7 @@ def select_manual(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot, quantity: s
     return table
 
 
-@pytest.mark.parametrize(("quantity", "side"), [("0.3", Side.SELL), ("-0.3", Side.BUY)])
+@pytest.mark.parametrize(("quantity", "side"), [("0.3", Side.SELL), ("-0.3", Side.BUY), ("0.30005", Side.SELL)])
 def test_a_position_is_closed_at_the_market(
     panel: OrdersPanel, fake: FakeBench, qtbot: QtBot, quantity: str, side: Side
 ) -> None:
@@ -375,6 +375,13 @@ def test_a_position_is_closed_at_the_market(
     answer(panel, qtbot, YES)
     wanted = OrderRequest(BTC, side, OrderType.MARKET, Decimal("0.3"), reduce_only=True)
     qtbot.waitUntil(lambda: fake.sent(SubmitOrder) == [SubmitOrder("paper", wanted)])
+
+
+def test_what_is_less_than_a_lot_cannot_be_closed(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    """As a fee leaves it that was taken off what was bought."""
+    select_manual(panel, fake, qtbot, "0.00005")
+    qtbot.waitUntil(lambda: not panel.close_positions.isEnabled())
+    assert panel.close_positions.toolTip().endswith("What is left of BTC/USDT is less than can be traded")
 
 
 def test_a_close_that_is_refused_by_the_person_sends_nothing(panel: OrdersPanel, fake: FakeBench, qtbot: QtBot) -> None:

@@ -105,7 +105,8 @@ class Exchange:
     """Accounts that trade on seeded markets; everything follows from the seed, the clock and what is asked.
 
     `order_id` and `trade_id` make the venue's ids from a number that is never used twice, also after a restart.
-    With `client_ids_for_ever` an id is refused as duplicate even when its order has ended.
+    With `client_ids_for_ever` an id is refused as duplicate even when its order has ended; with `buyers_pay_in_base`
+    the fee of a buy is taken off what was bought.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Exchange:
         order_id: Callable[[int], str] = str,
         trade_id: Callable[[int], str] = str,
         client_ids_for_ever: bool = False,
+        buyers_pay_in_base: bool = False,
         model: FillModel | None = None,
     ) -> None:
         self.venue = venue
@@ -134,6 +136,7 @@ class Exchange:
         self._seed = seed
         self._make_order_id, self._make_trade_id = order_id, trade_id
         self._for_ever = client_ids_for_ever
+        self._buyers_pay_in_base = buyers_pay_in_base
         self._number = now_ns // 1_000_000
         self._orders: dict[str, WireOrder] = {}
         self._open: dict[str, WireOrder] = {}
@@ -518,7 +521,14 @@ class Exchange:
     def _filled(self, order: WireOrder, event: OrderFilled) -> OrderUpdate:
         said = event.fill
         number = self._make_trade_id(self._next_number())
-        fill = WireFill(number, said.price, said.quantity, said.fee, said.fee_currency, said.liquidity, said.time_ns)
+        fee, currency = said.fee, said.fee_currency
+        if self._buyers_pay_in_base and order.side is Side.BUY:
+            instrument = self._instruments[order.symbol]
+            fee, currency = said.quantity * self._model.fee_rate(instrument, said.liquidity), instrument.base
+            totals = order.user.engine._ledger._totals  # which has taken it in the quote currency
+            totals[said.fee_currency] += said.fee
+            totals[currency] -= fee
+        fill = WireFill(number, said.price, said.quantity, fee, currency, said.liquidity, said.time_ns)
         order.fills.append(fill)
         self._fills.append((order, fill))
         order.status = OrderStatus.PARTIALLY_FILLED if order.remaining else OrderStatus.FILLED

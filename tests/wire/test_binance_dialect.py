@@ -233,10 +233,10 @@ async def test_a_market_order_is_filled_and_paid(client: Any, exchange: Exchange
     order = await client.create_order(BTC, "market", "buy", 0.5, params={"newClientOrderId": "koc-1"})
     assert (order["status"], order["filled"], order["average"]) == ("closed", 0.5, 101)
     assert order["clientOrderId"] == "koc-1"
-    assert order["fee"] == {"currency": "USDT", "cost": 0.0505}
+    assert order["fee"] == {"currency": "BTC", "cost": 0.0005}, "of what was bought"
     balance = await client.fetch_balance()
-    assert balance["BTC"]["total"] == 2.5
-    assert balance["USDT"]["total"] == pytest.approx(100_000 - 50.5 - 0.0505)
+    assert balance["BTC"]["total"] == 2.4995
+    assert balance["USDT"]["total"] == 100_000 - 50.5
     [trade] = await client.fetch_my_trades(BTC)
     assert (trade["order"], trade["takerOrMaker"], trade["price"]) == (order["id"], "taker", 101)
     assert order["trades"][0]["id"] == trade["id"]
@@ -405,7 +405,7 @@ async def test_the_user_stream_tells_orders_trades_and_balances(
     updates = await orders
     assert (updates[-1]["clientOrderId"], updates[-1]["filled"]) == ("koc-7", 0.5)
     [trade] = await trades
-    assert (trade["order"], trade["price"], trade["fee"]["cost"]) == (sent["id"], 101, 0.0505)
+    assert (trade["order"], trade["price"], trade["fee"]) == (sent["id"], 101, {"currency": "BTC", "cost": 0.0005})
     assert (await balance)["USDT"]["total"] is not None
 
 

@@ -387,7 +387,7 @@ class OrdersPanel(Panel):
             if obstacle := self._closer.obstacle(position):
                 self.desk.notify(obstacle)
             else:
-                closings.append(Closing(position))
+                closings.append(self._closer.closing(position))
         if not closings:
             return
         lines = [closing.words for closing in closings]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from koc_qt.domain.errors import KocError
+from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Order, OrderRequest, OrderType
 from koc_qt.domain.state import PositionSnapshot, StrategySnapshot, StrategyState
@@ -24,6 +26,7 @@ class Closing:
     """A position as it was when the person was asked, and the order that takes it to zero."""
 
     position: PositionSnapshot
+    rules: Instrument | None = None
 
     @property
     def key(self) -> PositionKey:
@@ -34,8 +37,8 @@ class Closing:
     def request(self) -> OrderRequest:
         """A market order that can do no more than close."""
         side = Side.SELL if self.position.quantity > 0 else Side.BUY
-        quantity_held = abs(self.position.quantity)
-        return OrderRequest(self.position.instrument, side, OrderType.MARKET, quantity_held, reduce_only=True)
+        whole = _whole_lots(self.position, self.rules)
+        return OrderRequest(self.position.instrument, side, OrderType.MARKET, whole, reduce_only=True)
 
     @property
     def words(self) -> str:
@@ -57,7 +60,14 @@ class Closer:
 
     def never(self, position: PositionSnapshot) -> str:
         """Say why there is nothing to close; empty where there is."""
-        return "" if position.quantity else f"{position.instrument.symbol} is flat: there is nothing to close"
+        symbol, rules = position.instrument.symbol, self._desk.replica.instruments.get(position.instrument)
+        if not position.quantity:
+            return f"{symbol} is flat: there is nothing to close"
+        return "" if _whole_lots(position, rules) else f"What is left of {symbol} is less than can be traded"
+
+    def closing(self, position: PositionSnapshot) -> Closing:
+        """Give the order that closes a position."""
+        return Closing(position, self._desk.replica.instruments.get(position.instrument))
 
     def warning(self, closings: Iterable[Closing]) -> str:
         """Say which of the strategies that hold them go on and may open them again; empty where none does."""
@@ -106,6 +116,12 @@ class Closer:
             await self._desk.request(command, timeout_s=SUBMIT_TIMEOUT_S)
         finally:
             self._sending.discard(closing.key)
+
+
+def _whole_lots(position: PositionSnapshot, rules: Instrument | None) -> Decimal:
+    """Give what of a position can be traded: a fee that was taken off what was bought leaves a part of a lot."""
+    held = abs(position.quantity)
+    return held if rules is None else rules.round_quantity(held)
 
 
 def _goes_on(strategy: StrategySnapshot | None) -> bool:

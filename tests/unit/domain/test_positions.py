@@ -76,8 +76,23 @@ def test_fees_are_kept_in_the_quote_currency():
     trade(position, "-1", "120", fee=D("-0.05"), fee_currency="USDT")  # a rebate
     assert position.fees == D("0.25") + D("0.12") - D("0.05")
     assert position.realised_pnl == 40
-    assert position.quantity == 0
+    assert position.quantity == D("-0.001"), "what was taken for the fee was not there to be sold"
     assert position.other_fees == {}
+
+
+def test_a_fee_in_the_base_currency_is_no_longer_held():
+    position = holding()
+    trade(position, "1", "100", fee=D("0.001"), fee_currency="BTC")
+    assert (position.quantity, position.average_price, position.fees) == (D("0.999"), 100, D("0.1"))
+    assert position.unrealised_pnl(D(110)) - position.fees == D("0.999") * 110 - 100, (
+        "what it is worth less what it cost"
+    )
+    trade(position, "1", "120", fee=D("-0.002"), fee_currency="BTC")  # a rebate
+    assert (position.quantity, position.fees) == (D("2.001"), D("0.1") - D("0.24"))
+    assert (position.realised_pnl, position.trades) == (0, 0)
+    trade(position, "-2.001", "120", fee=D("0.24"), fee_currency="USDT")
+    assert (position.quantity, position.trades) == (0, 1)
+    assert position.realised_pnl == D("0.999") * 20
 
 
 def test_fees_in_other_currencies_are_kept_apart():

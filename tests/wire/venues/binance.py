@@ -668,9 +668,8 @@ def _text(value: Any) -> str:
 def make_exchange(clock: Clock, seed: int = 1, **options: Any) -> Exchange:
     """Make the venue's exchange: its symbols, its fees; `options` go to Exchange."""
     chosen = listings("BTC/USDT", "ETH/USDT", "SOL/USDT", "ETH/BTC")
-    return Exchange(
-        "binance", (replace(each, max_quantity=Decimal(9000)) for each in chosen), clock, seed=seed, **options
-    )
+    bounded = [replace(each, max_quantity=Decimal(9000)) for each in chosen]
+    return Exchange("binance", bounded, clock, seed=seed, **{"buyers_pay_in_base": True, **options})
 
 
 def make_site(exchange: Exchange) -> BinanceExchangeSite:

@@ -581,7 +581,7 @@ def make_exchange(clock: Clock, seed: int = 1, **options: Any) -> Exchange:
         )
         for each in listings("BTC/USD", "ETH/USD", "SOL/USD", "BTC/USDT", "ETH/BTC")
     )
-    return Exchange("bitfinex", chosen, clock, seed=seed, **options)
+    return Exchange("bitfinex", chosen, clock, seed=seed, **{"buyers_pay_in_base": True, **options})
 
 
 def make_site(exchange: Exchange) -> BitfinexSite:
