@@ -31,6 +31,8 @@ _STEADY_NS = 10 * S_NS  # a stream that lived this long has earned a quick recon
 _FARTHEST_FUTURE_NS = DAY_NS  # no event is from later than tomorrow
 _CLOCK_ERROR_NS = 2 * S_NS  # what a time in whole seconds cannot tell from a right clock
 _REMEMBERED_TRADES = 5_000  # ids a symbol
+_MINUTE_NS = 60 * S_NS
+_LATE_STEP_MIN = 5  # a delay that moves by less is the same one
 
 
 class MalformedError(ValueError):
@@ -177,6 +179,7 @@ class DataOnlyVenue:
         self._streams: dict[str, SharedStream] = {}
         self._states: dict[str, StreamState | None] = {}
         self._tapes: dict[str, Tape] = {}
+        self._late_min: dict[str, int] = {}  # symbols whose news come late, and by how much
         self.refused: Counter[str] = Counter()
         self.last_refusal = ""
 
@@ -384,6 +387,7 @@ class DataOnlyVenue:
         self._say(symbol, StreamState.ENDED, reason)
         del self._states[symbol]
         self._tapes.pop(symbol, None)
+        self._late_min.pop(symbol, None)
         for stream in self._streams.values():
             if symbol in stream.symbols:
                 await stream.remove(symbol)
@@ -394,7 +398,22 @@ class DataOnlyVenue:
         self._states[symbol] = state
         if self._sink is not None:
             instrument = InstrumentId(self.name, symbol)
+            reason = self._lateness(symbol) if state is StreamState.CONNECTED else reason
             self._sink(StreamStatus(instrument, self.time_ns(), state, reason))
+
+    def is_late(self, symbol: str, minutes: int) -> None:
+        """Say by how many minutes what is new of a symbol comes late, 0 for in time, where that has changed."""
+        known = self._late_min.get(symbol, 0)
+        if bool(minutes) is bool(known) and abs(minutes - known) < _LATE_STEP_MIN:
+            return
+        self._late_min[symbol] = minutes
+        if self._states.get(symbol) is StreamState.CONNECTED:
+            self._states[symbol] = None
+            self._say(symbol, StreamState.CONNECTED, "")
+
+    def _lateness(self, symbol: str) -> str:
+        minutes = self._late_min.get(symbol) or self._lag_ns // _MINUTE_NS
+        return f"delayed by {minutes} minutes" if minutes else ""
 
     def deliver(self, event: Trade | Quote) -> None:
         """Hand a fact on, unless it came before, is out of order, or its symbol is not followed."""

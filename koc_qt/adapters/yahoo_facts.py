@@ -20,6 +20,8 @@ from koc_qt.domain.market import Quote, Trade
 
 VENUE = "yahoo"
 MS_NS = 1_000_000
+MINUTE_NS = 60 * S_NS
+_LATE_FROM_MIN = 3  # what is younger may have waited somewhere on its way
 _CRYPTO = "CRYPTOCURRENCY"
 _CRYPTO_TYPE = 41  # of the stream's messages
 _MOST_DIGITS = 8
@@ -101,7 +103,10 @@ def _zone(meta: Mapping[str, Any]) -> tzinfo:
 
 @dataclass(frozen=True)
 class Price:
-    """One message of prices; zero is what it does not tell. `day_volume` is in money for coins."""
+    """One message of prices; zero is what it does not tell. `day_volume` is in money for coins.
+
+    `late_min` is by how many minutes the exchange's data come late; None where Yahoo does not say it.
+    """
 
     symbol: str
     time_ns: int
@@ -113,6 +118,7 @@ class Price:
     ask: Decimal = Decimal(0)
     ask_size: Decimal = Decimal(0)
     is_coin: bool = False
+    late_min: int | None = None
 
 
 def read_message(message: str | bytes, pricing: Any) -> Price | None:
@@ -161,8 +167,11 @@ def read_quotes(body: Mapping[str, Any]) -> Sequence[Price]:
         if not price or not isinstance(time_s, int):
             continue  # it has never been traded
         sizes = {name: Decimal(row.get(key) or 0) for name, key in _QUOTE_FIELDS}
-        is_coin = row.get("quoteType") == _CRYPTO
-        prices.append(Price(str(row["symbol"]), time_s * S_NS, Decimal(price), is_coin=is_coin, **sizes))
+        is_coin, late = row.get("quoteType") == _CRYPTO, row.get("exchangeDataDelayedBy")
+        late_min = late if isinstance(late, int) and late >= 0 else None
+        prices.append(
+            Price(str(row["symbol"]), time_s * S_NS, Decimal(price), is_coin=is_coin, late_min=late_min, **sizes)
+        )
     return prices
 
 
@@ -182,6 +191,18 @@ class Prices:
         self._rules = rules
         self._volume: Decimal | None = None
         self._time_ns = 0
+
+    def late_min(self, said: Price, now_ns: int) -> int | None:
+        """Give by how many minutes a message comes late, 0 for in time; None where that cannot be told.
+
+        The stream does not say it: it shows in the age of what is new. What was there before may be of long ago.
+        """
+        if said.late_min is not None:
+            return said.late_min
+        if not self._time_ns or said.time_ns <= self._time_ns:
+            return None
+        minutes = (now_ns - said.time_ns) // MINUTE_NS
+        return minutes if minutes >= _LATE_FROM_MIN else 0
 
     def facts(self, said: Price, tape: Tape) -> Sequence[Trade | Quote]:
         """Give what a message tells: a quote where it has bid and ask with sizes, a trade where volume has come.

@@ -17,6 +17,7 @@ from koc_qt.domain.timeframes import duration_ns
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.live_bars import LiveBars
+from koc_qt.engine.notices import give_notice
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import BarChanged, BookChanged, QuoteChanged, StreamChanged, TradePrinted, VenueChanged
 from koc_qt.ports.clock import Clock
@@ -345,6 +346,10 @@ class MarketData:
                 series.live.interrupted(event.time_ns)
             else:
                 series.live.ended(event.time_ns)
+        if stream.is_up and event.reason:
+            give_notice(
+                self._store, self._bus, f"{event.instrument} is {event.reason}: its prices are not those of now"
+            )
         if event.state is StreamState.ENDED:
             logger.warning("{} is no longer streamed: {}", event.instrument, event.reason)
             stream.is_open = False  # whoever wants it next asks for it again

@@ -250,6 +250,15 @@ def test_what_happens_while_nobody_looks_is_caught_up(panel: DataPanel, fake: Fa
             "Connected",
             "BTC/USDT interrupted (late); X0 ended; X1 ended; 2 more",
         ),
+        (
+            VenueSnapshot("sim", VenueState.CONNECTED, "", 2, "closed", 0),
+            [
+                StreamStatus(BTC, 0, StreamState.CONNECTED),
+                StreamStatus(ETH, 0, StreamState.CONNECTED, "delayed by 15 minutes"),
+            ],
+            "Connected",
+            "ETH/USDT delayed by 15 minutes",
+        ),
     ],
 )
 def test_a_venue_says_what_is_wrong(

@@ -519,6 +519,7 @@ async def test_a_plan_without_real_time_is_given_the_delayed_feed(bench: Bench) 
     await venue.subscribe("AAPL")
     await bench.until_state(StreamState.CONNECTED)
     assert "the delayed feed is tried" in await bench.reason()
+    assert bench.heard.of(StreamStatus)[-1].reason == "delayed by 15 minutes"
     trades = await until(lambda: bench.heard.of(Trade), what="a trade")
     assert 14 * MINUTE_NS < bench.exchange.time_ns() - trades[0].time_ns < 16 * MINUTE_NS
     assert abs(venue.time_ns() - trades[-1].time_ns) < 10_000_000_000

@@ -647,3 +647,35 @@ def test_its_abilities_are_what_it_does() -> None:
     assert (ABILITIES.venue, ABILITIES.trading, ABILITIES.data_needs_key) == ("yahoo", False, False)
     assert ABILITIES.history_days == 30
     assert tuple(YahooVenue(SystemClock()).timeframes) == ABILITIES.timeframes
+
+
+async def test_a_delayed_exchange_is_said_to_be(bench: Bench) -> None:
+    bench.site.fault_delayed("AAPL")
+    venue = await bench.venue()
+    for symbol in ("AAPL", "MSFT"):
+        await venue.subscribe(symbol)
+
+    def reasons(symbol: str) -> list[str]:
+        return [said.reason for said in bench.heard.of(StreamStatus) if said.instrument.symbol == symbol]
+
+    await until(lambda: len(reasons("AAPL")) > 1, what="the delay to be found out")
+    await until(lambda: len([t for t in bench.heard.of(Trade) if t.instrument.symbol == "MSFT"]) > 5, what="trades")
+    assert reasons("AAPL") == ["", "delayed by 15 minutes"]
+    assert reasons("MSFT") == [""]
+    late_ns = [venue.time_ns() - trade.time_ns for trade in bench.heard.of(Trade) if trade.instrument.symbol == "AAPL"]
+    assert min(late_ns) > 14 * MINUTE_NS, "what it tells is as old as it is"
+    bench.site.fault_drop()
+    await until(lambda: len(reasons("AAPL")) == 4, what="the stream to be there again")
+    assert reasons("AAPL")[3] == "delayed by 15 minutes", "known from before"
+    bench.site.fault_delayed("AAPL", 0)
+    await until(lambda: reasons("AAPL")[-1] == "", what="it to come in time")
+
+
+async def test_a_delay_that_quotes_tell_is_believed(bench: Bench) -> None:
+    bench.site.fault_delayed("AAPL", 20)
+    bench.site.fault_refuse_streams()
+    venue = await bench.venue(poll_s=0.1)
+    await venue.subscribe("AAPL")
+    await until(
+        lambda: any(said.reason == "delayed by 20 minutes" for said in bench.heard.of(StreamStatus)), what="the delay"
+    )

@@ -52,6 +52,7 @@ ABILITIES = VenueAbilities(
         "and those of stocks are of the regular session.",
         "Live prices come about once a second, with the volume since the last one as one trade. Quotes are rare; "
         "indices and currencies have no volume, and so no live trades.",
+        "Many exchanges outside the US come late, by 15 or 20 minutes: their streams are said to.",
         "Yahoo gives no warranty, and turns away who asks too often.",
     ),
 )
@@ -259,6 +260,9 @@ class YahooVenue(DataOnlyVenue):
             return
         if said.symbol not in self._prices:
             self._prices[said.symbol] = Prices(rules)
+        late_min = self._prices[said.symbol].late_min(said, self.time_ns())
+        if late_min is not None:
+            self.is_late(said.symbol, late_min)
         for fact in self._prices[said.symbol].facts(said, tape):
             self.deliver(fact)
 

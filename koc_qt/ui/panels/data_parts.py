@@ -106,6 +106,13 @@ _ENDED = {JobState.RUNNING: "", JobState.DONE: "Done", JobState.FAILED: "Failed"
 _TONES = {JobState.RUNNING: "muted", JobState.DONE: "profit", JobState.FAILED: "danger", JobState.STOPPED: "warning"}
 
 
+def _said_of(stream: StreamStatus) -> str:
+    """Say of a stream that it does not flow, or that it comes late."""
+    if stream.state is StreamState.CONNECTED:
+        return f"{stream.instrument.symbol} {stream.reason}"
+    return f"{stream.instrument.symbol} {stream.state}" + (f" ({stream.reason})" if stream.reason else "")
+
+
 class VenueLine(QWidget):
     """Whether a venue can be used, and which of its streams do not flow."""
 
@@ -144,13 +151,10 @@ class VenueLine(QWidget):
         parts = [venue.reason] if venue.reason else []
         if venue.breaker in _BREAKERS:
             parts.append(_BREAKERS[venue.breaker])
-        stuck = [stream for stream in streams if stream.state is not StreamState.CONNECTED]
-        parts += [
-            f"{stream.instrument.symbol} {stream.state}" + (f" ({stream.reason})" if stream.reason else "")
-            for stream in stuck[:_STREAMS_NAMED]
-        ]
-        if len(stuck) > _STREAMS_NAMED:
-            parts.append(f"{len(stuck) - _STREAMS_NAMED} more")
+        odd = [stream for stream in streams if stream.state is not StreamState.CONNECTED or stream.reason]
+        parts += [_said_of(stream) for stream in odd[:_STREAMS_NAMED]]
+        if len(odd) > _STREAMS_NAMED:
+            parts.append(f"{len(odd) - _STREAMS_NAMED} more")
         self.words.setText("; ".join(parts))
         self.words.setVisible(bool(parts))
         self.count.setText(f"{venue.streams} stream{'s'[: venue.streams != 1]}")

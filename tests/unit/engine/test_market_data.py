@@ -523,6 +523,16 @@ async def test_a_task_that_fails_is_told(desk: Desk) -> None:
     await until(lambda: not [t for t in desk.market._tasks if "settle" in t.get_name()], what="it to end")
 
 
+@pytest.mark.expected_warnings("BTC/USDT is delayed by 15 minutes")
+async def test_a_stream_that_is_delayed_is_told_to_the_person_once(desk: Desk) -> None:
+    await desk.market.hold(BTC, "a")
+    for _ in range(2):
+        desk.venue.status(StreamState.CONNECTED, "delayed by 15 minutes")
+    assert desk.store.streams[BTC].reason == "delayed by 15 minutes"
+    assert desk.store.notices == ["sim:BTC/USDT is delayed by 15 minutes: its prices are not those of now"]
+    assert desk.store.venues["sim"].state is VenueState.CONNECTED, "all is well with it"
+
+
 @pytest.mark.expected_warnings("BTC/USDT is no longer streamed: delisted")
 async def test_clients_hear_what_a_stream_does_and_those_that_come_later_can_look_it_up(desk: Desk) -> None:
     assert desk.store.streams == {}

@@ -62,12 +62,17 @@ class YahooSite(Dialect):
         self.crumbs: dict[str, str] = {}  # by cookie
         self.asks_consent = False
         self._volumes: dict[str, Decimal] = {}
+        self._late_min: dict[str, int] = {}
 
     # ---- faults of its own ------------------------------------------------------------------------------------------
 
     def fault_forget_crumbs(self) -> None:
         """Let every cookie and crumb be worth nothing."""
         self.crumbs.clear()
+
+    def fault_delayed(self, symbol: str, minutes: int = 15) -> None:
+        """Let a symbol be one of an exchange whose data come late."""
+        self._late_min[symbol] = minutes
 
     def fault_consent(self, on: bool = True) -> None:
         """Send everybody without the consent's cookie to the page that asks for it."""
@@ -262,7 +267,8 @@ class YahooSite(Dialect):
             "quoteType": _kind(listing),
             "currency": listing.quote,
             "regularMarketPrice": float(market.last),
-            "regularMarketTime": market.tape[-1].time_ns // S_NS,
+            "regularMarketTime": market.tape[-1].time_ns // S_NS - 60 * self._late_min.get(listing.symbol, 0),
+            "exchangeDataDelayedBy": self._late_min.get(listing.symbol, 0),
             "regularMarketVolume": int(self._volumes.get(listing.symbol, Decimal(0))),
             "bid": float(quote.bid),
             "bidSize": int(quote.bid_size),
@@ -303,7 +309,7 @@ class YahooSite(Dialect):
         message = PricingData(
             id=listing.symbol,
             price=float(last.price),
-            time=event.time_ns // 1_000_000,
+            time=event.time_ns // 1_000_000 - 60_000 * self._late_min.get(listing.symbol, 0),
             currency=listing.quote,
             exchange="NMS" if listing.stock else "CCC",
             quote_type=8 if listing.stock else 41,
