@@ -18,10 +18,11 @@ from koc_qt.domain.state import TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueAbilities
 from koc_qt.engine.account_closing import AccountCloser
 from koc_qt.engine.accounts import AccountInfo, Accounts
+from koc_qt.engine.orders import OrderService
 from koc_qt.engine.secrets import SecretsDesk
 from koc_qt.engine.store import Store
 from koc_qt.ports.secrets import Credentials
-from koc_qt.ports.venue import OrderSink, TradingVenue
+from koc_qt.ports.venue import TradingVenue
 
 CLOCK_TIMEOUT_S = 10.0  # for a mode's clock to pass the time at which the mode before it ended
 CLOCK_POLL_S = 0.05
@@ -61,6 +62,11 @@ class Guards(msgspec.Struct, frozen=True):
     opened: Callable[[str], Awaitable[None]]
 
 
+def ended_ns(account: AccountConfig) -> int:
+    """Give when the mode ended in which an account was before, by its venue's clock; 0 where there was none."""
+    return account.past[-1].until_ns if isinstance(account, ManagedAccount) and account.past else 0
+
+
 class Entry:
     """An account that the registry knows."""
 
@@ -71,6 +77,7 @@ class Entry:
         self.has_keys = False  # it was opened with some
         self.opening: asyncio.Task[None] | None = None  # tries until it is open, or that is of no use
         self.is_settling = False  # connected, and its orders of before are being asked about
+        self.waiting: asyncio.Task[None] | None = None  # until its clock has passed the end of the mode before
         self.resume = False  # with that, once it has been changed
         self.plain_keys = False  # they stand in the file still
 
@@ -83,7 +90,7 @@ class Entry:
 
 
 class AccountOpener:
-    """Opens accounts into `venues`; `receive` hears what these say of orders."""
+    """Opens accounts into `venues`; `orders` hears what these say, and takes none that could be of an earlier mode."""
 
     def __init__(
         self,
@@ -91,7 +98,7 @@ class AccountOpener:
         accounts: Accounts,
         closer: AccountCloser,
         venues: dict[str, TradingVenue],
-        receive: OrderSink,
+        orders: OrderService,
         secrets: SecretsDesk,
         factory: TradingFactory,
         guards: Guards,
@@ -100,7 +107,7 @@ class AccountOpener:
         self._accounts = accounts
         self._closer = closer
         self._venues = venues
-        self._receive = receive
+        self._orders = orders
         self._secrets = secrets
         self._factory = factory
         self._guards = guards
@@ -156,8 +163,11 @@ class AccountOpener:
             self.open_soon(entry)
             raise
 
-    async def open(self, entry: Entry, *, retry: bool = True) -> None:
-        """Open an account. Raises KocError; with `retry` one that is out of reach is tried again by itself."""
+    async def open(self, entry: Entry, occasion: str = "", *, retry: bool = True) -> None:
+        """Open an account. Raises KocError; with `retry` one that is out of reach is tried again by itself.
+
+        It takes no orders that could be of a mode in which it was before; then `occasion` is what a refusal says.
+        """
         account = entry.config
         self._accounts.put(self.info(entry))
         self._accounts.tell(account.id, VenueState.CONNECTING, "it is being opened")
@@ -174,15 +184,18 @@ class AccountOpener:
             reason = str(error) if isinstance(error, KocError) else f"{type(error).__name__} while opening"
             self._accounts.tell(account.id, VenueState.DISCONNECTED, reason)
             raise
+        self._hold(entry, occasion)
         self._venues[account.id] = venue
         try:
-            await self._accounts.connect(account.id, self._receive)
+            await self._accounts.connect(account.id, self._orders.receive)
+            await self._release(entry, venue)
             shown = self._store.accounts[account.id]
             if shown.state is not VenueState.DISCONNECTED:
                 entry.is_settling = True
                 await self._guards.opened(account.id)
         except asyncio.CancelledError:
             await self._closer.disconnect(account.id, "its opening was broken off")
+            self._orders.release(account.id)
             raise
         finally:
             entry.is_settling = False
@@ -209,18 +222,43 @@ class AccountOpener:
             raise SecretsUnavailable(f"{what} are not kept ({state.title}): {how}")
         return found
 
+    # ---- clocks, by which orders of modes are told apart ------------------------------------------------------------
+
+    def _hold(self, entry: Entry, occasion: str) -> None:
+        """Take no orders of an account that was in other modes, until the clock says that they are of this one."""
+        if ended_ns(entry.config):
+            reason = occasion or f"the clock of {entry.config.venue} has not passed the end of its earlier mode yet"
+            self._orders.hold(entry.config.id, f"account {entry.config.id!r} takes no orders: {reason}")
+
+    async def _release(self, entry: Entry, venue: TradingVenue) -> None:
+        """Take orders from then on: now, or once it is connected and its clock has gone so far."""
+        if entry.waiting is not None:
+            entry.waiting.cancel()
+            await asyncio.gather(entry.waiting, return_exceptions=True)
+        if not ended_ns(entry.config) or self._is_later(entry, venue):
+            self._orders.release(entry.config.id)
+        else:
+            entry.waiting = asyncio.create_task(self._until_later(entry, venue), name=f"clock-{entry.config.id}")
+
+    async def _until_later(self, entry: Entry, venue: TradingVenue) -> None:
+        while self._venues.get(entry.config.id) is venue:
+            if self._is_later(entry, venue):
+                self._orders.release(entry.config.id)
+                return
+            await asyncio.sleep(CLOCK_POLL_S)
+
+    def _is_later(self, entry: Entry, venue: TradingVenue) -> bool:
+        """Whether the clock is known, and has passed the end of the mode before."""
+        is_known = self._store.accounts[entry.config.id].state in (VenueState.CONNECTED, VenueState.INTERRUPTED)
+        return is_known and venue.time_ns() > ended_ns(entry.config)
+
     async def wait_for_clock(self, entry: Entry) -> None:
-        """Wait until the clock of the new mode has passed the end of the old one: orders are told apart by it."""
-        config = entry.managed
-        venue = self._venues.get(config.id)
-        if venue is None:
+        """Wait until orders are taken. Raises VenueUnavailable where the clock is far behind."""
+        if entry.waiting is None:
             return
-        try:
-            async with asyncio.timeout(CLOCK_TIMEOUT_S):
-                while venue.time_ns() <= config.past[-1].until_ns:  # noqa: ASYNC110 - no event tells of a clock
-                    await asyncio.sleep(CLOCK_POLL_S)
-        except TimeoutError:
-            raise VenueUnavailable(f"the clock of {config.venue} is far behind: set this machine's clock") from None
+        _, waiting = await asyncio.wait({entry.waiting}, timeout=CLOCK_TIMEOUT_S)
+        if waiting:
+            raise VenueUnavailable(f"the clock of {entry.config.venue} is far behind: set this machine's clock")
 
     def info(self, entry: Entry) -> AccountInfo:
         """Give what others know of an account."""

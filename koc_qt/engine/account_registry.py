@@ -66,7 +66,7 @@ class AccountRegistry:
         self._accounts = accounts
         self._venues = venues
         self._closer = AccountCloser(store, orders, accounts, host, venues)
-        self.opener = AccountOpener(store, accounts, self._closer, venues, orders.receive, secrets, factory, guards)
+        self.opener = AccountOpener(store, accounts, self._closer, venues, orders, secrets, factory, guards)
         self.secrets = secrets
         self.factory = factory
         self.file = file
@@ -143,7 +143,7 @@ class AccountRegistry:
 
     async def close(self) -> None:
         """Try to open nothing any more. What is open stays so."""
-        tasks = [entry.opening for entry in self._entries.values() if entry.opening is not None]
+        tasks = [task for e in self._entries.values() for task in (e.opening, e.waiting) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -280,17 +280,14 @@ class AccountRegistry:
                 raise
             logger.log("WARNING" if mode is TradingMode.LIVE else "INFO", "account {} is {} now", account_id, mode)
             await self._replay(entry)
-            # until then what is sent could be taken for an order of the mode before
-            self._orders.hold(account_id, f"account {account_id!r} takes no orders: it is being switched to {mode}")
             try:
-                await self.opener.open(entry, retry=False)
+                await self.opener.open(entry, f"it is being switched to {mode}", retry=False)
                 await self.opener.wait_for_clock(entry)
             except BaseException as error:
                 why = str(error) or "the switch was broken off"
                 await self._closer.disconnect(account_id, f"it was switched to {mode}, but could not be opened: {why}")
-                raise
-            finally:
                 self._orders.release(account_id)
+                raise
 
     async def check(self, account: AccountConfig, credentials: Mapping[str, str] | None) -> ConnectionReport:
         """Try keys: those given, else those that are kept for the account. Raises KocError."""
