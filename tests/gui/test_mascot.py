@@ -136,7 +136,8 @@ def test_a_bad_sheet_is_named_and_replaced_by_a_sign(
     assert widget.caption == "Alarmed: kill switch engaged"
     assert not widget.is_moving
     assert any("still sign" in line for line in expected_warnings)
-    colors = {widget.grab().toImage().pixel(x, y) for x in range(0, widget.width(), 2) for y in range(0, 120, 2)}
+    picture = widget.grab().toImage()
+    colors = {picture.pixel(x, y) for x in range(0, picture.width(), 2) for y in range(0, 120, 2)}
     assert len(colors) > 1
 
 

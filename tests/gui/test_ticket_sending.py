@@ -19,7 +19,7 @@ from koc_qt.domain.state import TradingMode
 from koc_qt.link.messages import SubmitOrder
 from koc_qt.ui.panels.ticket import TicketPanel
 from koc_qt.ui.panels.ticket_draft import Field
-from koc_qt.ui.panels.ticket_sending import NOT_KNOWN
+from koc_qt.ui.panels.ticket_sending import NOT_KNOWN, REST_MS
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC
 from tests.gui.ticket_stage import (
@@ -141,6 +141,7 @@ def test_post_only_and_time_in_force_are_held_against_each_other(ticket: Ticket)
 
 @pytest.mark.parametrize("how", ["double click", "keys", "click and keys"])
 def test_twice_in_a_moment_sends_once(ticket: Ticket, qtbot: QtBot, how: str) -> None:
+    ticket.panel.sending._rest.setInterval(REST_MS)
     ticket.type_in(Field.QUANTITY, "0.5")
     send = ticket.form.send
     if how == "double click":

@@ -115,11 +115,24 @@ JSON = st.recursive(
 
 def test_whatever_a_layout_holds_no_panel_fails_at_it(open_window: Open, fake: FakeBench) -> None:
     window = open_window()
+    names: dict[Panel, list[str]] = {}
     for panel in panels(window).values():
-        kept = panel.state()
-        names = sorted(_keys(kept) | {"columns", "level", "quick", "span", "form", "sizes", "instrument", "timeframe"})
-        _distort(panel, kept, names)
-        panel.restore(kept)
+        more = {"columns", "level", "quick", "span", "form", "sizes", "instrument", "timeframe"}
+        names[panel] = sorted(_keys(panel.state()) | more)
+    kept = {panel: panel.state() for panel in names}
+    values = st.dictionaries(st.integers(0, 99), JSON, max_size=6)  # numbers stand for each panel's own names
+
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(st.integers(0, 99), JSON | values, max_size=6))
+    def restore(state: dict[int, Any]) -> None:
+        for panel in names:
+            panel.restore(kept[panel] | _named(state, names[panel]))
+            panel.state()
+
+    restore()
+    settle()
+    for panel in names:
+        panel.restore(kept[panel])
     settle()
     assert not [text for text in fake.texts if "error in the window" in text]
 
@@ -140,18 +153,12 @@ def test_what_a_hand_wrote_into_the_layout_is_passed_over(open_window: Open, nam
     assert window.workspace.panel(name) is not None
 
 
-def _distort(panel: Panel, kept: dict[str, Any], names: list[str]) -> None:
-    values = st.dictionaries(st.sampled_from(names), JSON, max_size=6)
-    nested = st.dictionaries(st.sampled_from(names), JSON | values, max_size=6)
-
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-    @given(nested)
-    def restore(state: dict[str, Any]) -> None:
-        panel.restore(kept | state)
-        panel.state()
-
-    restore()
-    settle()
+def _named(state: Any, names: list[str]) -> Any:
+    if not isinstance(state, dict):
+        return state
+    return {
+        names[key % len(names)] if isinstance(key, int) else key: _named(value, names) for key, value in state.items()
+    }
 
 
 def _keys(state: Any) -> set[str]:

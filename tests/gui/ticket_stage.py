@@ -22,6 +22,7 @@ from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
 
 D = Decimal
+QUICK_MS = 20  # where a test is not about a pause
 ETH = InstrumentId("sim", "ETH/USDT")
 RULES = Instrument(
     BTC, "BTC", "USDT", D("0.01"), D("0.0001"), min_notional=D(5), maker_fee=D("0.0002"), taker_fee=D("0.001")
@@ -101,6 +102,8 @@ def ticket_fixture(fake: FakeBench, qtbot: QtBot) -> Iterator[Ticket]:
     fake.engine.instruments = [RULES, ETH_RULES, FAR_RULES]
     fake.client.connect()
     panel = TicketPanel(fake.bench, fake.window)
+    panel._quotes.setInterval(0)
+    panel.sending._rest.setInterval(QUICK_MS)
     fake.window.resize(300, 420)
     panel.resize(300, 420)
     fake.window.show()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QHelpEvent, QImage, QWheelEvent
@@ -43,12 +44,8 @@ def picture(chart: CandleChart) -> QImage:
 
 
 def count_of(image: QImage, color: QColor, area: QRect | None = None) -> int:
-    area = area or image.rect()
-    return sum(
-        image.pixel(x, y) == color.rgb()
-        for x in range(area.left(), area.right() + 1)
-        for y in range(area.top(), area.bottom() + 1)
-    )
+    seen = image.copy(area or image.rect()).convertToFormat(QImage.Format.Format_RGB32)
+    return int(np.count_nonzero(np.frombuffer(seen.constBits(), np.uint32) == color.rgb()))
 
 
 def tick(chart: CandleChart, minute: int, price: float, volume: float = 5.0, *, closed: bool = False) -> None:
@@ -485,6 +482,8 @@ app.processEvents()
 def test_any_scaling_is_crisp(scaling: str) -> None:
     program = """
 import os
+import numpy as np
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 app = QApplication([])
 from koc_qt.ui.charts.chart import CandleChart
@@ -497,7 +496,9 @@ assert image.width() == 400 * ratio, image.width()
 colors = dark_colors()
 plain = {colors.up.rgb(), colors.down.rgb(), colors.background.rgb(), colors.grid.rgb(), colors.grid_major.rgb(),
          colors.volume_up.rgb(), colors.volume_down.rgb()}
-found = {image.pixel(x, y) for x in range(0, int(280 * ratio)) for y in range(int(30 * ratio), int(260 * ratio))}
+top, bottom = int(30 * ratio), int(260 * ratio)
+seen = image.copy(0, top, int(280 * ratio), bottom - top).convertToFormat(QImage.Format.Format_RGB32)
+found = {int(each) for each in np.unique(np.frombuffer(seen.constBits(), np.uint32))}
 assert found <= plain, [hex(each) for each in found - plain]
 assert colors.up.rgb() in found and colors.down.rgb() in found
 """
