@@ -17,7 +17,7 @@ from tests.wire.hang_up import until_hung_up
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.polygon import add_person, make_exchange, make_site
 
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0)
 MINUTE_NS = 60_000_000_000
 
 

@@ -16,7 +16,7 @@ from tests.wire.hang_up import until_hung_up
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.yahoo import make_exchange, make_site
 
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0)
 DAY_NS = 86_400_000_000_000
 
 

@@ -25,7 +25,7 @@ from tests.wire.exchange import Exchange
 from tests.wire.loopback import LoopbackServer
 
 E = TypeVar("E")
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0, dial_s=2.0)
 CONNECTED, INTERRUPTED, ENDED = StreamState.CONNECTED, StreamState.INTERRUPTED, StreamState.ENDED
 
 
@@ -40,6 +40,7 @@ class DataBench:
         self.symbol, self.other = symbols
         self.venue: Any = make()
         self.events: list[MarketEvent] = []
+        self._waited_for = 0  # states
 
     async def connect(self) -> None:
         """Connect and subscribe to the first symbol."""
@@ -57,9 +58,10 @@ class DataBench:
         return [status.state for status in self.of(StreamStatus)]
 
     async def reaches(self, state: StreamState) -> StreamStatus:
-        """Wait until the newest state is this one."""
-        await until(lambda: self.states and self.states[-1] is state, what=f"the stream to be {state}")
-        return self.of(StreamStatus)[-1]
+        """Wait until this state is told, or was since the one waited for last: an interruption may be over at once."""
+        await until(lambda: state in self.states[self._waited_for :], what=f"the stream to be {state}")
+        self._waited_for += self.states[self._waited_for :].index(state) + 1
+        return self.of(StreamStatus)[self._waited_for - 1]
 
     async def goes_on(self, symbol: str = "") -> None:
         """Wait until more of everything has come."""
