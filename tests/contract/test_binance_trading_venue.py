@@ -17,7 +17,7 @@ from tests.contract.trading_venue import TradingDesk, TradingVenueContract
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.binance import add_person, make_exchange, make_site
 
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0)
 
 
 class TestBinanceTradingVenue(TradingVenueContract):
