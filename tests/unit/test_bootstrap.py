@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -345,13 +346,23 @@ def checkout(bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_environment_is_made_used_again_renewed_and_repaired(
-    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    bootstrap: ModuleType,
+    checkout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    real, commands = bootstrap.command, []
+    real, commands, first = bootstrap.command, [], tmp_path / "as it was first"
 
     def command(arguments: list[str], trouble: str) -> None:
         commands.append("venv" if "venv" in arguments else "pip")
-        real(arguments, trouble)
+        if "venv" not in arguments:
+            real(arguments, trouble)
+        elif first.exists():  # made once; the same again is a copy
+            shutil.copytree(first, arguments[-1], symlinks=True, dirs_exist_ok=True)
+        else:
+            real(arguments, trouble)
+            shutil.copytree(arguments[-1], first, symlinks=True)
 
     monkeypatch.setattr(bootstrap, "command", command)
     venv = bootstrap.ready("test")
@@ -384,10 +395,16 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
 
     # What was deleted is mended: the launcher, a package, Python itself.
     (project,) = venv.rglob("koc_qt.pth")
-    for lost in (bootstrap.launcher(venv), project, bootstrap.in_environment(venv, "python")):
+    deleted = (bootstrap.launcher(venv), project, bootstrap.in_environment(venv, "python"))
+    for lost in deleted:
+        lost.rename(tmp_path / lost.name)
+        assert not bootstrap.installed(venv, "run")
+        (tmp_path / lost.name).rename(lost)
+        assert bootstrap.installed(venv, "run")
+    for lost in deleted:
         lost.unlink()
-        bootstrap.ready("run")
-        assert lost.exists()
+    bootstrap.ready("run")
+    assert all(lost.exists() for lost in deleted)
     capfd.readouterr()
 
 
