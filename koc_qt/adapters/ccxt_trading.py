@@ -11,7 +11,6 @@ goes on while they are up, so that nothing lost on the way stays unknown.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -26,10 +25,9 @@ from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint
 from koc_qt.adapters.ccxt_facts import MalformedError
 from koc_qt.adapters.ccxt_lookups import OrderLookups
 from koc_qt.adapters.ccxt_streams import PrivateStreams
-from koc_qt.adapters.event_outbox import EventOutbox
-from koc_qt.adapters.order_tracker import OrderTracker
-from koc_qt.adapters.rate_budget import Budgeted, Priority, RateBudget
-from koc_qt.domain.errors import InvalidOrder, KocError, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.adapters.rate_budget import Priority, RateBudget
+from koc_qt.adapters.trading_base import TradingBase
+from koc_qt.domain.errors import InvalidOrder, KocError, VenueRejected, VenueUnavailable
 from koc_qt.domain.orders import (
     AmendRejected,
     CancelRejected,
@@ -42,15 +40,12 @@ from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
-from koc_qt.ports.venue import OrderSink, StateSink
 from koc_qt.resilience import Breakers
 
-# Binance takes a request for 10 s after it was signed, as ccxt asks it to; for the others this is a guess
-LATE_S = 10.0
 STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
 
 
-class CcxtTrading(Budgeted, CcxtDialect):
+class CcxtTrading(TradingBase, CcxtDialect):
     """Implements ports.venue.TradingVenue for one account at a ccxt exchange.
 
     `mode` says where orders go, and must be the mode that the credentials were kept for: LIVE or TESTNET. `refused`
@@ -68,11 +63,9 @@ class CcxtTrading(Budgeted, CcxtDialect):
         breakers: Breakers | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._account_id = account_id
+        super().__init__(account_id, clock, timeouts)
         self._credentials = credentials
-        self._clock = clock
         self._endpoint = endpoint
-        self._timeouts = timeouts or Timeouts()
         self.mode = mode
         venue_facts = VenueFacts(
             venue=self.ABILITIES.venue,
@@ -100,28 +93,9 @@ class CcxtTrading(Budgeted, CcxtDialect):
         self._streams = PrivateStreams(
             lambda: self._account.exchange, clock, self._timeouts, self._account.in_our_words, self._on_streams
         )
-        self._tracker = OrderTracker(self._on_word)
-        self._outbox = EventOutbox()
         self._lookups = OrderLookups(
             self, self._account, self._tracker, self._outbox, lambda: self._streams.up, self._note
         )
-        self._on_state: StateSink | None = None
-        self._opening = False
-        self._connected = False
-        self._words: dict[str, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
-
-    @property
-    def account_id(self) -> str:
-        """The account it trades for."""
-        return self._account_id
-
-    @property
-    def venue(self) -> str:
-        """The venue whose instruments it trades."""
-        return self.ABILITIES.venue
 
     @property
     def budget(self) -> RateBudget:
@@ -133,88 +107,37 @@ class CcxtTrading(Budgeted, CcxtDialect):
         """The states of the circuit breakers for orders and for queries."""
         return {"orders": self._account.orders.state, "queries": self._account.queries.state}
 
-    @property
-    def late_s(self) -> float:
-        """Seconds for which an order that was sent may still arrive."""
-        return LATE_S
-
     def time_ns(self) -> int:
         """UTC nanoseconds at the venue, as well as they are known."""
         return self._account.venue_clock.time_ns()
 
     # ---- connection ----------------------------------------------------------------------------------------------
 
-    async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
-        """Load the markets, try the keys, and start the private streams; while connected, change the sinks alone.
+    async def open(self) -> None:
+        """Load the markets and try the keys. Raises VenueError."""
+        await self._account.open(self._heard, self._unreadable)
+        await self.balances()
 
-        Raises VenueUnavailable, and VenueRejected where the keys are not accepted.
-        """
-        if self._connected:
-            self._on_state = on_state
-            self._outbox.open(sink)
-            return
-        if self._opening:
-            raise VenueUnavailable(f"{self.ABILITIES.title} is connecting already")
-        self._opening = True
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                await self._account.open(self._heard, self._unreadable)
-                await self.balances()
-        except (TimeoutError, VenueTimeout) as error:
-            await self.close()
-            reason = str(error) or f"nothing came within {self._timeouts.connect_s:g} s"
-            raise VenueUnavailable(f"{self.ABILITIES.title} cannot be connected to: {reason}") from error
-        except BaseException:
-            await self.close()
-            raise
-        self._on_state, self._connected = on_state, True
-        self._outbox.open(sink)
+    async def listen(self) -> None:
+        """Start the private streams, where there are some."""
         self._start(self._lookups.run(), "look after orders")
         if self.STREAMS:
             await self._streams.start(self._stream_coroutines(), min(self._timeouts.dial_s, STREAMS_S))
         else:
             self._tell_state(VenueState.CONNECTED, "")
 
-    async def close(self) -> None:
-        """End connections; orders stay as they are. Safe to call twice."""
-        self._outbox.close()
-        self._connected = self._opening = False
-        self._on_state = None
+    async def hang_up(self) -> None:
+        """End the streams."""
         await self._streams.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._account.close()
 
-    def _require_connection(self) -> None:
-        if not self._connected:
-            raise VenueUnavailable(f"{self.ABILITIES.title} is not connected: nothing was sent")
+    async def shut(self) -> None:
+        """End the connection."""
+        await self._account.close()
 
     # ---- orders --------------------------------------------------------------------------------------------------
 
-    async def submit(self, order: Order) -> None:
-        """Send a new order. It is over with the venue's answer, or with the first word of it on a private stream.
-
-        Raises VenueUnavailable when it was certainly not sent and VenueTimeout when that is not known.
-        """
-        self._require_connection()
-        key = order.client_order_id
-        self._tracker.sending(order)
-        word = self._words[key] = asyncio.get_running_loop().create_future()
-        sending = self._start(self._place(order), f"submit {key}")
-        try:
-            await asyncio.wait((sending, word), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                self._judge(key, sending)
-        except asyncio.CancelledError:
-            sending.cancel()
-            raise
-        finally:
-            del self._words[key]
-            self._outbox.post(self._tracker.released(key))
-
-    async def _place(self, order: Order) -> None:
+    async def place(self, order: Order) -> None:
+        """Send a new order, and post what is answered. Raises VenueUnavailable, VenueTimeout."""
         try:
             self.require_on_grid(self._account.exchange, order)
             raw = await self._account.order(
@@ -224,24 +147,6 @@ class CcxtTrading(Budgeted, CcxtDialect):
             self._outbox.post(self._tracker.refused(order.client_order_id, str(error), self.time_ns()))
         else:
             self._outbox.post(self._answer(order, raw))
-
-    def _judge(self, key: str, sending: asyncio.Task[None]) -> None:
-        """Raise what became of a submit, unless the venue has spoken of the order by itself meanwhile."""
-        try:
-            if sending.cancelled():
-                raise VenueTimeout(f"the connection was closed before {self.ABILITIES.title} had answered {key}")
-            sending.result()
-        except VenueError as error:
-            if self._tracker.is_accepted(key):
-                return
-            if isinstance(error, VenueUnavailable):
-                self._tracker.absent(key)
-            raise
-
-    def _on_word(self, client_order_id: str) -> None:
-        word = self._words.get(client_order_id)
-        if word is not None and not word.done():
-            word.set_result(None)
 
     async def cancel(self, order: Order) -> None:
         """Ask for a cancel; the outcome comes through the sink. Raises VenueError."""
@@ -389,10 +294,6 @@ class CcxtTrading(Budgeted, CcxtDialect):
         if self._tracker.missing():
             self._lookups.soon()
 
-    def _note(self, kind: str, error: Exception) -> None:
-        self.refused[kind] += 1
-        self.last_refusal = f"{kind}: {error}"
-
     def _answer(self, order: Order, raw: Raw) -> list[OrderEvent]:
         """Take a submit's answer: the id, and the state and executions where it tells them."""
         key, venue_order_id = order.client_order_id, str(raw.get("id") or "")
@@ -440,18 +341,3 @@ class CcxtTrading(Budgeted, CcxtDialect):
         else:
             meanwhile = "open orders are asked for one by one until it is back"
             self._tell_state(VenueState.INTERRUPTED, f"{reason}; {meanwhile}")
-
-    def _tell_state(self, state: VenueState, reason: str) -> None:
-        if self._on_state is not None:
-            asyncio.get_running_loop().call_soon(self._on_state, state, reason)
-
-    def _start(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.create_task(coroutine, name=f"{name} ({self._account_id})")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.last_refusal = str(task.exception())  # whoever awaited it has been told

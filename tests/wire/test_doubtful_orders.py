@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 
-from koc_qt.adapters import ccxt_trading
+from koc_qt.adapters import trading_base
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.alpaca import AlpacaTrading
-from koc_qt.adapters.venues.alpaca import trading as alpaca_trading
 from koc_qt.adapters.venues.binance import BinanceTrading
 from koc_qt.adapters.venues.bitfinex import BitfinexTrading, order_cid
 from koc_qt.adapters.venues.coinbase import CoinbaseTrading
@@ -170,8 +169,7 @@ async def test_an_order_whose_fate_is_not_known_is_asked_about_while_the_venue_i
 async def test_an_order_that_arrives_after_it_was_given_up_is_cancelled_and_said(
     case: Case, bench: TradingBench, engine: EngineSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ccxt_trading, "LATE_S", 0.0)
-    monkeypatch.setattr(alpaca_trading, "LATE_S", 0.0)
+    monkeypatch.setattr(trading_base, "LATE_S", 0.0)
     bench.site.fault_late(case.place)
     order = await engine.submit()
     assert "never received" in (await engine.reaches(order, REJECTED)).reason

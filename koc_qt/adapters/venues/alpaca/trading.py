@@ -7,17 +7,15 @@ updates, polls and look-ups all feed one OrderTracker, and what it makes of them
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts
 from koc_qt.adapters.ccxt_errors import Trouble
 from koc_qt.adapters.ccxt_facts import MalformedError
-from koc_qt.adapters.event_outbox import EventOutbox
-from koc_qt.adapters.order_tracker import OrderTracker
-from koc_qt.adapters.rate_budget import Budgeted, Priority, RateBudget
+from koc_qt.adapters.rate_budget import Priority, RateBudget
+from koc_qt.adapters.trading_base import TradingBase
 from koc_qt.adapters.venues.alpaca import facts
 from koc_qt.adapters.venues.alpaca.abilities import ABILITIES, why_not
 from koc_qt.adapters.venues.alpaca.changes import OrderChanges
@@ -43,17 +41,15 @@ from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
-from koc_qt.ports.venue import OrderSink, StateSink
 from koc_qt.resilience import Breakers
 
 T = TypeVar("T")
 
 WARM_S = 20.0  # an order finds a connection that was used at most so long ago
 CLOCK_S = 60.0  # the venue's time is asked for this often
-LATE_S = 10.0  # an order that was sent may still arrive for so long; a guess
 
 
-class AlpacaTrading(Budgeted):
+class AlpacaTrading(TradingBase):
     """Implements ports.venue.TradingVenue for one account at Alpaca.
 
     `mode` says where orders go, and must be the mode that the credentials were kept for: LIVE, or TESTNET for Alpaca's
@@ -76,12 +72,10 @@ class AlpacaTrading(Budgeted):
     ) -> None:
         if mode not in (TradingMode.LIVE, TradingMode.TESTNET):
             raise ConfigError(f"an account in {mode} mode sends nothing to {TITLE}")
-        self._account_id = account_id
+        super().__init__(account_id, clock, timeouts)
         self._credentials = credentials
         self.mode = mode
-        self._clock = clock
         self._endpoint = endpoint
-        self._timeouts = timeouts or Timeouts()
         breakers = breakers or Breakers(clock)
         self._requests = AlpacaRequests(
             "paper" if mode is TradingMode.TESTNET else "live",
@@ -93,8 +87,6 @@ class AlpacaTrading(Budgeted):
             breakers.breaker(f"{self.venue} queries"),
             breakers.breaker(f"{self.venue} orders"),
         )
-        self._tracker = OrderTracker(self._on_word)
-        self._outbox = EventOutbox()
         self._family = Family()
         self._changes = OrderChanges(
             self._requests,
@@ -116,23 +108,6 @@ class AlpacaTrading(Budgeted):
         self._lookups.listen(self._updates.take_row)
         self._stream = TradeUpdates(clock, self._timeouts, self._updates.take, self._on_unreadable, self._on_stream)
         self._pairs: dict[str, str] = {}
-        self._on_state: StateSink | None = None
-        self._opening = False
-        self._connected = False
-        self._words: dict[str, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
-
-    @property
-    def account_id(self) -> str:
-        """The account it trades for."""
-        return self._account_id
-
-    @property
-    def venue(self) -> str:
-        """The venue whose instruments it trades."""
-        return ABILITIES.venue
 
     @property
     def budget(self) -> RateBudget:
@@ -144,44 +119,11 @@ class AlpacaTrading(Budgeted):
         """The states of the circuit breakers for orders and for queries."""
         return {"orders": self._requests.orders.state, "queries": self._requests.queries.state}
 
-    @property
-    def late_s(self) -> float:
-        """Seconds for which an order that was sent may still arrive."""
-        return LATE_S
-
     def time_ns(self) -> int:
         """UTC nanoseconds at the venue, as well as they are known."""
         return self._requests.venue_clock.time_ns()
 
     # ---- connection ----------------------------------------------------------------------------------------------
-
-    async def connect(self, sink: OrderSink, on_state: StateSink | None = None) -> None:
-        """Set the clock, try the keys, and start the stream of trade updates; connected, take other sinks.
-
-        Raises VenueUnavailable, and VenueRejected where the keys are not accepted.
-        """
-        if self._connected:
-            self._on_state = on_state
-            self._outbox.open(sink)
-            return
-        if self._opening:
-            raise VenueUnavailable(f"{TITLE} is connected or connecting already")
-        self._opening = True
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                await self.open()
-        except (TimeoutError, VenueTimeout) as error:
-            await self.close()
-            reason = str(error) or f"nothing came within {self._timeouts.connect_s:g} s"
-            raise VenueUnavailable(f"{TITLE} cannot be connected to: {reason}") from error
-        except BaseException:
-            await self.close()
-            raise
-        self._on_state, self._connected = on_state, True
-        self._outbox.open(sink)
-        self._start(self._lookups.run(), "look after orders")
-        self._start(self._keep_warm(), "keep warm")
-        await self._stream.start(self.mode is TradingMode.TESTNET, keys_of(self._credentials), self._endpoint)
 
     async def open(self) -> None:
         """Make the client, set the clock, try the keys, and learn what crypto is called. Raises VenueError."""
@@ -191,22 +133,20 @@ class AlpacaTrading(Budgeted):
         listed = await self._requests.read("the list of crypto", get_rows("/assets", crypto))
         self._pairs = facts.pairs_of(str(each.get("symbol")) for each in listed)
 
-    async def close(self) -> None:
-        """End connections; orders stay as they are. Safe to call twice."""
-        self._outbox.close()
-        self._connected = self._opening = False
-        self._on_state = None
+    async def listen(self) -> None:
+        """Start the stream of trade updates."""
+        self._start(self._lookups.run(), "look after orders")
+        self._start(self._keep_warm(), "keep warm")
+        await self._stream.start(self.mode is TradingMode.TESTNET, keys_of(self._credentials), self._endpoint)
+
+    async def hang_up(self) -> None:
+        """End the stream."""
         await self._stream.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def shut(self) -> None:
+        """End the connections."""
         self._requests.budget.close()
         await self._requests.close()
-
-    def _require_connection(self) -> None:
-        if not self._connected:
-            raise VenueUnavailable(f"{TITLE} is not connected: nothing was sent")
 
     async def _keep_warm(self) -> None:
         """Use the connection before it is let go, and look at the venue's clock now and then."""
@@ -224,28 +164,8 @@ class AlpacaTrading(Budgeted):
 
     # ---- orders --------------------------------------------------------------------------------------------------
 
-    async def submit(self, order: Order) -> None:
-        """Send a new order. It is over with the venue's answer, or with the first word of it on the stream.
-
-        Raises VenueUnavailable when it was certainly not sent and VenueTimeout when that is not known.
-        """
-        self._require_connection()
-        key = order.client_order_id
-        self._tracker.sending(order)
-        word = self._words[key] = asyncio.get_running_loop().create_future()
-        sending = self._start(self._place(order), f"submit {key}")
-        try:
-            await asyncio.wait((sending, word), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                self._judge(key, sending)
-        except asyncio.CancelledError:
-            sending.cancel()
-            raise
-        finally:
-            del self._words[key]
-            self._outbox.post(self._tracker.released(key))
-
-    async def _place(self, order: Order) -> None:
+    async def place(self, order: Order) -> None:
+        """Send a new order, and post what is answered. Raises VenueUnavailable, VenueTimeout."""
         key = order.client_order_id
         reason = why_not(order.request)
         try:
@@ -291,22 +211,6 @@ class AlpacaTrading(Budgeted):
         if held * request.side.sign < 0 and request.quantity <= abs(held):
             return ""
         return f"it would not reduce what {TITLE} holds for the account: {held:f} {symbol}"
-
-    def _judge(self, key: str, sending: asyncio.Task[Any]) -> None:
-        """Raise what became of a submit, unless the venue has spoken of the order by itself meanwhile."""
-        try:
-            sending.result()
-        except VenueError as error:
-            if self._tracker.is_accepted(key):
-                return
-            if isinstance(error, VenueUnavailable):
-                self._tracker.absent(key)
-            raise
-
-    def _on_word(self, client_order_id: str) -> None:
-        word = self._words.get(client_order_id)
-        if word is not None and not word.done():
-            word.set_result(None)
 
     async def cancel(self, order: Order) -> None:
         """Ask for a cancel; the outcome comes through the sink. Raises VenueError."""
@@ -470,27 +374,10 @@ class AlpacaTrading(Budgeted):
 
     # ---- what the stream and polls bring -------------------------------------------------------------------------
 
-    def _note(self, kind: str, error: Exception) -> None:
-        self.refused[kind] += 1
-        self.last_refusal = f"{kind}: {error}"
-
     def _on_unreadable(self, error: Exception) -> None:
         self._note("unreadable", error)
         self._lookups.soon(everything=True)  # it may have been about an order
 
     def _on_stream(self, up: bool, reason: str) -> None:
         self._lookups.soon(everything=True)
-        if self._on_state is not None:
-            state = VenueState.CONNECTED if up else VenueState.INTERRUPTED
-            asyncio.get_running_loop().call_soon(self._on_state, state, reason)
-
-    def _start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.create_task(coroutine, name=f"{name} ({self._account_id})")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.last_refusal = str(task.exception())  # whoever awaited it has been told
+        self._tell_state(VenueState.CONNECTED if up else VenueState.INTERRUPTED, reason)
