@@ -81,7 +81,7 @@ class Panel(QWidget):
         """Begin to make the parts; where the bench does not say that it is done in steps, make them all."""
         self._parts = self.parts()
         if self.bench.in_steps:
-            self.hide()  # also where its dock is shown meanwhile: putting it there when it is whole shows it
+            self.hide()  # also where what it is in is shown meanwhile: whoever has it whole shows it
             return
         for _ in self._parts:
             pass

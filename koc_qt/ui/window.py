@@ -25,6 +25,7 @@ from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.commands import register_commands
 from koc_qt.ui.desk import Desk, Frame, Level, Notice
 from koc_qt.ui.drops import DropZone
+from koc_qt.ui.enclosure import Enclosure
 from koc_qt.ui.focus import FocusGuide, go_on
 from koc_qt.ui.frame_monitor import FrameMonitor
 from koc_qt.ui.header import Header, icon_of_app
@@ -147,12 +148,14 @@ class MainWindow(QMainWindow):
             self._menus[command.menu].addAction(action)
 
     def _make_top(self) -> None:
-        top = QWidget()
-        column = QVBoxLayout(top)
+        top = Enclosure(self, is_as_high_as_wanted=True)
+        inside = QWidget(top)
+        column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         for widget in (self._bar, self.header, self.notices):
             column.addWidget(widget)
+        top.hold(inside)
         self.setMenuWidget(top)
 
     def _fill_view_menu(self) -> None:

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.bench import Panel
+from koc_qt.ui.enclosure import Enclosure
 from koc_qt.ui.focus import go_on
 from koc_qt.ui.memory import ChartMemory, Memory
 from koc_qt.ui.theme import style_as
@@ -73,8 +74,8 @@ class Dock(QDockWidget):
     @property
     def panel(self) -> Panel | None:
         """What it holds, once that is made."""
-        held = self.widget()
-        return held if isinstance(held, Panel) else None
+        place = self.widget()
+        return place.held if isinstance(place, Enclosure) and isinstance(place.held, Panel) else None
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Say so."""
@@ -86,10 +87,10 @@ class Dock(QDockWidget):
         """Go to the next control; a dock that floats is a window of its own."""
         return go_on(self, is_forward=is_forward) if self.isWindow() else super().focusNextPrevChild(is_forward)
 
-    def fill(self, panel: Panel) -> None:
-        """Put the panel in the place of what says that it is loading."""
+    def fill(self, place: Enclosure) -> None:
+        """Put what holds the panel in the place of what says that it is loading."""
         waiting = self.widget()
-        self.setWidget(panel)
+        self.setWidget(place)
         if waiting is not None:
             waiting.deleteLater()
 
@@ -351,7 +352,9 @@ class Workspace(QObject):
         """Make a panel in steps, each of a few milliseconds, and put it into its dock."""
         for _ in filling.load():
             yield
-        panel = filling.make(filling.dock)
+        place = Enclosure(filling.dock)
+        place.hide()  # also where the dock is shown meanwhile: putting it there shows it
+        panel = filling.make(place)
         is_whole = False
         try:
             while panel.make_part():
@@ -364,7 +367,8 @@ class Workspace(QObject):
                 if shiboken6.isValid(widget):
                     widget.ensurePolished()
             yield
-            panel.resize(filling.dock.widget().size())
+            place.resize(filling.dock.widget().size())
+            place.hold(panel)
             if (layout := panel.layout()) is not None:
                 layout.activate()
             yield
@@ -372,9 +376,9 @@ class Workspace(QObject):
             if shiboken6.isValid(panel):  # the window may have ended first
                 if is_whole:
                     panel.retire()
-                panel.deleteLater()
+                place.deleteLater()
             raise
-        filling.dock.fill(panel)
+        filling.dock.fill(place)
 
     def _finish(self) -> None:
         if self._is_filled:

@@ -37,7 +37,11 @@ class Picture:
 
 
 class PixelItem(pg.GraphicsObject):  # type: ignore[misc]  # pyqtgraph is untyped
-    """An item that fills the plot and is drawn in pixels: its parent is the view box itself, not its scaled content."""
+    """An item that fills the plot and is drawn in pixels: its parent is the view box itself, not its scaled content.
+
+    Whoever changes one updates the view: each scene passes on what its items ask for in an event of its own, so that
+    the window would be painted once for each of several charts.
+    """
 
     def __init__(self, picture: Picture, parent: QGraphicsItem, z: float) -> None:
         super().__init__(parent)

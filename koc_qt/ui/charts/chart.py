@@ -139,10 +139,12 @@ class CandleChart(QWidget):
     def set_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills alone."""
         self._scene.markers.set_markers(markers)
+        self._view.viewport().update()
 
     def add_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills too."""
         self._scene.markers.add_markers(markers)
+        self._view.viewport().update()
 
     def set_lines(self, lines: Sequence[PriceLine]) -> None:
         """Show these open orders and average prices alone."""

@@ -121,7 +121,6 @@ class MarkerItem(PixelItem):
         """Show these fills too."""
         for side, fills in self._fills.items():
             fills.add([each for each in markers if each.side is side], self.picture.bars.open_time_ns)
-        self.update()
 
     def locate(self) -> None:
         """Bars were replaced or added at the left: find every fill's bar again."""
@@ -253,7 +252,6 @@ class LinesItem(PixelItem):
     def set_lines(self, lines: Sequence[PriceLine]) -> None:
         """Show these levels alone."""
         self._given = lines
-        self.update()
 
     @property
     def lines(self) -> tuple[PriceLine, ...]:

@@ -62,6 +62,8 @@ class DeployPanel(Panel):
         self.checks: list[Check] = []
         self.doctor = DoctorRun(doctor_command, self, timeout_s=timeout_s)
         self._folders = folders
+        self._beat = QTimer(self)
+        self._beat.setInterval(_BEAT_MS)
         self.make()
 
     def parts(self) -> Iterator[None]:
@@ -87,8 +89,6 @@ class DeployPanel(Panel):
         self._add_about(column)
         column.addStretch(1)
         yield
-        self._beat = QTimer(self)
-        self._beat.setInterval(_BEAT_MS)
         self._beat.timeout.connect(self._show_engine)
         self.doctor.reported.connect(self._show_checks)
         self.doctor.failed.connect(self._show_failure)

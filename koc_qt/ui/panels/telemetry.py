@@ -65,6 +65,8 @@ class TelemetryPanel(Panel):
         self._own = (0.0, 0)
         self._heard_s: dict[tuple[str, str], float] = {}
         self._histories: dict[tuple[str, str], History] = {}
+        self._timer = QTimer(self)
+        self._timer.setInterval(BEAT_MS)
         self.make()
 
     def parts(self) -> Iterator[None]:
@@ -98,8 +100,6 @@ class TelemetryPanel(Panel):
         )
         self.show_latency.setChecked(True)
         yield
-        self._timer = QTimer(self)
-        self._timer.setInterval(BEAT_MS)
         self._timer.timeout.connect(self._beat)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._beat)
