@@ -255,7 +255,7 @@ class ChartPanel(Panel):
             self._show_trouble()
         if frame.snapshot:
             self._show_decimals()
-            self._show_trading()
+            self._slices.start(self._show_trading_anew())  # in a turn of its own: every panel has much to do now
         else:
             self._waiting_orders.update(dict.fromkeys(frame.orders))
             self._waiting_fills.extend(frame.fills)
@@ -289,9 +289,19 @@ class ChartPanel(Panel):
         """Whether orders or fills that are known are still to be shown."""
         return self._slices.is_busy
 
+    def _show_trading_anew(self) -> Iterator[None]:
+        yield
+        self._forget_trading()
+        yield from self._show_in_slices()
+
     def _show_trading(self) -> None:
         """Show all open orders and fills that are known, newest first, and none else."""
         self._slices.cancel()
+        self._forget_trading()
+        self._show_waiting()
+
+    def _forget_trading(self) -> None:
+        """Show no fills and no orders, and have all that are known wait to be shown."""
         self._letting_go.start(let_go([*self._marked.values()]))
         self._marked.clear()
         self._order_lines.clear()
@@ -300,7 +310,6 @@ class ChartPanel(Panel):
         replica = self.desk.replica
         self._waiting_orders = dict.fromkeys(replica.open_orders)
         self._waiting_fills = deque(reversed(replica.fills.values()))
-        self._show_waiting()
 
     def _show_waiting(self) -> None:
         """Show what waits: few at once, many in slices, between which more may come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Sequence, Set
 from itertools import count, islice
 from typing import Any, Final, Generic, TypeVar
 
@@ -90,6 +90,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         sides = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         self._sides = [sides[column.right] | Qt.AlignmentFlag.AlignVCenter for column in self.columns]
         self._slices = Slices(self)
+        self._gone: list[Any] = []  # what nobody needs any more
         self._letting_go = Slices(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -101,6 +102,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
 
     def reset(self, records: Iterable[tuple[Key, R]]) -> None:
         """Show these records alone; shown at once, or in a moment where they are many."""
+        self._let_go(self._records.values())
         self._records = {key: (number, record) for number, (key, record) in zip(self._arrivals, records, strict=False)}
         excess = len(self._records) - self._limit
         for key in list(islice(self._records, max(0, excess))):
@@ -324,7 +326,13 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         yield
         former = self._rows
         self._show(runs[0], shown, descending)
-        self._letting_go.start(let_go(former), at_once=len(former) <= _AT_ONCE)
+        self._let_go(former)
+
+    def _let_go(self, things: Collection[Any]) -> None:
+        """End what is not needed any more without keeping anybody waiting."""
+        self._gone.extend(things)
+        if not self._letting_go.is_busy:
+            self._letting_go.start(let_go(self._gone), at_once=len(self._gone) <= _AT_ONCE)
 
     def _show(self, rows: list[Row[R]], shown: dict[Key, Row[R]], descending: bool) -> None:
         """Show these rows in one change of layout; whoever holds an index keeps its record."""
