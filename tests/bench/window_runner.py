@@ -3,12 +3,15 @@
     python -m tests.bench.window_runner startup
     python -m tests.bench.window_runner turns [--trace]
     python -m tests.bench.window_runner stream --seconds 60 [--trace] [--types] [--tracemalloc]
+    python -m tests.bench.window_runner reconnect --orders 10000 [--trace]
     python -m tests.bench.window_runner idle | busy
 
 `startup` says when the window was painted first, and a chart with bars, then closes. `turns` measures each turn of the
 loop from the first paint until the window has rested for a while with everything there. `stream` opens four charts,
-waits until they have bars, lets everything settle, and measures. `idle` and `busy` only stay, `busy` painting one dock
-after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they painted.
+waits until they have bars, lets everything settle, and measures. `reconnect` does so too, with all orders in sight,
+until it has lost the engine and has it back with so many orders, which are shown. `idle` and `busy` only stay, `busy`
+painting one dock after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they
+painted.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from koc_qt.wiring import window as wiring
@@ -122,6 +126,44 @@ def observe_stream(window: MainWindow, options: argparse.Namespace) -> None:
     keep(drive())
 
 
+def observe_reconnect(window: MainWindow, options: argparse.Namespace) -> None:
+    """Say how long each turn of the loop took while a lost engine came back, with all that it remembers."""
+    from tests.bench.window_watch import Turns
+
+    desk = window.bench.desk
+    turns = Turns(kept_ms=NOTED_MS)
+
+    def is_shown() -> bool:
+        table = window.workspace.panel("orders").all  # type: ignore[union-attr]
+        panels = window.workspace.chart_panels()
+        is_busy = table.records.is_busy or any(panel.is_busy for panel in panels)  # type: ignore[attr-defined]
+        return desk.is_connected and table.records.total >= options.orders and not is_busy
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while not condition():  # noqa: ASYNC110 - a bench may poll
+                await asyncio.sleep(0.05)
+
+    async def drive() -> None:
+        await until_filled(window)
+        await open_charts(window)
+        orders = window.workspace.panel("orders")
+        orders.tabs.setCurrentWidget(orders.all)  # type: ignore[union-attr]
+        await until(is_shown)
+        await asyncio.sleep(SETTLE_S)
+        say("ready")
+        await until(lambda: not desk.is_connected)
+        turns.start(options.trace)
+        say("lost")
+        await until(is_shown)
+        await asyncio.sleep(1.0)
+        turns.stop()
+        say("turns", **turns.figures())
+        window.close_now()
+
+    keep(drive())
+
+
 def observe_presence(window: MainWindow, busy: bool) -> None:
     """Stay; with `busy`, paint."""
     from PySide6.QtCore import Qt, QTimer
@@ -200,11 +242,12 @@ async def open_charts(window: MainWindow) -> None:
 def main() -> None:
     """Run the window as `koc` does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("startup", "turns", "stream", "idle", "busy"))
+    parser.add_argument("mode", choices=("startup", "turns", "stream", "reconnect", "idle", "busy"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--trace", action="store_true", help="sample the stack of turns that are too long")
     parser.add_argument("--types", action="store_true", help="count the objects of each type at both ends")
     parser.add_argument("--tracemalloc", action="store_true", help="compare what was allocated where")
+    parser.add_argument("--orders", type=int, default=10_000)
     parser.add_argument("--nice", type=int, default=0, help="a lower priority (POSIX)")
     options = parser.parse_args()
     if options.nice:
@@ -213,6 +256,7 @@ def main() -> None:
         "startup": observe_startup,
         "turns": lambda window: observe_turns(window, options),
         "stream": lambda window: observe_stream(window, options),
+        "reconnect": lambda window: observe_reconnect(window, options),
         "idle": lambda window: observe_presence(window, False),
         "busy": lambda window: observe_presence(window, True),
     }[options.mode]

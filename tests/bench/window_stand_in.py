@@ -1,10 +1,11 @@
 """An engine's stand-in behind the real link, in a process of its own, that streams as fast as it is told.
 
-    python -m tests.bench.window_stand_in FOLDER [--rate 20] [--speed 1]
+    python -m tests.bench.window_stand_in FOLDER [--rate 20] [--speed 1] [--past 0]
 
 At `--rate` a second and instrument: a quote, a trade and the forming bar of each timeframe that a window asked for;
 the pulse of five strategies and of the engine twice a second; a line of log every two seconds; an order that is placed
 and filled every five. `--speed` makes an hour of all that pass in less: the clock of the market runs as much faster.
+`--past` is how many orders were placed and filled before it began, a second apart.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Side, Trade
 from koc_qt.domain.orders import OrderRequest, OrderType
 from koc_qt.domain.state import StrategySpec
-from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.domain.timeframes import SECOND_NS, bar_open_ns, duration_ns
+from koc_qt.engine.commands import SNAPSHOT_RECORDS
 from koc_qt.link.messages import BarChanged, Command, FetchBars, QuoteChanged, Subscribe, TradePrinted
 from koc_qt.link.rendezvous import ProfileLock
 from tests.bench.window_common import INSTRUMENTS, say
@@ -153,14 +155,20 @@ class LiveEngine(FakeEngine):
         )
         self.pulse()
 
-    def trade(self) -> None:
+    def remember(self, count: int) -> None:
+        """Have traded before."""
+        self.recent = SNAPSHOT_RECORDS
+        for number in range(count):
+            self.trade(self._began_ns - (count - number) * SECOND_NS)
+
+    def trade(self, now_ns: int | None = None) -> None:
         """Have a strategy buy or sell something."""
         number = len(self.orders)
         spec = self.specs[number % len(self.specs)]
         market = self.markets[spec.instruments[0]]
         side = Side.BUY if number % 2 else Side.SELL
         order = self.place(OrderRequest(spec.instruments[0], side, OrderType.MARKET, Decimal("0.1")))
-        now_ns = self.now_ns()
+        now_ns = self.now_ns() if now_ns is None else now_ns
         self.orders[order.client_order_id] = msgspec.structs.replace(
             order, strategy_id=spec.strategy_id, created_ns=now_ns, updated_ns=now_ns
         )
@@ -189,12 +197,13 @@ async def stream(engine: LiveEngine, rate_hz: float, speed: float, stop: asyncio
     say("sent", steps=steps)
 
 
-async def run(folder: Path, rate_hz: float, speed: float) -> None:
+async def run(folder: Path, rate_hz: float, speed: float, past: int) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = LiveEngine(speed)
+    engine.remember(past)
     with ProfileLock(folder / "run" / "engine.lock"):
         async with serve(folder, engine):
             say("ready")
@@ -207,8 +216,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--past", type=int, default=0)
     args = parser.parse_args()
-    asyncio.run(run(args.folder, args.rate, args.speed))
+    asyncio.run(run(args.folder, args.rate, args.speed, args.past))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.bench.window_common import (
     ROOT,
@@ -158,22 +159,26 @@ def profiled(environment: dict[str, str]) -> None:
             pstats.Stats(str(file)).strip_dirs().sort_stats(order).print_stats(SHOWN * 2)
 
 
-def turns(case: str, home: Path, environment: dict[str, str], trace: bool) -> list[float]:
-    """Print the long turns of one start; give how long each had the processor, in milliseconds."""
+def turns(case: str, home: Path, environment: dict[str, str], trace: bool) -> None:
+    """Print the long turns of one start."""
     arguments = ["tests.bench.window_runner", "turns", *(["--trace"] if trace else [])]
     with Child(*arguments, environment={**environment, "KOC_HOME": str(home)}) as child:
         found = child.hear("turns")
         child.process.wait(30)
+    show_turns(case, found, child.began_ns)
+
+
+def show_turns(case: str, found: dict[str, Any], began_ns: int) -> None:
+    """Print what a window has found of the turns of its loop."""
     print(
         f"{case}: {found['turns']} turns; of their own processor time {found['cpu_stalls']} above 16 ms, longest "
         f"{found['longest_cpu_ms']:.1f}; by the wall clock {found['stalls']}, longest {found['longest_ms']:.1f}"
     )
     for stall in sorted(found["stall_list"], key=lambda each: each["at_ns"]):
-        at_ms = (stall["at_ns"] - child.began_ns) / 1e6
+        at_ms = (stall["at_ns"] - began_ns) / 1e6
         print(f"  until {at_ms:5.0f} ms: {stall['cpu_ms']:5.1f} ms of its own, {stall['ms']:5.1f} by the wall clock")
         for stack in stall["stacks"]:
             print(f"      {stack}")
-    return [stall["cpu_ms"] for stall in found["stall_list"]]
 
 
 def main() -> None:

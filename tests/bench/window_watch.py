@@ -51,6 +51,7 @@ class Turns:
 
     def start(self, trace: bool) -> None:
         """Begin."""
+        self._last_cpu_ns = time.thread_time_ns()
         gc.callbacks.append(self._collected)
         self._probe.start()
         if trace:
