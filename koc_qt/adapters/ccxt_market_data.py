@@ -7,7 +7,7 @@ connection is lost or silent, waits a random while, makes sure that the venue an
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -17,18 +17,17 @@ import msgspec
 from koc_qt.adapters import ccxt_facts as facts
 from koc_qt.adapters.ccxt_client import WATCHER, CcxtClient, LoopbackEndpoint, Timeouts, VenueClock, Watcher
 from koc_qt.adapters.ccxt_facts import MS_NS, MalformedError
-from koc_qt.domain.errors import BadBars, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.adapters.data_source import DataSource, cancelled_by_its_owner
+from koc_qt.domain.errors import BadBars, VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, StreamState, StreamStatus, Trade
-from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.domain.timeframes import duration_ns
 from koc_qt.ports.clock import Clock
-from koc_qt.ports.venue import MarketSink
 from koc_qt.resilience import Backoff, Breaker
 
 BOOK_LEVELS = 20
 _SNAPSHOT_LEVELS = 1_000  # what ccxt asks for
 _REMEMBERED_TRADES = 5_000  # ids a symbol; ccxt itself holds the newest 1,000
-_SETTLED_NS = 250_000_000  # a bar is asked for this long after its end: late trades, and our error about the clock
 _FRESH_NS = 1_000_000_000  # a venue that answered a moment ago is not asked again by the next stream
 _STEADY_NS = 10_000_000_000  # a stream that lived this long has earned a quick reconnect
 _CLOCK_ERROR_NS = 10_000_000_000  # times that we stamp ourselves are right within this
@@ -75,12 +74,6 @@ class _Subscription:
         return True
 
 
-def _cancelled_by_its_owner() -> bool:
-    """Tell a cancelled task from one whose awaited future was cancelled by others, as ccxt does with connections."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
 def _inner_half(book: Any) -> tuple[float, float]:
     """Give the prices between which a book just fetched is complete, with half of its levels to spare."""
     bids, asks = book["bids"], book["asks"]
@@ -88,7 +81,7 @@ def _inner_half(book: Any) -> tuple[float, float]:
     return (0.0, float("inf")) if whole else (bids[len(bids) // 2][0], asks[len(asks) // 2][0])
 
 
-class CcxtMarketData:
+class CcxtMarketData(DataSource):
     """Implements ports.venue.MarketDataVenue for a ccxt.pro exchange: public data, no keys.
 
     `refused` counts messages that were no fact, by kind (trades, quotes, book, market, unreadable); they go no further.
@@ -100,6 +93,7 @@ class CcxtMarketData:
     OPTIONS: ClassVar[Mapping[str, Any]] = {}
     SETTINGS: ClassVar[Mapping[str, Any]] = {}  # ccxt's own, beside its options
     MARKET_PARAMETERS: ClassVar[Mapping[str, Any]] = {}
+    SETTLED_NS: ClassVar[int] = 250_000_000
     BARS_PER_PAGE: ClassVar[int] = 1000
     UNREAD_TRADES: ClassVar[int] = 20_000  # a symbol; should more come while the loop is busy, the stream says so
 
@@ -110,21 +104,14 @@ class CcxtMarketData:
         breaker: Breaker | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._clock = clock
-        self._endpoint = endpoint
-        self._timeouts = timeouts or Timeouts()
-        self._breaker = breaker or Breaker(self.NAME, clock)
+        super().__init__(clock, endpoint, breaker, timeouts)
         self._client = CcxtClient(self.NAME, clock, self._breaker, self._timeouts)
         self._venue_clock = VenueClock(clock)
-        self._sink: MarketSink | None = None
         self._answered_ns = -(10**18)  # monotonic; the last probe's
-        self._opening: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._instruments: dict[str, Instrument] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._known_range: dict[str, tuple[float, float]] = {}
-        self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
         self._watches: dict[str, Watch] = {
             "trades": self._watch_trades,
             "quotes": self._watch_quote,
@@ -137,11 +124,6 @@ class CcxtMarketData:
         return self.NAME
 
     @property
-    def breaker_state(self) -> str:
-        """The circuit breaker's state: closed, open or half-open."""
-        return self._breaker.state
-
-    @property
     def timeframes(self) -> Sequence[str]:
         """The timeframes that fetch_bars takes, shortest first."""
         return self.TIMEFRAMES
@@ -149,28 +131,6 @@ class CcxtMarketData:
     def time_ns(self) -> int:
         """UTC nanoseconds at the venue: its own answer on connecting, moved on by the newest event."""
         return self._venue_clock.time_ns()
-
-    async def connect(self, sink: MarketSink) -> None:
-        """Load the markets and set the venue's clock. Raises VenueUnavailable, ConfigError for a bad CA file."""
-        if self._opening is not None:
-            raise VenueUnavailable(f"{self.NAME} is connected or connecting already")
-        self._sink = sink
-        self._opening = asyncio.create_task(self._open(), name=f"connect {self.NAME}")
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                await self._opening
-        except asyncio.CancelledError:
-            await self.close()
-            if _cancelled_by_its_owner():
-                raise
-            raise VenueUnavailable(f"{self.NAME} was closed while it was connecting") from None
-        except (TimeoutError, VenueTimeout, VenueRejected) as error:
-            await self.close()
-            reason = str(error) or f"nothing came within {self._timeouts.connect_s:g} s"
-            raise VenueUnavailable(f"{self.NAME} cannot be connected to: {reason}") from error
-        except Exception:
-            await self.close()
-            raise
 
     async def _open(self) -> None:
         options = {"tradesLimit": self.UNREAD_TRADES, **self.OPTIONS}
@@ -192,7 +152,7 @@ class CcxtMarketData:
                 try:
                     found[market["symbol"]] = facts.instrument(self.NAME, market)
                 except MalformedError as error:
-                    self._refuse("market", error)
+                    self.refuse("market", error)
         return found
 
     async def _set_clock(self, attempts: int) -> None:
@@ -208,14 +168,13 @@ class CcxtMarketData:
 
     async def close(self) -> None:
         """End every stream and connection. Safe to call twice, and while connecting."""
-        opening, self._opening = self._opening, None
         probe, self._probe = self._probe, None
         for symbol in list(self._subscriptions):
             await self._stop(symbol, "closed")
-        for task in (opening, probe):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._stop_opening()
+        if probe is not None:
+            probe.cancel()
+            await asyncio.gather(probe, return_exceptions=True)
         await self._client.close()
         self._instruments = {}
 
@@ -276,14 +235,6 @@ class CcxtMarketData:
                 next_ns = bars[-1].open_time_ns + duration_ns(timeframe)
             else:
                 next_ns = await self._after_gap(instrument, timeframe, next_ns, end_ns)
-
-    async def _settled(self, timeframe: str, until_ns: int) -> int:
-        """Give the end of what is closed, waiting the moment until the newest bar can change no more."""
-        open_ns = bar_open_ns(self.time_ns(), timeframe)
-        if until_ns < open_ns:
-            return until_ns
-        await asyncio.sleep(max(0, open_ns + _SETTLED_NS - self.time_ns()) / 1e9)
-        return min(until_ns, open_ns)
 
     async def _page(self, instrument: InstrumentId, timeframe: str, since_ns: int, end_ns: int) -> list[Bar]:
         since_ms, last_ms = -(-since_ns // MS_NS), (end_ns - 1) // MS_NS
@@ -352,7 +303,7 @@ class CcxtMarketData:
             try:
                 reason = await self._pump(subscription, stream)
             except asyncio.CancelledError:
-                if _cancelled_by_its_owner():
+                if cancelled_by_its_owner():
                     raise
                 reason = "its connection was closed"  # ccxt cancels what is awaited when it gives a connection up
             except Exception as error:
@@ -399,7 +350,7 @@ class CcxtMarketData:
             try:
                 event = self._fact(subscription, stream, item)
             except (MalformedError, KeyError, TypeError, IndexError) as error:
-                self._refuse(stream.kind, error)
+                self.refuse(stream.kind, error)
                 continue
             is_good = True
             if event is not None and self._sink is not None:
@@ -490,9 +441,5 @@ class CcxtMarketData:
             raise VenueRejected(f"{self.NAME} does not trade {symbol!r}; {hint}")
         return instrument
 
-    def _refuse(self, kind: str, error: Exception) -> None:
-        self.refused[kind] += 1
-        self.last_refusal = f"{kind}: {error}"
-
     def _unreadable(self, error: Exception) -> None:
-        self._refuse("unreadable", error)
+        self.refuse("unreadable", error)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from koc_qt.adapters.blocking_reader import Reader, words
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts, VenueClock
-from koc_qt.domain.errors import BadBars, VenueError, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.adapters.data_source import DataSource
+from koc_qt.domain.errors import BadBars, VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Side, StreamState, StreamStatus, Trade
 from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.domain.venues import VenueAbilities
 from koc_qt.ports.clock import Clock
-from koc_qt.ports.venue import MarketSink
 from koc_qt.resilience import Backoff, Breaker
 
 Row = tuple[int, Any, Any, Any, Any, Any]  # opening time in UTC ns; open, high, low, close, volume or None
@@ -153,7 +153,7 @@ class Tape:
         return True
 
 
-class DataOnlyVenue:
+class DataOnlyVenue(DataSource):
     """Implements ports.venue.MarketDataVenue but for what is the venue's own: see what raises NotImplementedError.
 
     `refused` counts messages and bars that were no fact, by kind; they go no further.
@@ -166,32 +166,20 @@ class DataOnlyVenue:
     def __init__(
         self, clock: Clock, endpoint: LoopbackEndpoint | None, breaker: Breaker | None, timeouts: Timeouts | None
     ) -> None:
-        self._clock = clock
-        self._endpoint = endpoint
-        self._timeouts = timeouts or Timeouts()
-        self._breaker = breaker or Breaker(self.name, clock)
+        super().__init__(clock, endpoint, breaker, timeouts)
         self._venue_clock = VenueClock(clock)
         self._lag_ns = 0  # how much older than the present the newest data are
         self._reader: Reader | None = None
-        self._sink: MarketSink | None = None
-        self._opening: asyncio.Task[None] | None = None
         self._instruments: dict[str, Instrument] = {}
         self._streams: dict[str, SharedStream] = {}
         self._states: dict[str, StreamState | None] = {}
         self._tapes: dict[str, Tape] = {}
         self._late_min: dict[str, int] = {}  # symbols whose news come late, and by how much
-        self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
 
     @property
     def name(self) -> str:
         """The venue part of its instruments' ids."""
         return self.ABILITIES.venue
-
-    @property
-    def breaker_state(self) -> str:
-        """The circuit breaker's state: closed, open or half-open."""
-        return self._breaker.state
 
     @property
     def timeframes(self) -> Sequence[str]:
@@ -240,41 +228,15 @@ class DataOnlyVenue:
 
     # ---- connecting -----------------------------------------------------------------------------------------------
 
-    async def connect(self, sink: MarketSink) -> None:
-        """Make the client ready, set the clock, load what is listed. Raises VenueUnavailable, ConfigError."""
-        if self._opening is not None:
-            raise VenueUnavailable(f"{self.name} is connected or connecting already")
-        self._sink = sink
-        self._opening = asyncio.create_task(self._open(), name=f"connect {self.name}")
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                await self._opening
-        except asyncio.CancelledError:
-            await self.close()
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise VenueUnavailable(f"{self.name} was closed while it was connecting") from None
-        except (TimeoutError, VenueTimeout, VenueRejected) as error:
-            await self.close()
-            reason = str(error) or f"nothing came within {self._timeouts.connect_s:g} s"
-            raise VenueUnavailable(f"{self.name} cannot be connected to: {reason}") from error
-        except Exception:
-            await self.close()
-            raise
-
     async def _open(self) -> None:
         self._reader = Reader(self.name, self._clock, self._breaker, self._timeouts, self.explain, threads=self.THREADS)
         self._instruments = dict(await self.open(self._reader))
 
     async def close(self) -> None:
         """End every stream and connection. Safe to call twice, and while connecting."""
-        opening, self._opening = self._opening, None
         for symbol in list(self._states):
             await self._stop(symbol, "closed")
-        if opening is not None:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+        await self._stop_opening()
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close(self.shut)
@@ -334,14 +296,6 @@ class DataOnlyVenue:
             if following_ns is not None and following_ns <= next_ns:
                 raise BadBars(f"{instrument.id} {timeframe}: the page after {next_ns} ns begins no later than it")
             next_ns = following_ns
-
-    async def _settled(self, timeframe: str, until_ns: int) -> int:
-        """Give the end of what is closed, waiting the moment until the newest bar can change no more."""
-        open_ns = bar_open_ns(self.time_ns(), timeframe)
-        if until_ns < open_ns:
-            return until_ns
-        await asyncio.sleep(max(0, open_ns + self.SETTLED_NS - self.time_ns()) / S_NS)
-        return min(until_ns, open_ns)
 
     def _bars(
         self, instrument: InstrumentId, timeframe: str, rows: Sequence[Row], since_ns: int, end_ns: int
@@ -431,7 +385,6 @@ class DataOnlyVenue:
         """Give what was last seen of a symbol that is followed."""
         return self._tapes.get(symbol)
 
-    def refuse(self, kind: str, text: object) -> None:
+    def refuse(self, kind: str, what: object) -> None:
         """Count what is no fact."""
-        self.refused[kind] += 1
-        self.last_refusal = f"{kind}: {words(text)}"
+        super().refuse(kind, words(what))

@@ -8,22 +8,22 @@ is one connection, for a plan allows no second one; they are made with the first
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts
 from koc_qt.adapters.ccxt_facts import MalformedError
+from koc_qt.adapters.data_source import DataSource
 from koc_qt.adapters.rate_budget import Priority
 from koc_qt.adapters.venues.alpaca import facts
 from koc_qt.adapters.venues.alpaca.abilities import ABILITIES, TIMEFRAMES, is_crypto
 from koc_qt.adapters.venues.alpaca.bars import collect_days, page_request
 from koc_qt.adapters.venues.alpaca.errors import TITLE, explain
 from koc_qt.adapters.venues.alpaca.requests_of import AlpacaRequests, get_row, keys_of, load_library, new_budget, rows
-from koc_qt.domain.errors import BadBars, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.domain.errors import BadBars, VenueRejected, VenueUnavailable
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Bar, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.state import TradingMode
@@ -33,7 +33,6 @@ from koc_qt.ports.secrets import Credentials
 from koc_qt.ports.venue import MarketSink
 from koc_qt.resilience import Backoff, Breaker
 
-_SETTLED_NS = 1_000_000_000  # a bar is asked for this long after its end: late trades, and our error about the clock
 _STEADY_NS = 10_000_000_000  # a connection that lived this long has earned a quick reconnect
 _FARTHEST_FUTURE_NS = 86_400_000_000_000
 _SYMBOL_LIMIT = 405  # the error's code
@@ -93,7 +92,7 @@ class _Feed:
         return self._backoff.next_s()
 
 
-class AlpacaVenue:
+class AlpacaVenue(DataSource):
     """Implements ports.venue.MarketDataVenue for US stocks and crypto at Alpaca.
 
     Everything needs keys, any will do: those of paper trading as well. `mode` says whose they are, TESTNET for paper
@@ -102,6 +101,7 @@ class AlpacaVenue:
     """
 
     ABILITIES = ABILITIES
+    SETTLED_NS: ClassVar[int] = 1_000_000_000
 
     def __init__(
         self,
@@ -113,23 +113,16 @@ class AlpacaVenue:
         *,
         mode: TradingMode = TradingMode.DATA,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock, endpoint, breaker, timeouts)
         self._keys = keys_of(credentials or Credentials({}))
-        self._endpoint = endpoint
-        self._timeouts = timeouts or Timeouts()
-        self._breaker = breaker or Breaker(self.name, clock)
         is_paper = mode is TradingMode.TESTNET or (mode is not TradingMode.LIVE and self._keys[0].startswith("PK"))
         budget = new_budget(clock)
         self._account = self._requests("paper" if is_paper else "live", new_budget(clock))
         self._data = {kind: self._requests(kind, budget) for kind in (_STOCKS, _CRYPTO)}
         self._library: Any = None
-        self._sink: MarketSink | None = None
-        self._opening: asyncio.Task[None] | None = None
         self._instruments: dict[str, Instrument] = {}
         self._symbols: dict[str, _Symbol] = {}
         self._feeds: dict[bool, _Feed] = {}
-        self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
 
     def _requests(self, kind: str, budget: Any) -> AlpacaRequests:
         return AlpacaRequests(kind, self._keys, self._clock, self._endpoint, self._timeouts, budget, self._breaker)
@@ -140,9 +133,9 @@ class AlpacaVenue:
         return ABILITIES.venue
 
     @property
-    def breaker_state(self) -> str:
-        """The circuit breaker's state: closed, open or half-open."""
-        return self._breaker.state
+    def title(self) -> str:
+        """What sentences call it."""
+        return TITLE
 
     @property
     def timeframes(self) -> Sequence[str]:
@@ -157,31 +150,12 @@ class AlpacaVenue:
 
     async def connect(self, sink: MarketSink) -> None:
         """Load the instruments and set the venue's clock. Raises VenueUnavailable, also where there are no keys."""
-        if self._opening is not None:
-            raise VenueUnavailable(f"{TITLE} is connected or connecting already")
-        if not all(self._keys):
+        if self._opening is None and not all(self._keys):
             raise VenueUnavailable(
                 f"{TITLE} gives market data to those alone who have keys, which cost nothing: make some for paper "
                 f"trading at {ABILITIES.keys_page} and add them as an account"
             )
-        self._sink = sink
-        self._opening = asyncio.create_task(self._open(), name=f"connect {self.name}")
-        try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                await self._opening
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            await self.close()
-            if task is None or task.cancelling():
-                raise
-            raise VenueUnavailable(f"{TITLE} was closed while it was connecting") from None
-        except (TimeoutError, VenueTimeout, VenueRejected) as error:
-            await self.close()
-            reason = str(error) or f"nothing came within {self._timeouts.connect_s:g} s"
-            raise VenueUnavailable(f"{TITLE} cannot be connected to: {reason}") from error
-        except Exception:
-            await self.close()
-            raise
+        await super().connect(sink)
 
     async def _open(self) -> None:
         self._library = await load_library()
@@ -204,10 +178,7 @@ class AlpacaVenue:
 
     async def close(self) -> None:
         """End every stream and connection. Safe to call twice, and while connecting."""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+        await self._stop_opening()
         for symbol in list(self._symbols):
             self._say(self._symbols.pop(symbol), StreamState.ENDED, "closed")
         feeds, self._feeds = list(self._feeds.values()), {}
@@ -256,14 +227,6 @@ class AlpacaVenue:
             return
         async for bars in self._pages(instrument, timeframe, since_ns, end_ns):
             yield bars
-
-    async def _settled(self, timeframe: str, until_ns: int) -> int:
-        """Give the end of what is closed, waiting the moment until the newest bar can change no more."""
-        open_ns = bar_open_ns(self.time_ns(), timeframe)
-        if until_ns < open_ns:
-            return until_ns
-        await asyncio.sleep(max(0, open_ns + _SETTLED_NS - self.time_ns()) / 1e9)
-        return min(until_ns, open_ns)
 
     async def _pages(
         self, instrument: Instrument, timeframe: str, since_ns: int, end_ns: int
@@ -459,11 +422,6 @@ class AlpacaVenue:
         known.state = state
         if self._sink is not None:
             self._sink(StreamStatus(known.id, self.time_ns(), state, reason))
-
-    def refuse(self, kind: str, error: Exception) -> None:
-        """Count a message that was no fact."""
-        self.refused[kind] += 1
-        self.last_refusal = f"{kind}: {error}"
 
 
 def _read_instruments(asked: dict[str, str], client: Any) -> tuple[dict[str, Instrument], list[str]]:
