@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from koc_qt.adapters.sqlite_journal import read_journal
 from koc_qt.cli.remote_view import status_object
 from koc_qt.domain.errors import LinkError
 from koc_qt.link.client import connect
+from koc_qt.link.rendezvous import process_runs
 from koc_qt.paths import profile_paths
 from koc_qt.ports.journal import JournalState
 from tests.conditions import PATIENCE, wait_until
@@ -185,8 +186,7 @@ class EngineProcess:
 
     def check_gone(self, children: list[psutil.Process]) -> None:
         """Hold that a stop in order has left nothing behind: no worker, no engine.json, no lock, no traceback."""
-        _, alive = psutil.wait_procs(children, timeout=5)
-        assert not alive, f"workers outlived their engine: {alive}\n{self.output}"
+        wait_ended(children, f"the engine's end; it said:\n{self.output}")
         assert not (self.profile.paths.run / "engine.json").exists()
         assert not (self.profile.paths.run / "engine.pid").exists()
         assert "Traceback" not in self.output, self.output
@@ -198,8 +198,19 @@ class EngineProcess:
         children = self.children()
         self.process.kill()
         self.wait()
-        _, alive = psutil.wait_procs(children, timeout=10 * PATIENCE)
-        assert not alive, f"workers outlived their engine: {alive}"
+        wait_ended(children, "a crash of the engine")
+
+
+def wait_ended(processes: Iterable[psutil.Process], what: str) -> None:
+    """Wait until none of some processes, workers of an engine, runs any more.
+
+    Whoever inherits them may let them lie for seconds before he waits for them; they run no more all the same.
+    """
+
+    def left() -> list[psutil.Process]:
+        return [process for process in processes if process_runs(process.pid)]
+
+    wait_until(lambda: not left(), what=f"workers to end after {what}")
 
 
 def strategy(status: Status, strategy_id: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from koc_qt.link.messages import Command, Fact, ReadLog, StartStrategy, SubmitOr
 from koc_qt.link.rendezvous import running_engine
 from tests.conditions import PATIENCE, until
 from tests.e2e.conftest import _wire
-from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, environment
+from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, environment, wait_ended
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -200,8 +200,7 @@ def abort(engine: EngineProcess) -> None:
     children = engine.children()
     engine.process.send_signal(signal.SIGABRT)
     assert engine.wait() == -signal.SIGABRT
-    _, alive = psutil.wait_procs(children, timeout=10 * PATIENCE)
-    assert alive == []
+    wait_ended(children, "the engine was aborted")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

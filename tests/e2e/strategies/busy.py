@@ -1,5 +1,7 @@
 """Trades all the time: a market order every few quotes, and limit orders that rest, are filled, or are cancelled."""
 
+from decimal import Decimal
+
 from koc_qt.sdk import Fill, OrderHandle, OrderStatus, Quote, Strategy, param
 
 QUANTITY = "0.001"
@@ -37,10 +39,10 @@ class Busy(Strategy):
         self.metric("position", float(self.position().quantity))
 
     def _take(self) -> None:
-        """Buy when flat, sell when not, one order at a time."""
+        """Buy when flat, sell when not, one order at a time; fees may leave a rest that is too small to be sold."""
         if any(order.price is None for order in self.open_orders):
             return
-        if self.position().quantity > 0:
+        if self.position().quantity > Decimal(QUANTITY) / 2:
             self.close_position()
         else:
             self.buy(QUANTITY)
