@@ -563,21 +563,29 @@ async def test_an_order_that_ended_while_it_was_to_be_looked_up_is_not_asked_abo
     assert (await desk.ends("kocold")).status is OrderStatus.CANCELED
 
 
-async def test_the_bus_hears_of_an_order_a_moment_after_it_was_sent_and_before_anything_else_of_it(desk: Desk) -> None:
+async def test_an_order_is_on_its_way_before_the_bus_hears_of_it_and_nothing_else_of_it_is_told_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[OrderStatus] = []
+    told_when_sent: list[list[OrderStatus]] = []
+    send = desk.venue.submit
+
+    async def submit(order: Order) -> None:
+        told_when_sent.append(list(told))
+        await send(order)
+
+    monkeypatch.setattr(desk.venue, "submit", submit)
     desk.bus.subscribe(OrderChanged, lambda fact: told.append(fact.order.status))
     desk.venue.hold = asyncio.Event()
     sending = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
-    await until(lambda: desk.store.open_orders(), what="the order to be known")
-    assert told == []
     await until(lambda: told == [OrderStatus.SUBMITTED], what="the bus to hear of an order that is not answered yet")
     desk.venue.hold.set()
     await sending
-    at_once = asyncio.create_task(desk.orders.submit(limit_buy(), "sma", "sim"))
-    await at_once
-    await desk.orders.settle()
+    await until(lambda: len(told) == 2, what="the answer to be told")
+    await desk.orders.submit(limit_buy(), "sma", "sim")
     await until(lambda: len(told) == 4, what="the bus to hear of everything")
     assert told == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED] * 2
+    assert told_when_sent == [[], [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]]
 
 
 async def test_what_is_known_at_the_end_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
