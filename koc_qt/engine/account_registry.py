@@ -319,7 +319,9 @@ class AccountRegistry:
             if entry.plain_keys:
                 raise SecretsUnavailable(self._store.accounts[entry.config.id].reason)
             opening, entry.opening = entry.opening, None
-            if opening is not None and entry.is_settling:  # else it would be closed with its orders working
+            # one that is connected is let settle: else it would be closed with its orders working
+            is_there = self._store.accounts[entry.config.id].state in (VenueState.CONNECTED, VenueState.INTERRUPTED)
+            if opening is not None and (entry.is_settling or is_there):
                 await asyncio.wait({opening}, timeout=SETTLE_TIMEOUT_S)
             entry.resume = opening is not None and not opening.done()
             if opening is not None:

@@ -32,7 +32,7 @@ from koc_qt.link.account_messages import (
     SwitchAccount,
     UpdateCredentials,
 )
-from koc_qt.link.messages import AccountRemoved
+from koc_qt.link.messages import AccountChanged, AccountRemoved
 from tests.conditions import until
 from tests.fakes.secrets import MemoryStore
 from tests.fakes.trading import limit_buy, market_buy, quote
@@ -265,15 +265,30 @@ async def test_an_account_that_settles_after_its_start_is_not_closed_by_a_change
     for _ in range(20):
         await asyncio.sleep(0)  # the change begins, and has to wait
     assert not changing.done()
-    for _ in range(20):
-        await asyncio.sleep(0)  # the change begins, and has to wait
-    assert not changing.done()
     assert list(again.venues) == ["main"], "its orders work, and can be cancelled"
     again.settling.set()
     await asyncio.gather(starting, changing)
     assert again.factory.made == [("main", TESTNET, KEYS)]
     assert not again.venue("main").closed
     await again.close()
+
+
+async def test_a_change_at_the_very_moment_an_account_is_connected_does_not_break_its_opening_off(
+    desk: AccountDesk,
+) -> None:
+    changes: list[asyncio.Task[object]] = []
+
+    def change(fact: AccountChanged) -> None:
+        if fact.account.state is VenueState.CONNECTED and not changes:
+            changes.append(asyncio.create_task(desk.do(UpdateCredentials("main", OTHERS, LIVE))))
+
+    desk.bus.subscribe(AccountChanged, change)
+    await desk.do(ADD_TESTNET)
+    await until(lambda: changes, what="the account to be connected")
+    await changes[0]
+    assert "disconnected: its opening was broken off" not in desk.reasons("main")
+    assert state_of(desk) is VenueState.CONNECTED
+    assert desk.factory.made == [("main", TESTNET, KEYS)]
 
 
 # ---- opening
