@@ -29,9 +29,9 @@ def configured(entry: StrategyConfig, config: Config, paths: Paths) -> StrategyS
 
 
 def is_same(one: StrategySpec, other: StrategySpec) -> bool:
-    """Tell whether two specs mean the same strategy on the same market, whatever its id."""
-    if one.strategy_id and one.strategy_id == other.strategy_id:
-        return True
+    """Tell whether two specs mean the same strategy: by their ids, or by file and market where one has none yet."""
+    if one.strategy_id and other.strategy_id:
+        return one.strategy_id == other.strategy_id
     return (one.path, one.account_id, one.instruments) == (other.path, other.account_id, other.instruments)
 
 

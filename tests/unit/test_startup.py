@@ -59,4 +59,5 @@ def test_a_venue_that_nothing_needs_stays_off(profile: Paths) -> None:
 def test_the_same_strategy_by_id_or_by_what_it_runs_on() -> None:
     assert is_same(SPEC, msgspec.structs.replace(SPEC, path="/other.py"))
     assert is_same(SPEC, msgspec.structs.replace(SPEC, strategy_id=""))
+    assert not is_same(SPEC, msgspec.structs.replace(SPEC, strategy_id="another")), "one file may run twice on a market"
     assert not is_same(SPEC, msgspec.structs.replace(SPEC, strategy_id="", path="/other.py"))
