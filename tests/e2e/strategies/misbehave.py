@@ -12,7 +12,7 @@ GOOD_QUOTES = 3
 class Misbehave(Strategy):
     """What a strategy must not do."""
 
-    how: str = param("raise", choices=("raise", "exit", "hang", "orders", "flood", "garbage", "hoard", "deaf"))
+    how: str = param("raise", choices=("raise", "exit", "hang", "orders", "flood", "garbage", "hoard", "deaf", "calm"))
 
     def on_start(self) -> None:
         """Count from zero."""
@@ -40,6 +40,9 @@ class Misbehave(Strategy):
             pass
 
     def _deaf(self) -> None:
+        pass
+
+    def _calm(self) -> None:
         pass
 
     def _orders(self) -> None:
