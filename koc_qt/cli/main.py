@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from koc_qt.cli import accounts, doctor, engine, fetch, keys, remote, window
+from koc_qt.cli import engine, window
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _KEPT_REPORTS = 20
+_SOON = {"window": window.add_parser, "engine": engine.add_parser}  # people wait for these; others need not be loaded
 
 _EPILOG = """\
 Without a command, koc opens its window, and starts the engine where none runs. Where there is no display, the engine
@@ -45,8 +46,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
 
 
-def build_parser() -> tuple[Parser, dict[str, Parser]]:
-    """Make the parser of everything; also give the commands and their own parsers."""
+def build_parser(command: str = "") -> tuple[Parser, dict[str, Parser]]:
+    """Make the parser of everything, or of the one command that shall begin soonest; also give the commands' own."""
     parser = Parser(
         prog="koc",
         description="K.O.C., the Killer Operations Core: a trading desktop with sandboxed strategies.",
@@ -56,21 +57,25 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="version", version=f"koc {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     commands = cast("argparse._SubParsersAction[argparse.ArgumentParser]", subparsers)
-    window.add_parser(commands)
-    engine.add_parser(commands)
-    remote.add_parsers(commands)
-    accounts.add_parsers(commands)
-    fetch.add_parser(commands)
-    keys.add_parser(commands)
-    doctor.add_parser(commands)
+    for name, add_parser in _SOON.items():
+        if command in ("", name):
+            add_parser(commands)
+    if not command:
+        from koc_qt.cli import accounts, doctor, fetch, keys, remote
+
+        remote.add_parsers(commands)
+        accounts.add_parsers(commands)
+        fetch.add_parser(commands)
+        keys.add_parser(commands)
+        doctor.add_parser(commands)
     return parser, subparsers.choices
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; ends the process with code 2 and a suggestion where it is wrong."""
-    parser, commands = build_parser()
-    words = list(arguments)
-    if _means_window(words, commands["window"]):
+    words = list(arguments) or ["window"]
+    parser, commands = build_parser(words[0] if words[0] in _SOON else "")
+    if words[0] not in commands and _means_window(words, commands["window"]):
         words.insert(0, "window")
     if words[0].startswith("-"):
         option = words[0].partition("=")[0]
@@ -98,9 +103,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _means_window(words: Sequence[str], window_parser: Parser) -> bool:
-    """Tell whether a command line without a command is one for the window: none, one of its options, or a file."""
-    if not words:
-        return True
+    """Tell whether a command line without a command is one for the window: one of its options, or a file."""
     first = words[0]
     if first.startswith("-"):
         return first.partition("=")[0] in set(_options(window_parser)) - {"-h", "--help"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from koc_qt.cli import engine, window
 from koc_qt.cli.display import find_display
-from koc_qt.cli.main import main, parse
+from koc_qt.cli.main import build_parser, main, parse
 from koc_qt.domain.errors import ConfigError, KocError, LinkError
 from koc_qt.link.keys import KeyPair, load_or_create_keys, read_public, write_public
 from koc_qt.link.servers import checked_endpoint, known_server, remember_server, remote_engine, server_file
@@ -28,6 +30,23 @@ def strategy(tmp_path: Path) -> Path:
 
 def options(*words: str) -> WindowOptions:
     return window.window_options(parse(words))
+
+
+@pytest.mark.parametrize("words", [[], ["window", "--reset-layout"], ["engine", "--held"]])
+def test_what_people_wait_for_loads_no_other_command(words: list[str]) -> None:
+    program = (
+        f"import sys; from koc_qt.cli.main import parse; parse({words}); "
+        "print(sorted(name for name in sys.modules if name.startswith('koc_qt.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    expected = ["koc_qt.cli.display", "koc_qt.cli.engine", "koc_qt.cli.main", "koc_qt.cli.window"]
+    assert (done.stdout.strip(), done.stderr) == (str(expected), "")
+
+
+def test_one_command_reads_as_among_all_of_them() -> None:
+    for words in ([], ["window", "x.py"], ["engine", "--speed", "2"]):
+        whole, _ = build_parser()
+        assert vars(parse(words)) == vars(whole.parse_args(words or ["window"]))
 
 
 def test_koc_alone_means_the_window() -> None:
