@@ -165,10 +165,11 @@ class LogView(QTableView):
 
     def set_follows(self, follows: bool) -> None:
         """Follow the newest line, or stay where one is."""
+        changed = follows != self.follows
+        self.follows = follows  # before it moves: what was not laid out yet is then, and makes it longer
         if follows:
             self._to_end()
-        if follows != self.follows:
-            self.follows = follows
+        if changed:
             self.following_changed.emit()
 
     def show_row(self, row: int) -> None:
