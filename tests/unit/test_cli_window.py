@@ -43,10 +43,10 @@ def test_what_people_wait_for_loads_no_other_command(words: list[str]) -> None:
     assert (done.stdout.strip(), done.stderr) == (str(expected), "")
 
 
-def test_one_command_reads_as_among_all_of_them() -> None:
-    for words in ([], ["window", "x.py"], ["engine", "--speed", "2"]):
-        whole, _ = build_parser()
-        assert vars(parse(words)) == vars(whole.parse_args(words or ["window"]))
+@pytest.mark.parametrize("words", [[], ["window", "x.py"], ["engine", "--speed", "2"]])
+def test_one_command_reads_as_among_all_of_them(words: list[str]) -> None:
+    whole, _ = build_parser()
+    assert vars(parse(words)) == vars(whole.parse_args(words or ["window"]))
 
 
 def test_koc_alone_means_the_window() -> None:
