@@ -19,6 +19,7 @@ from tests.wire.core.listings import Listing, Trading
 LEVELS = 25  # a side; the whole book of such a market
 _BOOK_EVERY_NS = 100_000_000
 _WARM_UP_NS = 2 * MINUTE_NS  # the walk begins so long before the first live moment, so that there are trades to ask for
+_WARM_UP_RATE = 4.0  # at most: a quick market's two minutes would take longer to make than a test
 _BEHIND_NS = 5 * SECOND_NS  # a pause longer than this (a machine that slept) is not made up for
 _TAPE = 2_000
 _SECONDS_KEPT = 100_000
@@ -172,9 +173,10 @@ class LiveMarket:
         if not catch_up and (self.held or self.trading is not Trading.OPEN or now_ns - self._next_ns > _BEHIND_NS):
             self._next_ns = max(self._next_ns, now_ns)
             return
+        rate = min(self.rate, _WARM_UP_RATE) if catch_up else self.rate
         while self._next_ns <= now_ns:
             yield from self._step(self._next_ns, quiet=catch_up)
-            self._next_ns += max(int(self._rng.uniform(0.5, 1.5) * SECOND_NS / self.rate), 1_000)
+            self._next_ns += max(int(self._rng.uniform(0.5, 1.5) * SECOND_NS / rate), 1_000)
 
     def _step(self, time_ns: int, *, quiet: bool) -> Iterator[MarketFact]:
         rng = self._rng
