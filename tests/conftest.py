@@ -8,6 +8,7 @@ A test that means to log a WARNING or worse says so, in one of two ways:
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ os.environ["KOC_HOME"] = __file__
 import pytest
 from hypothesis import HealthCheck, settings
 from loguru import logger
+from loguru._better_exceptions import ExceptionFormatter
 
 from koc_qt import scrub
 from koc_qt.paths import Paths, profile_paths
@@ -34,6 +36,9 @@ settings.register_profile(
 )
 settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get("KOC_HYPOTHESIS", "steady"))
+
+# Where libraries are does not change: loguru works it out anew for every sink, and each test has one of its own.
+ExceptionFormatter._get_lib_dirs = staticmethod(functools.cache(ExceptionFormatter._get_lib_dirs))
 
 
 def _hear_signals() -> None:
