@@ -149,6 +149,7 @@ class Breaker:
         self._on_change = on_change
         self._reset_ns = round(reset_timeout_s * 1e9)
         self._opened_ns = 0
+        self._last_failure = ""  # in words, so that whoever is refused hears what there is to do
         self._trial = False
         # It keeps counts and states; admission is ours, as pybreaker knows coroutines only through tornado.
         self._breaker = pybreaker.CircuitBreaker(
@@ -196,9 +197,10 @@ class Breaker:
             left_s = (self._opened_ns + self._reset_ns - self._clock.monotonic_ns()) / 1e9
             if left_s > 0:
                 until = datetime.fromtimestamp(self._clock.time_ns() / 1e9 + left_s, UTC)
+                why = f" ({self._last_failure})" if self._last_failure else ""
                 raise self._unavailable(
                     f"{self.venue} failed {self._breaker.fail_max} times in a row; it is left alone until "
-                    f"{until:%H:%M:%S} UTC and then tried again by itself",
+                    f"{until:%H:%M:%S} UTC and then tried again by itself{why}",
                     left_s,
                 )
             self._breaker.half_open()
@@ -223,6 +225,7 @@ class Breaker:
         elif answered:
             self._breaker.call(lambda: None)
         elif isinstance(error, (VenueUnavailable, VenueTimeout, ConnectionError, TimeoutError, socket.gaierror)):
+            self._last_failure = str(error)
             try:
                 self._breaker.call(_raise, error)
             except type(error):
