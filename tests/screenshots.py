@@ -34,6 +34,9 @@ class Photographer:
         """Keep a picture, once what was changed has been painted."""
         if self._wanted and name not in self._wanted:
             return
+        self.shown.ask("window.monitor.reset()")  # the picture before held the window up
+        self.shown.until("window.monitor.stats().turns > 200")
+        self.shown.ask("window.status.refresh()")
         self.shown.ask("app.processEvents()")
         path = FOLDER / f"{name}.png"
         assert self.shown.ask(f"grab({str(path)!r}, {widget})")

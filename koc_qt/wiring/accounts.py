@@ -207,7 +207,7 @@ class EngineFactory:
         if account.mode is TradingMode.DATA or (account.is_filled_here and credentials is not None):
             return await self._look_at_data(account.venue, credentials)
         if account.is_filled_here:
-            return ConnectionReport(can_read=True, can_trade=True, can_withdraw=False)
+            return ConnectionReport(can_read=True, can_trade=True)
         venue = await self.make_trading(account, credentials)
         try:
             return await venue.check()

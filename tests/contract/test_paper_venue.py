@@ -291,7 +291,7 @@ async def test_the_journal_is_all_that_a_new_process_needs() -> None:
 async def test_a_check_tells_the_fees_where_all_instruments_have_the_same() -> None:
     report = await make_venue(FakeClock()).check()
     assert (report.maker_fee, report.taker_fee) == (Decimal("0.001"), Decimal("0.002"))
-    assert (report.can_trade, report.can_withdraw) == (True, False)
+    assert (report.can_trade, report.can_withdraw) == (True, None)
     dearer = Instrument(InstrumentId("sim", "ETH/USDT"), "ETH", "USDT", Decimal("0.01"), Decimal("0.001"))
     engine = MatchingEngine([BITCOIN, dearer], [], FillModel(maker_fee=Decimal(0)), "paper-1", random.Random(1))
     report = await PaperVenue("sim", engine, FakeClock().time_ns).check()

@@ -141,7 +141,6 @@ class PaperVenue:
         return ConnectionReport(
             can_read=True,
             can_trade=True,
-            can_withdraw=False,
             maker_fee=self._engine.common_fee(Liquidity.MAKER),
             taker_fee=self._engine.common_fee(Liquidity.TAKER),
             balances=self._engine.balances,
