@@ -61,7 +61,7 @@ class CandleChart(QWidget):
         self._empty_text = "Waiting for bars…"
         self._fault = ""
 
-        self._view = ChartView(self, self._freshen, self._tooltip_at)
+        self._view = ChartView(self, self._freshen, lambda at: self._scene.markers.tooltip_at(at, self._zone))
         self._scene = PlotScene(self._picture, self._view.plot, self.font())
         self._price_axis = PriceAxis(self._picture, self)
         self._date_axis = DateAxis(self._picture, self)
@@ -178,8 +178,9 @@ class CandleChart(QWidget):
         """Show prices with so many decimals, those of the instrument's tick. Raise ValueError unless 0 to 18."""
         if not 0 <= price_decimals <= 18:
             raise ValueError(f"a price is shown with 0 to 18 decimals, not {price_decimals}")
-        self._picture.decimals = price_decimals
-        self._changed()
+        if price_decimals != self._picture.decimals:
+            self._picture.decimals = price_decimals
+            self._changed()
 
     # What is in sight
 
@@ -308,9 +309,6 @@ class CandleChart(QWidget):
     def _hover_at(self, at: QPointF | None) -> None:
         self._hover = at
         self._place_crosshair()
-
-    def _tooltip_at(self, at: QPointF) -> str:
-        return self._scene.markers.tooltip_at(at, self._zone)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Arrows move, plus and minus zoom, Home and End go to the ends."""
