@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -33,7 +33,8 @@ from koc_qt.ui.panels.orders_change import Changer, why_no_change
 from koc_qt.ui.panels.orders_closing import Closer, Closing
 from koc_qt.ui.panels.orders_columns import UNKNOWN_TIP, fill_columns, order_columns, position_columns
 from koc_qt.ui.panels.orders_footer import PnlFooter, totals
-from koc_qt.ui.panels.orders_records import Record, instrument_of, matcher, put, selected
+from koc_qt.ui.panels.orders_intake import Intake
+from koc_qt.ui.panels.orders_records import Record, instrument_of, matcher, selected
 from koc_qt.ui.tables.columns import Column
 from koc_qt.ui.tables.model import RecordModel
 from koc_qt.ui.tables.view import RecordTable
@@ -43,7 +44,6 @@ OPEN, POSITIONS, FILLS, ALL = "open", "positions", "fills", "all"
 REFRESH_MS = 100  # of counts, sums and buttons
 TYPING_MS = 120
 NARROW_PX = 900
-SPARE = 500  # records that a table has more than the replica, before it lets go of what that has let go of
 MOST_ROWS = 30_000  # more than the replica ever has
 SEARCH_PX = (72, 160)  # its least and most width
 MOST_LINES = 8  # of a question
@@ -107,10 +107,14 @@ class OrdersPanel(Panel):
         self.search.textChanged.connect(lambda _text: self._typing.start())
         self.show_flat.toggled.connect(lambda _on: self._apply_filter())
         self.tabs.currentChanged.connect(lambda _place: self._tab_changed())
+        self._intake = Intake(
+            self.desk.replica, self.open.records, self.positions.records, self.fills.records, self.all.records, self
+        )
+        self._intake.changed.connect(self._changed)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self.refresh)
         self.desk.venues.changed.connect(self._show_actions)
-        self._take_all()
+        self._intake.take_all()
         self._tab_changed()
 
     # ---- making -----------------------------------------------------------------------------------------------------
@@ -208,43 +212,16 @@ class OrdersPanel(Panel):
 
     # ---- what comes in ----------------------------------------------------------------------------------------------
 
-    def _take_all(self) -> None:
-        replica = self.desk.replica
-        self.open.records.reset(replica.open_orders.items())
-        self.all.records.reset(replica.orders.items())
-        self.positions.records.reset(replica.positions.items())
-        self.fills.records.reset(replica.fills.items())
-        self.refresh()
-
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
-            self._take_all()
-            return
-        replica = self.desk.replica
-        for order_id in frame.orders:
-            order = replica.orders.get(order_id)
-            put(self.all.records, order_id, order)
-            put(self.open.records, order_id, order if order is not None and order.is_open else None)
-        for key in frame.positions:
-            put(self.positions.records, key, replica.positions.get(key))
-        for fill in frame.fills:
-            self.fills.records.put((fill.account_id, fill.fill_id), fill)
-        if frame.instruments:
-            self._show_anew(frame.instruments)
-        for table, known in ((self.all, replica.orders), (self.fills, replica.fills)):
-            if table.records.total > len(known) + SPARE:  # the replica knows which are the oldest: they come late
-                table.records.retain(known)
-        if (frame.orders or frame.positions or frame.fills or frame.instruments) and not self._refreshing.isActive():
-            self._refreshing.start()
+            self._intake.take_all()
+            self.refresh()
+        else:
+            self._intake.take(frame)
 
-    def _show_anew(self, instruments: set[InstrumentId]) -> None:
-        """Write again what is about these: their rules are known now, and with them the digits of their prices."""
-        replica, models = self.desk.replica, [table.records for table in self.tables.values()]
-        known: list[Mapping[Any, Record]] = [replica.open_orders, replica.positions, replica.fills, replica.orders]
-        for model, records in zip(models, known, strict=True):  # in the order of the tabs
-            for key, record in records.items():
-                if instrument_of(record) in instruments:
-                    model.put(key, record)
+    def _changed(self) -> None:
+        if not self._refreshing.isActive():
+            self._refreshing.start()
 
     def refresh(self) -> None:
         """Bring counts, sums and buttons up to what the replica says."""

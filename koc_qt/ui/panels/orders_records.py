@@ -9,18 +9,9 @@ from typing import Any
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.state import PositionSnapshot
-from koc_qt.ui.tables.model import RecordModel
 from koc_qt.ui.tables.view import RecordTable
 
 Record = Order | PositionSnapshot | Fill
-
-
-def put(model: RecordModel[Any], key: Any, record: Record | None) -> None:
-    """Show a record, or none in its place."""
-    if record is None:
-        model.remove(key)
-    else:
-        model.put(key, record)
 
 
 def instrument_of(record: Record) -> InstrumentId:
