@@ -49,8 +49,9 @@ class _Turns(QObject):
 
     _woken = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Callable[[], bool] | None) -> None:
         super().__init__()
+        self._waits = waits
         self._due: deque[asyncio.Handle] = deque()
         self._later: list[asyncio.TimerHandle] = []
         self._cancelled = 0  # timers cancelled since the last sweep
@@ -105,6 +106,8 @@ class _Turns(QObject):
         if event.timerId() == self._later_timer:
             self._later_timer = 0
             self._look()
+        elif self._waits is not None and self._waits():
+            self._due_timer = self.startTimer(0)
         else:
             self._due_timer = 0
             self._run_due()
@@ -156,8 +159,8 @@ class _Loop(QEventLoop):  # type: ignore[misc]  # qasync has no types
     With a stream of 1,000 messages a second that is a third of a processor, and every step of an order waits for it.
     """
 
-    def __init__(self, application: QCoreApplication) -> None:
-        self.turns = _Turns()
+    def __init__(self, application: QCoreApplication, waits: Callable[[], bool] | None) -> None:
+        self.turns = _Turns(waits)
         super().__init__(application)
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
@@ -197,14 +200,17 @@ class _Loop(QEventLoop):  # type: ignore[misc]  # qasync has no types
 
 
 @contextlib.contextmanager
-def qt_loop(application: QCoreApplication) -> Iterator[QEventLoop]:
+def qt_loop(application: QCoreApplication, waits: Callable[[], bool] | None = None) -> Iterator[QEventLoop]:
     """Give an asyncio loop on the application's own, closed afterwards.
+
+    `waits` is asked before callbacks are run, whether they shall wait for another turn of the loop, as Qt has used this
+    one up; it must not say so for ever.
 
     A closed loop must not leave Qt timers to Python's garbage collector. That runs in whichever thread happens to
     allocate; Qt cannot stop timers from another thread than theirs, and calls what is gone when they are due: a
     segmentation fault. So they end here.
     """
-    loop = _Loop(application)
+    loop = _Loop(application, waits)
     timers = loop._timer  # qasync's own, of no more use
     for each in (timers, loop.turns):
         each.setParent(application)  # what has a parent is no garbage, however this block is left

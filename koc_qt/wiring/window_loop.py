@@ -40,6 +40,7 @@ def show(options: WindowOptions, paths: Paths, spawned: Process | None, observe:
     from PySide6.QtWidgets import QApplication
 
     from koc_qt.ui.theme import Theme
+    from koc_qt.ui.turns import Patience
     from koc_qt.wiring.qt_loop import qt_loop
 
     app = QApplication.instance() or _application()
@@ -51,7 +52,7 @@ def show(options: WindowOptions, paths: Paths, spawned: Process | None, observe:
     theme = Theme(parent=app)
     theme.apply(app)
     # Python's own threads: Qt's would call back into a loop that is gone
-    with qt_loop(app) as loop, ThreadPoolExecutor(4, "window") as threads:
+    with qt_loop(app, Patience(most_waits=2).waits) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
         loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending))
 

@@ -129,3 +129,21 @@ def test_a_closed_loop_says_so_to_threads(qapp: QCoreApplication) -> None:
     run_on_qt(qapp, scenario())
     with pytest.raises(RuntimeError, match="closed"):
         loops[0].call_soon_threadsafe(print)
+
+
+def test_callbacks_wait_for_another_turn_where_this_one_is_used_up(qapp: QCoreApplication) -> None:
+    answers = [True, True, False]
+    asked: list[bool] = []
+    ran: list[str] = []
+
+    def waits() -> bool:
+        asked.append(answers.pop(0) if answers else False)
+        if asked[-1]:
+            ran.append("waited")
+        return asked[-1]
+
+    with qt_loop.qt_loop(qapp, waits) as loop:
+        loop.call_soon(ran.append, "first")
+        loop.call_soon(ran.append, "second")
+        loop.run_until_complete(asyncio.sleep(0.001))
+    assert ran == ["waited", "waited", "first", "second"]
