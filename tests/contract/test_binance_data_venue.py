@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest_asyncio
 
 from koc_qt.adapters.clock import SystemClock
-from koc_qt.adapters.venues.binance import BinanceVenue
 from tests.conditions import until
 from tests.contract.market_data_venue import Market, MarketDataVenueContract
 from tests.wire.binance import BinanceSite
+from tests.wire.conftest import QuickBinance
 from tests.wire.loopback import LoopbackServer
 from tests.wire.recording import Recording
 from tests.wire.synthetic import synthetic
@@ -28,7 +28,7 @@ class TestBinanceVenue(MarketDataVenueContract):
     async def market(self, tmp_path: Path) -> AsyncIterator[Market]:
         site = BinanceSite(recording(), speed=4, start_at_s=120)
         async with LoopbackServer(site, tmp_path) as server:
-            venue = BinanceVenue(SystemClock(), server.endpoint)
+            venue = QuickBinance(SystemClock(), server.endpoint)
 
             async def flow() -> None:
                 sent = site.replay.sent

@@ -68,13 +68,8 @@ def test_a_client_of_another_version(home: Profile, step: int) -> None:
     ("text", "said"),
     [
         ("acount: sim\n", ["line 1", "acount", "account"]),
-        ("log_level: INFO\nengine:\n  heartbeat_s: often\n", ["line 3", "heartbeat_s", "a number of seconds"]),
-        ("accounts: 7\n", ["line 1", "accounts"]),
         ("account: [sim\nengine: {\n", ["line 2"]),
-        ("account: nobody\nrisk: {max_open_orders: many}\n", ["line 2", "max_open_orders"]),
         ("account: nobody\n", ["line 1", "there is no account 'nobody'"]),
-        ("\tengine: {}\n", ["line 1"]),
-        ("simulator: {seed: 1}\nsimulator: {seed: 2}\n", ["line 2", "simulator"]),
     ],
 )
 def test_a_configuration_that_is_wrong(home: Profile, text: str, said: list[str]) -> None:

