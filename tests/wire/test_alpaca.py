@@ -43,7 +43,8 @@ class TestOrders(TradingFaults):
     RIGHTS: ClassVar[str] = "crypto"
 
     @pytest_asyncio.fixture
-    async def bench(self, tmp_path: Path) -> AsyncIterator[TradingBench]:
+    async def bench(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TradingBench]:
+        monkeypatch.setattr(lookups, "POLL_S", 0.3)  # more often than the venue would bear for long
         async with open_bench(AlpacaTrading, alpaca, tmp_path, "BTC/USD") as bench:
             yield bench
 

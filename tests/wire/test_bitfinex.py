@@ -41,9 +41,15 @@ CONNECTED, INTERRUPTED = VenueState.CONNECTED, VenueState.INTERRUPTED
 Make = Callable[..., Awaitable[Any]]
 
 
+class QuickTrading(BitfinexTrading):
+    """Polls more often than the venue would bear for long."""
+
+    POLL_S: ClassVar[float] = 0.3
+
+
 @pytest_asyncio.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[TradingBench]:
-    async with open_bench(BitfinexTrading, bitfinex, tmp_path, SOL, balances=FUNDS) as bench:
+    async with open_bench(QuickTrading, bitfinex, tmp_path, SOL, balances=FUNDS) as bench:
         yield bench
 
 
@@ -58,7 +64,7 @@ class TestOrders(TradingFaults):
     @pytest_asyncio.fixture
     async def bench(self, tmp_path: Path) -> AsyncIterator[TradingBench]:
         funds = {**FUNDS, "BTC": "2", "ETH": "20"}
-        async with open_bench(BitfinexTrading, bitfinex, tmp_path, SOL, balances=funds) as bench:
+        async with open_bench(QuickTrading, bitfinex, tmp_path, SOL, balances=funds) as bench:
             yield bench
 
     async def test_amounts_between_steps_are_refused_here(self, bench: TradingBench) -> None:

@@ -46,9 +46,15 @@ CONNECTED, INTERRUPTED = VenueState.CONNECTED, VenueState.INTERRUPTED
 Make = Callable[..., Awaitable[Any]]
 
 
+class QuickTrading(CoinbaseTrading):
+    """Polls more often than the venue would bear for long."""
+
+    POLL_S: ClassVar[float] = 0.3
+
+
 @pytest_asyncio.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[TradingBench]:
-    async with open_bench(CoinbaseTrading, coinbase, tmp_path, BTC, balances=FUNDS) as bench:
+    async with open_bench(QuickTrading, coinbase, tmp_path, BTC, balances=FUNDS) as bench:
         yield bench
 
 
@@ -59,7 +65,7 @@ class TestOrders(TradingFaults):
 
     @pytest_asyncio.fixture
     async def bench(self, tmp_path: Path) -> AsyncIterator[TradingBench]:
-        async with open_bench(CoinbaseTrading, coinbase, tmp_path, BTC, balances=FUNDS) as bench:
+        async with open_bench(QuickTrading, coinbase, tmp_path, BTC, balances=FUNDS) as bench:
             yield bench
 
     async def test_amounts_between_steps_are_refused_here(self, bench: TradingBench) -> None:
