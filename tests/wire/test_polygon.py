@@ -300,7 +300,9 @@ async def test_a_limit_without_a_pause_is_the_free_plans(bench: Bench) -> None:
     said = await refusal(bars_of(venue, "AAPL", "1m", now_ns - HOUR_NS, now_ns - 10 * MINUTE_NS))
     assert "wait 60 s" in said
     budget = venue.require_connected().budget
-    assert budget.used("requests") == 5
+    assert budget.used("requests") == min(len(bench.server.requests), 5), (
+        "how many days it had to look at hangs on the hour"
+    )
     assert 55 < budget.held_s <= 60
 
 
