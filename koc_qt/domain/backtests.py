@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -11,14 +12,29 @@ from koc_qt.domain.errors import ConfigError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import JobState
+from koc_qt.domain.timeframes import DAY_NS
+
+
+class Engine(StrEnum):
+    """What runs a back-test. REPLAY is the matching engine of paper trading, and runs every strategy.
+
+    VECTORBT runs strategies that declare signals, BACKTRADER those that are called bar by bar and trade at the market:
+    they are other people's engines, to hold the first one against.
+    """
+
+    REPLAY = "replay"
+    VECTORBT = "vectorbt"
+    BACKTRADER = "backtrader"
 
 
 class BacktestSpec(msgspec.Struct, frozen=True):
     """What to run: a strategy file on the bars that open in `since_ns` <= t < `until_ns`.
 
     An empty `timeframe` means the one that the strategy declares. `cash` is in the quote currency of the first
-    instrument. Fees are fractions of the notional, None for the instruments' own; `slippage` is a fraction of the price
-    that takers pay on top. Raises ConfigError on values that make no sense.
+    instrument. Fees are fractions of the notional, None for the instruments' own. What takers pay on top is half the
+    `spread` and the `slippage`, fractions of the price, and `slippage_ticks` ticks. `latency_ns` passes from an order
+    to its effect. Of a bar's volume at most `volume_fraction` is ours, None for all that is asked. Raises ConfigError
+    on values that make no sense.
     """
 
     path: str
@@ -32,6 +48,11 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     slippage: Decimal = Decimal(0)
     seed: int = 0
     allow_short: bool = True
+    engine: Engine = Engine.REPLAY
+    spread: Decimal = Decimal(0)
+    slippage_ticks: int = 0
+    latency_ns: int = 0
+    volume_fraction: Decimal | None = Decimal("0.1")
 
     def __post_init__(self) -> None:
         if not self.instruments:
@@ -44,6 +65,15 @@ class BacktestSpec(msgspec.Struct, frozen=True):
             raise ConfigError(f"slippage is a fraction of the price, from 0 to below 1, not {self.slippage}")
         if self.fee is not None and not (self.fee.is_finite() and -1 < self.fee < 1):
             raise ConfigError(f"a fee is a fraction of the notional, it cannot be {self.fee}")
+        if not (self.spread.is_finite() and 0 <= self.spread < 1):
+            raise ConfigError(f"a spread is a fraction of the price, from 0 to below 1, not {self.spread}")
+        if not 0 <= self.slippage_ticks <= 1_000_000:
+            raise ConfigError(f"slippage in ticks is from 0 to 1,000,000, not {self.slippage_ticks}")
+        if not 0 <= self.latency_ns <= DAY_NS:
+            raise ConfigError(f"a latency is from 0 to one day, not {self.latency_ns / 1e9:g} s")
+        share = self.volume_fraction
+        if share is not None and not (share.is_finite() and 0 < share <= 1):
+            raise ConfigError(f"the share of a bar's volume is above 0 and at most 1, or unlimited, not {share}")
 
 
 class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
@@ -67,7 +97,9 @@ class RoundTrip(msgspec.Struct, frozen=True, gc=False):  # as orders and fills: 
     """A trade as people count them: from flat, or from the other side, until flat or reversed; in quote currency.
 
     `quantity` is signed: above zero for a long. `exit_ns` and `exit_price` are None while it was open at the end; then
-    `pnl` is marked to the last close. `pnl` is after `fees`.
+    `pnl` is marked to the last close. `pnl` is after `fees`. `mae` and `mfe` are the most that it was ever behind and
+    ahead by the highs and lows of its bars, before fees: the first is 0 or below, the second 0 or above; None where
+    nobody looked.
     """
 
     instrument: InstrumentId
@@ -78,13 +110,30 @@ class RoundTrip(msgspec.Struct, frozen=True, gc=False):  # as orders and fills: 
     exit_price: float | None
     fees: float
     pnl: float
+    mae: float | None = None
+    mfe: float | None = None
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """What a result was made from, so that it can be made again: SHA-256 in hexadecimal, and versions by name.
+
+    `data` is over all bars that went in, warm-up included; `settings` over everything of the spec but the path;
+    `result` over fills, equity curve and statistics as they came out.
+    """
+
+    data: str
+    strategy: str
+    settings: str
+    result: str
+    versions: dict[str, str]
 
 
 class BacktestResult(msgspec.Struct, frozen=True):
     """What came of a run. `equity` has a value for each of `equity_ns`, thinned to some thousands of points.
 
     `statistics` maps names of domain/performance.py to values; None where there is too little to say. `log` holds the
-    strategy's last lines.
+    strategy's last lines. `benchmark` is what buying and holding the first instrument would have made of the cash, at
+    the times of `equity`. `months` are returns by "YYYY-MM", in UTC.
     """
 
     spec: BacktestSpec
@@ -97,3 +146,6 @@ class BacktestResult(msgspec.Struct, frozen=True):
     fills: list[Fill]
     statistics: dict[str, float | None]
     log: list[str] = []
+    benchmark: list[float] = []
+    months: dict[str, float] = {}
+    provenance: Provenance | None = None

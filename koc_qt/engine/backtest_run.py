@@ -182,6 +182,11 @@ class BacktestRun:
             slippage=spec.slippage,
             seed=spec.seed,
             allow_short=spec.allow_short,
+            engine=spec.engine,
+            spread=spec.spread,
+            slippage_ticks=spec.slippage_ticks,
+            latency_ns=spec.latency_ns,
+            volume_fraction=spec.volume_fraction,
         )
 
     async def _send_bars(self, handle: WorkerHandle, messages: Sequence[HostMessage]) -> None:
@@ -274,7 +279,9 @@ class BacktestRun:
             case _:
                 return  # what a replay never says is no news
         kept = max(len(self._fills), len(self._trades))
-        curve = 0 if self._done is None else max(len(self._done.equity), len(self._done.equity_ns))
+        curve, done = 0, self._done
+        if done is not None:
+            curve = max(len(done.equity), len(done.equity_ns), len(done.benchmark), len(done.months))
         if kept > _KEPT_AT_MOST or curve > _CURVE_AT_MOST or len(self._lines) > _LINES_AT_MOST:
             self._failure = LoadFailed("its process hands out more than a back-test may")
         self._news.set()
@@ -297,6 +304,9 @@ class BacktestRun:
             fills=[],
             statistics={name: done.statistics.get(name) for name in STATISTICS},
             log=[clip(line, LONGEST_REASON) for line in self._lines],
+            benchmark=done.benchmark,
+            months=done.months,
+            provenance=done.provenance,
         )
         trades, fills = _pages(self._trades), _pages(self._fills)
         head = msgspec.msgpack.encode(BacktestHead(result, len(trades), len(fills)))

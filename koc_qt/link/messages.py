@@ -31,7 +31,7 @@ from koc_qt.domain.state import (
 )
 from koc_qt.link.account_messages import AccountCommand, AccountLimitsChanged
 
-PROTOCOL = 5  # raised with every change that an older peer could not read
+PROTOCOL = 6  # raised with every change that an older peer could not read
 
 MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from koc_qt.domain.backtests import RoundTrip
+from koc_qt.domain.backtests import Engine, Provenance, RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
@@ -133,6 +133,11 @@ class StartReplay(msgspec.Struct, frozen=True, tag=True):
     slippage: Decimal
     seed: int
     allow_short: bool
+    engine: Engine = Engine.REPLAY
+    spread: Decimal = Decimal(0)
+    slippage_ticks: int = 0
+    latency_ns: int = 0
+    volume_fraction: Decimal | None = Decimal("0.1")
 
 
 class ReplayBars(msgspec.Struct, frozen=True, tag=True):
@@ -331,6 +336,9 @@ class ReplayDone(msgspec.Struct, frozen=True, tag=True):
     equity_ns: list[int]
     equity: list[float]
     statistics: dict[str, float | None]
+    benchmark: list[float] = []
+    months: dict[str, float] = {}
+    provenance: Provenance | None = None
 
 
 WorkerMessage = (

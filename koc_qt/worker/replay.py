@@ -293,7 +293,14 @@ class Replay:
         instruments = start.instruments
         with_volume = {instruments[row].id.venue for row, volume in zip(bars.row, bars.volume, strict=True) if volume}
         for venue, cash in self._cash.items():
-            model = FillModel(slippage_fraction=start.slippage, maker_fee=start.fee, taker_fee=start.fee)
+            model = FillModel(
+                latency_ns=start.latency_ns,
+                slippage_fraction=start.slippage + start.spread / 2,
+                slippage_ticks=start.slippage_ticks,
+                bar_volume_fraction=start.volume_fraction,
+                maker_fee=start.fee,
+                taker_fee=start.fee,
+            )
             if venue not in with_volume:
                 model = msgspec.structs.replace(model, bar_volume_fraction=None)
             self._venues[venue] = MatchingEngine(
