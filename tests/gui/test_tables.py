@@ -258,6 +258,23 @@ def test_only_what_is_looked_at_is_written(fake: FakeBench, qtbot: QtBot) -> Non
     assert written == ["r7"]
 
 
+def test_rows_in_sight_are_written_before_they_are_painted(fake: FakeBench, qtbot: QtBot) -> None:
+    written: list[str] = []
+    column = Column[Row]("name", "Name", lambda row: written.append(row.name) or row.name, lambda row: row.value)
+    model = RecordModel((column,), fake.theme, fake.window, sort_by="name", descending=True)
+    table = RecordTable(model, fake.theme)
+    qtbot.addWidget(table)
+    table.resize(200, 200)
+    table.show()
+    before: list[int] = []
+    model.laid_out.connect(lambda: before.append(len(written)))
+    model.reset((n, Row(f"r{n}", n)) for n in range(MANY))
+    qtbot.waitUntil(lambda: model.rowCount() == MANY)
+    assert before == [model.in_sight]
+    assert written[: model.in_sight] == [f"r{MANY - 1 - n}" for n in range(model.in_sight)]
+    assert 3 <= model.in_sight < 20
+
+
 def test_texts_outlive_a_new_layout_unless_they_may_be_others(fake: FakeBench, qtbot: QtBot) -> None:
     suffix, written = [""], list[str]()
 

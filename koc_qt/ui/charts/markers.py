@@ -145,17 +145,20 @@ class MarkerItem(PixelItem):
 
     def draw(self, painter: QPainter, exposed: QRectF) -> None:
         """Draw the triangles of what is exposed."""
-        colors = self.picture.colors
+        colors, numbered = self.picture.colors, None
         for spot in self._spots(exposed.left() - _SLOT_PX, exposed.right() + _SLOT_PX):
             glyph = self._glyph(spot.side)
             top = spot.y if spot.side is Side.BUY else spot.y - _GLYPH_PX
             painter.drawPixmap(QPointF(spot.x - _GLYPH_PX / 2, top), glyph)
             if len(spot.markers) > 1:
                 text = str(len(spot.markers)) if len(spot.markers) < 1000 else "999+"
-                size = self.texts.size(text)
+                if spot.side is not numbered:  # they come side by side
+                    numbered = spot.side
+                    painter.setPen(colors.buy if numbered is Side.BUY else colors.sell)
+                    painter.setFont(self.texts.font)
+                static, size = self.texts.prepared(text)
                 beside = top + _GLYPH_PX - 1 if spot.side is Side.BUY else top - size.height() + 1
-                painter.setPen(colors.buy if spot.side is Side.BUY else colors.sell)
-                self.texts.draw(painter, spot.x - size.width() / 2, beside, text)
+                painter.drawStaticText(QPointF(spot.x - size.width() / 2, beside), static)
 
     def _spots(self, x0: float, x1: float) -> Iterator[_Spot]:
         if not any(len(fills.markers) for fills in self._fills.values()):

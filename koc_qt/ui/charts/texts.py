@@ -40,6 +40,10 @@ class TextCache:
         painter.setFont(self.bold if bold else self.font)
         painter.drawStaticText(QPointF(x, y), self._get(text, bold)[0])
 
+    def prepared(self, text: str) -> tuple[QStaticText, QSizeF]:
+        """Give a text laid out in `font`, and its size, for whoever draws many and sets pen and font once."""
+        return self._get(text, False)
+
     def _get(self, text: str, bold: bool) -> tuple[QStaticText, QSizeF]:
         found = self._texts.get((text, bold))
         if found is None:

@@ -30,6 +30,7 @@ _MOVING = 8  # the same for rows that come, go or move, which is slower still
 _SLICE = 250  # records
 _AT_ONCE = 400  # records that are laid out at once, not in slices
 _MOST_TEXTS = 2_000  # rows whose texts are kept; those in sight are quickly written again
+_WRITTEN_AT_ONCE = 10  # rows
 _SCANNED = 16  # rows are looked through in the time that it takes to look one up
 _NONE = QModelIndex()
 # as numbers, as which Qt brings them: comparing enums takes ten times as long
@@ -82,6 +83,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self._rebuild = False
         self._paused = False
         self._planned = False
+        self.in_sight = 0  # rows that fit into the view
         names = [column.name for column in self.columns]
         self._sort = names.index(sort_by) if sort_by else -1
         self._descending = descending
@@ -324,9 +326,19 @@ class RecordModel(QAbstractTableModel, Generic[R]):
             runs = merged
         shown = {row[_KEY]: row for row in runs[0]}
         yield
+        yield from self._write(runs[0][: -self.in_sight - 1 : -1] if descending else runs[0][: self.in_sight])
         former = self._rows
         self._show(runs[0], shown, descending)
         self._let_go(former)
+
+    def _write(self, rows: list[Row[R]]) -> Iterator[None]:
+        """Write what will be painted first: in the same turn as its painting it would take twice as long."""
+        for number, (*_, key, record) in enumerate(rows, 1):
+            known = self._texts.get(key)
+            if known is None or known[0] is not record:
+                self._texts[key] = record, self._texts_of(record)
+            if number % _WRITTEN_AT_ONCE == 0:
+                yield
 
     def _let_go(self, things: Collection[Any]) -> None:
         """End what is not needed any more without keeping anybody waiting."""

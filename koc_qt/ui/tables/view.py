@@ -33,6 +33,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPalette,
     QPen,
+    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -347,6 +348,11 @@ class RecordTable(QTableView, Generic[R]):
         """Rest."""
         super().hideEvent(event)
         self.records.pause(True)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Let the model know how much of it is seen."""
+        super().resizeEvent(event)
+        self.records.in_sight = self.viewport().height() // ROW_PX + 1
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for little: docks give what there is."""
