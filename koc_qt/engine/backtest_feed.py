@@ -1,17 +1,24 @@
-"""History for a back-test: fetched first, then read page by page and put into messages, so that little is in memory."""
+"""History for a back-test: fetched first, then read page by page and put into messages, so that little is in memory.
+
+Where it comes from is behind BarHistory: the engine's HistoryService, or files that somebody brought. A gap is a gap:
+an interval without a bar makes none, and nothing is filled in.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from itertools import chain
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.market import Bar
 from koc_qt.domain.timeframes import duration_ns
-from koc_qt.engine.history import HistoryService
-from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.bars import BarSeries, Columns, Span
+from koc_qt.ports.clock import Clock
+from koc_qt.ports.workers import WorkerLauncher
 from koc_qt.sdk.channel import ReplayBars
 
 BARS_LIMIT = 5_000_000  # of all symbols of a run
@@ -20,14 +27,49 @@ CHUNK_BARS = 4_096  # a message, some 230 kB
 _PAGE_BARS = 10_000  # read from the store at once
 # How far back warm-up looks for markets that pause: overnight, over a long weekend.
 _WIDENINGS = (1, 4, 16)
+_NO_TIMES, _NO_VALUES = np.zeros(0, np.int64), np.zeros(0)
+_NONE = Columns(_NO_TIMES, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES, _NO_VALUES)
+
+
+class BarHistory(Protocol):
+    """Valid bars of the past, closed ones alone. The methods raise as those of HistoryService do."""
+
+    def closed(self, series: BarSeries, span: Span) -> Span:
+        """Give the span moved to whole bars that have closed; empty where there are none."""
+        ...
+
+    async def fill(self, series: BarSeries, span: Span, progress: Callable[[float, int], None] | None = None) -> int:
+        """Have the bars of the span ready; `progress` is told the fraction done and the bars fetched so far."""
+        ...
+
+    async def columns(self, series: BarSeries, span: Span) -> Columns:
+        """Give the closed bars that open within the span."""
+        ...
+
+
+class RunServices(Protocol):
+    """What a back-test needs of whoever runs it: the engine's Services, or less."""
+
+    @property
+    def clock(self) -> Clock:
+        """When it began, and how long it takes."""
+        ...
+
+    @property
+    def launcher(self) -> WorkerLauncher:
+        """Where its process comes from."""
+        ...
+
+    @property
+    def history(self) -> BarHistory:
+        """Where its bars come from."""
+        ...
 
 
 class BacktestFeed:
-    """The bars of one run. Raises what HistoryService.bars does, and StrategyError for a range that has none."""
+    """The bars of one run. Raises what its history does, and StrategyError for a range that has none."""
 
-    def __init__(
-        self, history: HistoryService, instruments: Sequence[InstrumentId], timeframe: str, span: Span
-    ) -> None:
+    def __init__(self, history: BarHistory, instruments: Sequence[InstrumentId], timeframe: str, span: Span) -> None:
         self._history = history
         self._bar_ns = duration_ns(timeframe)
         self._series = [BarSeries(instrument, timeframe) for instrument in instruments]
@@ -60,14 +102,14 @@ class BacktestFeed:
         columns = [await self._newest_before(series, count) for series in self._series]
         return await asyncio.to_thread(_messages, columns, True)
 
-    async def _newest_before(self, series: BarSeries, count: int) -> Sequence[Bar]:
-        bars: Sequence[Bar] = ()
+    async def _newest_before(self, series: BarSeries, count: int) -> Columns:
+        bars = _NONE
         for widening in _WIDENINGS:
             span = Span(self.since_ns - widening * count * self._bar_ns, self.since_ns)
-            bars = await self._history.bars(series, span)
-            if len(bars) >= count:
+            bars = await self._history.columns(series, span)
+            if len(bars.open_time_ns) >= count:
                 break
-        return bars[-count:]
+        return _newest(bars, count)
 
     async def pages(self) -> AsyncIterator[Sequence[ReplayBars]]:
         """Give the bars of the run in the order of time."""
@@ -77,7 +119,7 @@ class BacktestFeed:
             columns = []
             for series, span in zip(self._series, self._spans, strict=True):
                 page = Span(max(begin_ns, span.since_ns), min(begin_ns + length_ns, span.until_ns))
-                columns.append(await self._history.bars(series, page) if page.since_ns < page.until_ns else ())
+                columns.append(await self._history.columns(series, page) if page.since_ns < page.until_ns else _NONE)
             messages = await asyncio.to_thread(_messages, columns, False)
             found = found or bool(messages)
             yield messages
@@ -86,32 +128,29 @@ class BacktestFeed:
             raise StrategyError(f"there are no bars of {names} in that range: choose another, or another symbol")
 
 
-def _messages(columns: Sequence[Sequence[Bar]], warmup: bool) -> list[ReplayBars]:
-    rows = list(chain.from_iterable(((row, bar) for bar in bars) for row, bars in enumerate(columns)))
+def _newest(bars: Columns, count: int) -> Columns:
+    times_ns, *values = bars
+    return Columns(times_ns[-count:], *(each[-count:] for each in values))
+
+
+def _messages(columns: Sequence[Columns], warmup: bool) -> list[ReplayBars]:
+    """Put the bars of all symbols in the order of time, those of one moment in the order of the symbols."""
+    rows = np.repeat(np.arange(len(columns)), [len(bars.open_time_ns) for bars in columns])
+    merged = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
     if len(columns) > 1:
-        rows.sort(key=lambda row: (row[1].open_time_ns, row[0]))
-    return [_message(part, warmup) for part in _parts(rows)]
+        order = np.lexsort((rows, merged[0]))
+        rows, merged = rows[order], [values[order] for values in merged]
+    return [
+        ReplayBars(warmup, rows[part].tolist(), *(values[part].tolist() for values in merged))
+        for part in _parts(merged[0])
+    ]
 
 
-def _parts(rows: list[tuple[int, Bar]]) -> Iterator[list[tuple[int, Bar]]]:
+def _parts(times_ns: npt.NDArray[np.int64]) -> Iterator[slice]:
     """Cut into messages; what opens at the same time stays together."""
     begin = 0
-    while begin < len(rows):
-        end = min(begin + CHUNK_BARS, len(rows))
-        while end < len(rows) and rows[end][1].open_time_ns == rows[end - 1][1].open_time_ns:
-            end += 1
-        yield rows[begin:end]
+    while begin < len(times_ns):
+        last = times_ns[min(begin + CHUNK_BARS, len(times_ns)) - 1]
+        end = int(np.searchsorted(times_ns, last, side="right"))
+        yield slice(begin, end)
         begin = end
-
-
-def _message(rows: list[tuple[int, Bar]], warmup: bool) -> ReplayBars:
-    return ReplayBars(
-        warmup,
-        [row for row, _ in rows],
-        [bar.open_time_ns for _, bar in rows],
-        [bar.open for _, bar in rows],
-        [bar.high for _, bar in rows],
-        [bar.low for _, bar in rows],
-        [bar.close for _, bar in rows],
-        [bar.volume for _, bar in rows],
-    )

@@ -16,8 +16,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
-from koc_qt.engine.backtest_feed import BacktestFeed
-from koc_qt.engine.services import Services
+from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
 from koc_qt.link.messages import BacktestHead
@@ -70,7 +69,7 @@ class BacktestRun:
         spec: BacktestSpec,
         source: bytes,
         instruments: tuple[Instrument, ...],
-        services: Services,
+        services: RunServices,
         changed: Callable[[BacktestRun, bool], None],
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:

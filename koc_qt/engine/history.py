@@ -15,7 +15,7 @@ from koc_qt.domain.errors import BadBars, StorageError, VenueRejected, VenueTime
 from koc_qt.domain.market import Bar
 from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns, duration_ns, is_multiple
-from koc_qt.ports.bars import BarSeries, BarStore, Span
+from koc_qt.ports.bars import BarSeries, BarStore, Columns, Span, columns_of
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketDataVenue
 
@@ -74,6 +74,10 @@ class HistoryService:
         shorter = await self._stored(partial(self._store.read, source, span))
         until_ns = known[-1].until_ns if known else span.since_ns
         return await asyncio.to_thread(resample, shorter, series.timeframe, until_ns=until_ns)
+
+    async def columns(self, series: BarSeries, span: Span) -> Columns:
+        """Give what `bars` gives, in columns."""
+        return await asyncio.to_thread(columns_of, await self.bars(series, span))
 
     async def last(self, series: BarSeries, count: int) -> Sequence[Bar]:
         """Give the newest `count` closed bars, fewer where the market has no more within a reasonable time back.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.state import StoredSeries
+
+if TYPE_CHECKING:  # who has no bars need not load numpy
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Times = npt.NDArray[np.int64]
 
 
 class BarSeries(msgspec.Struct, frozen=True):
@@ -24,6 +31,28 @@ class Span(msgspec.Struct, frozen=True, order=True):
 
     since_ns: int
     until_ns: int
+
+
+class Columns(NamedTuple):
+    """Bars of one series as arrays of one length, oldest first; `open_time_ns` is in UTC nanoseconds."""
+
+    open_time_ns: Times
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+
+def columns_of(bars: Sequence[Bar]) -> Columns:
+    """Take bars apart."""
+    import numpy as np
+
+    def column(name: str) -> Floats:
+        return np.array([getattr(bar, name) for bar in bars], dtype=np.float64)
+
+    times = np.array([bar.open_time_ns for bar in bars], dtype=np.int64)
+    return Columns(times, *map(column, Columns._fields[1:]))
 
 
 class BarStore(Protocol):
