@@ -16,6 +16,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
+from koc_qt.domain.trust import DECISIONS_KEPT, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
@@ -31,6 +32,7 @@ from koc_qt.sdk.channel import (
     ReplayEnd,
     ReplayFills,
     ReplayLog,
+    ReplayPlacements,
     ReplayProgress,
     ReplayTrades,
     Running,
@@ -61,6 +63,8 @@ class BacktestRun:
     """The life of one run; `play` does it all, and cancelling that ends the process at once.
 
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
+    With `trace` the strategy's decisions are kept in `placements`; `warmup_bars` are given it in the place of those
+    that it asks for.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class BacktestRun:
         services: RunServices,
         changed: Callable[[BacktestRun, bool], None],
         silence_limit_s: float = SILENCE_LIMIT_S,
+        *,
+        trace: bool = False,
+        warmup_bars: int | None = None,
     ) -> None:
         self.backtest_id = backtest_id
         self.spec = spec
@@ -83,6 +90,9 @@ class BacktestRun:
         self._services = services
         self._changed = changed
         self._silence_limit_s = silence_limit_s
+        self._trace = trace
+        self._warmup_bars = warmup_bars
+        self.placements: list[Placement] = []  # what the strategy decided, where it is traced
         self._started_ns = services.clock.time_ns()
         self._ended_ns: int | None = None
         self._stage = ""
@@ -158,7 +168,7 @@ class BacktestRun:
         self._feed = feed = BacktestFeed(self._services.history, ids, described.timeframe, span)
         self._enter("history")
         await feed.fetch(self._fetched)
-        warmup = await feed.before(described.warmup_bars)
+        warmup = await feed.before(described.warmup_bars if self._warmup_bars is None else self._warmup_bars)
         self._enter("run")
         await self._send_bars(handle, warmup)
         async for messages in feed.pages():
@@ -186,6 +196,7 @@ class BacktestRun:
             slippage_ticks=spec.slippage_ticks,
             latency_ns=spec.latency_ns,
             volume_fraction=spec.volume_fraction,
+            trace=self._trace,
         )
 
     async def _send_bars(self, handle: WorkerHandle, messages: Sequence[HostMessage]) -> None:
@@ -265,6 +276,8 @@ class BacktestRun:
                 self._fills += fills
             case ReplayTrades(trades):
                 self._trades += trades
+            case ReplayPlacements(placements):
+                self.placements += placements
             case ReplayLog(lines):
                 self._lines += lines
             case ReplayDone():
@@ -281,7 +294,8 @@ class BacktestRun:
         curve, done = 0, self._done
         if done is not None:
             curve = max(len(done.equity), len(done.equity_ns), len(done.benchmark), len(done.months))
-        if kept > _KEPT_AT_MOST or curve > _CURVE_AT_MOST or len(self._lines) > _LINES_AT_MOST:
+        too_many = len(self._lines) > _LINES_AT_MOST or len(self.placements) > DECISIONS_KEPT
+        if too_many or kept > _KEPT_AT_MOST or curve > _CURVE_AT_MOST:
             self._failure = LoadFailed("its process hands out more than a back-test may")
         self._news.set()
 

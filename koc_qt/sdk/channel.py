@@ -15,6 +15,7 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import Badge
+from koc_qt.domain.trust import Placement
 
 MAX_FRAME = 1 << 20  # bytes
 
@@ -118,8 +119,9 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
 class StartReplay(msgspec.Struct, frozen=True, tag=True):
     """Import the source and run it on history. The worker answers Running or LoadFailed, then takes ReplayBars.
 
-    `timeframe`, `cash` and the fields after it are those of a BacktestSpec; `since_ns` is where the run begins. A
-    worker that has begun with this takes nothing but ReplayBars and ReplayEnd; to stop it, end it.
+    `timeframe`, `cash` and the fields after it are those of a BacktestSpec; `since_ns` is where the run begins. With
+    `trace` the worker says which line of the file placed which order (ReplayPlacements). A worker that has begun with
+    this takes nothing but ReplayBars and ReplayEnd; to stop it, end it.
     """
 
     source: bytes
@@ -138,6 +140,7 @@ class StartReplay(msgspec.Struct, frozen=True, tag=True):
     slippage_ticks: int = 0
     latency_ns: int = 0
     volume_fraction: Decimal | None = Decimal("0.1")
+    trace: bool = False
 
 
 class ReplayBars(msgspec.Struct, frozen=True, tag=True):
@@ -327,6 +330,12 @@ class ReplayLog(msgspec.Struct, frozen=True, tag=True):
     """The last lines that a replayed strategy wrote, each with its time and level."""
 
     lines: tuple[str, ...]
+class ReplayPlacements(msgspec.Struct, frozen=True, tag=True):
+    """Some of what a traced strategy decided, in order."""
+
+    placements: tuple[Placement, ...]
+
+
 
 
 class ReplayDone(msgspec.Struct, frozen=True, tag=True):
@@ -362,6 +371,7 @@ WorkerMessage = (
     | ReplayDone
 )
 
+    | ReplayPlacements
 
 class FrameReader:
     """Cuts a byte stream into frames; raises ValueError on one above MAX_FRAME."""

@@ -26,6 +26,7 @@ from koc_qt.sdk.channel import (
     ReplayEnd,
     ReplayFills,
     ReplayLog,
+    ReplayPlacements,
     ReplayProgress,
     ReplayTrades,
     Running,
@@ -38,6 +39,7 @@ from koc_qt.sdk.strategy import describe
 from koc_qt.worker.failure import clean, explain
 from koc_qt.worker.loader import LoadError, decode_source, load_strategy
 from koc_qt.worker.outbox import EngineGone, Outbox, PrintStream
+from koc_qt.worker.placements import Placements
 from koc_qt.worker.replay import FILLS_KEPT, Replay
 
 CURVE_POINTS = 4_000  # of the equity curve that is handed out
@@ -74,6 +76,7 @@ class _ReplayRun:
         self._lines: deque[str] = deque(maxlen=LOG_KEPT)
         self._prints = [PrintStream(self._print, level) for level in ("INFO", "WARNING")]
         self._replay: Replay | None = None
+        self._placements = Placements()
         self._source = ""
         self._chunks = 0
         self._next_progress_ns = 0
@@ -104,6 +107,8 @@ class _ReplayRun:
                 if isinstance(message, ReplayEnd):
                     break
                 self._take(replay, message)
+            for placements in _chunks(self._placements.kept):  # what on_stop asks for is not taken
+                self._say(ReplayPlacements(placements))
             replay.finish()
             return self._results(replay)
         except (EngineGone, ProtocolError):
@@ -121,7 +126,10 @@ class _ReplayRun:
         try:
             strategy = strategy_class()
             set_parameters(strategy, start.parameters)
-            return Replay(strategy, start, self._write)
+            replay = Replay(strategy, start, self._write)
+            if start.trace:
+                self._placements.watch(strategy, start.filename)
+            return replay  # noqa: TRY300 (there is nothing to do otherwise)
         except BaseException as error:  # also the strategy's own __init__
             failure = explain(error, start.filename, self._source)
             raise LoadError(failure.reason, failure.line) from error

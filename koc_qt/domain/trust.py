@@ -1,0 +1,40 @@
+"""How far a strategy's results can be believed: what its decisions are, and what verdicts there are."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+DECISIONS_KEPT = 100_000  # of a run, the first ones
+
+
+class Verdict(StrEnum):
+    """What came of a check. GREEN: nothing speaks against it. AMBER: read the sentence. RED: do not believe the result.
+
+    NONE: it could not be made; the sentence says why.
+    """
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+    NONE = "none"
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """A decision: what a strategy asked for at `time_ns` (UTC nanoseconds), in words.
+
+    `line` is that of its file which led to it, counted from 1; None where it came from no line of the file.
+    """
+
+    time_ns: int
+    line: int | None
+    text: str
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """Give the most alarming of some verdicts; NONE only where nothing could be checked."""
+    for verdict in (Verdict.RED, Verdict.AMBER, Verdict.GREEN):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.NONE
