@@ -7,12 +7,14 @@ from koc_qt.domain.orders import Fill, Liquidity, OrderStatus, OrderType, TimeIn
 from koc_qt.sdk.orders import OrderHandle
 from koc_qt.sdk.parameters import param
 from koc_qt.sdk.script import Api, Data
+from koc_qt.sdk.signals import Bars, Signals
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.sdk.trading import Position
 
 __all__ = [
     "Api",
     "Bar",
+    "Bars",
     "Data",
     "Fill",
     "Instrument",
@@ -25,6 +27,7 @@ __all__ = [
     "Position",
     "Quote",
     "Side",
+    "Signals",
     "Strategy",
     "StrategyError",
     "TimeInForce",

@@ -204,7 +204,10 @@ class ParameterInfo(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
-    """What a strategy file declares. `subscriptions` are of bars, quotes, trades; `instruments_wanted` counts them."""
+    """What a strategy file declares. `subscriptions` are of bars, quotes, trades; `instruments_wanted` counts them.
+
+    `engines` are those that can back-test it, as far as can be told before it runs.
+    """
 
     name: str
     doc: str
@@ -213,6 +216,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     subscriptions: tuple[str, ...]
     instruments_wanted: int
     warmup_bars: int
+    engines: tuple[Engine, ...] = ()
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -326,16 +330,16 @@ class ReplayTrades(msgspec.Struct, frozen=True, tag=True):
     trades: tuple[RoundTrip, ...]
 
 
-class ReplayLog(msgspec.Struct, frozen=True, tag=True):
-    """The last lines that a replayed strategy wrote, each with its time and level."""
-
-    lines: tuple[str, ...]
 class ReplayPlacements(msgspec.Struct, frozen=True, tag=True):
     """Some of what a traced strategy decided, in order."""
 
     placements: tuple[Placement, ...]
 
 
+class ReplayLog(msgspec.Struct, frozen=True, tag=True):
+    """The last lines that a replayed strategy wrote, each with its time and level."""
+
+    lines: tuple[str, ...]
 
 
 class ReplayDone(msgspec.Struct, frozen=True, tag=True):
@@ -367,11 +371,11 @@ WorkerMessage = (
     | ReplayProgress
     | ReplayFills
     | ReplayTrades
+    | ReplayPlacements
     | ReplayLog
     | ReplayDone
 )
 
-    | ReplayPlacements
 
 class FrameReader:
     """Cuts a byte stream into frames; raises ValueError on one above MAX_FRAME."""

@@ -22,6 +22,7 @@ from koc_qt.sdk.channel import PositionState
 from koc_qt.sdk.context import Context
 from koc_qt.sdk.orders import Number, OrderHandle, amended, build_request, to_decimal
 from koc_qt.sdk.script import Api, Data, MarketData, Script
+from koc_qt.sdk.signal_trader import SignalTrader
 from koc_qt.sdk.strategy import Strategy, overrides
 from koc_qt.sdk.trading import AnyInstrument, Log, Position
 
@@ -91,6 +92,8 @@ class Session:
         for order in open_orders:
             self._earlier[order.client_order_id] = key = -1 - len(self._earlier)
             self._open[key] = OrderHandle.of_earlier_worker(order)
+        has_signals = overrides(type(strategy), "signals") and not overrides(type(strategy), "on_bar")
+        self.signal_trader = strategy._koc_trader = SignalTrader(strategy) if has_signals else None
         strategy.timeframe = timeframe
         strategy._koc_session = self
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import BadTimeframe, StrategyError
 from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill
@@ -17,6 +18,8 @@ from koc_qt.sdk.trading import AnyInstrument, Trading
 
 if TYPE_CHECKING:
     from koc_qt.sdk.script import Api, Data
+    from koc_qt.sdk.signal_trader import SignalTrader
+    from koc_qt.sdk.signals import Bars, Signals
 
 SUBSCRIPTIONS = {"bars": "on_bar", "quotes": "on_quote", "trades": "on_trade"}
 CALLBACKS = ("on_start", "on_bar", "on_quote", "on_trade", "on_order", "on_fill", "on_timer", "on_stop")
@@ -24,7 +27,7 @@ _LONGEST_DOC = 4_000  # characters
 
 
 class Strategy(Trading):
-    """Derive one class from this in a file of its own, and override the callbacks you need, or run().
+    """Derive one class from this in a file of its own, and override the callbacks you need, or run(), or signals().
 
     What it is given follows from what it overrides: on_bar brings closed bars, on_quote best bids and offers, on_trade
     the venue's trades. `subscriptions` adds to that, for last_quote() in on_bar or for run(), which gets bars if it
@@ -36,12 +39,15 @@ class Strategy(Trading):
     instruments_wanted: int = 1
     warmup_bars: int = 0  # closed bars of history before the first live one; may be set in on_start, from parameters
     subscriptions: tuple[str, ...] = ()  # of "bars", "quotes", "trades"
+    _koc_trader: SignalTrader | None = None
 
     def on_start(self) -> None:
         """Prepare: make indicators, set a timer. Market data has not begun."""
 
     def on_bar(self, bar: Bar) -> None:
-        """Handle a closed bar."""
+        """Handle a closed bar. Where a class has signals() and no on_bar, this does what they say."""
+        if self._koc_trader is not None:
+            self._koc_trader.on_bar(bar)
 
     def on_quote(self, quote: Quote) -> None:
         """Handle a new best bid and offer."""
@@ -50,7 +56,9 @@ class Strategy(Trading):
         """Handle a trade of the venue, whosever it was."""
 
     def on_order(self, order: OrderHandle) -> None:
-        """Handle a change of one of the strategy's orders."""
+        """Handle a change of one of the strategy's orders. With signals(), this writes why one was rejected."""
+        if self._koc_trader is not None:
+            self._koc_trader.on_order(order)
 
     def on_fill(self, fill: Fill) -> None:
         """Handle a fill of one of the strategy's orders; position() and cash() hold it already."""
@@ -66,6 +74,14 @@ class Strategy(Trading):
 
         It may await what `api` and `data` give, and nothing else. The strategy ends when it returns.
         """
+
+    def signals(self, bars: Bars) -> Signals:
+        """Say for all bars at once when to enter and leave, from nothing but the bars up to each.
+
+        A class that has this needs no on_bar: what is signalled at a bar's close is ordered then, live and in
+        back-tests. See koc_qt.sdk.signals for the rules.
+        """
+        raise StrategyError(f"{type(self).__name__} declares no signals")
 
     def history(
         self, count: int, timeframe: str | None = None, *, instrument: AnyInstrument | None = None
@@ -86,9 +102,23 @@ def subscriptions_of(strategy: type[Strategy]) -> tuple[str, ...]:
     """Give what the class wants to be sent, of bars, quotes and trades."""
     wanted = {name for name, callback in SUBSCRIPTIONS.items() if overrides(strategy, callback)}
     wanted.update(strategy.subscriptions)
-    if not wanted and overrides(strategy, "run"):
+    if overrides(strategy, "signals") or (not wanted and overrides(strategy, "run")):
         wanted.add("bars")
     return tuple(name for name in SUBSCRIPTIONS if name in wanted)
+
+
+def engines_of(strategy: type[Strategy]) -> tuple[Engine, ...]:
+    """Give the engines that can back-test the class: none where it hears no bars.
+
+    Other people's engines run one instrument, and vectorbt signals alone; whether BACKTRADER can do what the strategy
+    orders is seen only when it does.
+    """
+    if "bars" not in subscriptions_of(strategy):
+        return ()
+    if strategy.instruments_wanted > 1:
+        return (Engine.REPLAY,)
+    has_signals = overrides(strategy, "signals")
+    return tuple(engine for engine in Engine if has_signals or engine is not Engine.VECTORBT)
 
 
 def describe(strategy: type[Strategy] | Strategy) -> Described:
@@ -108,24 +138,26 @@ def describe(strategy: type[Strategy] | Strategy) -> Described:
         subscriptions=subscriptions_of(cls),
         instruments_wanted=strategy.instruments_wanted,
         warmup_bars=strategy.warmup_bars,
+        engines=engines_of(cls),
     )
 
 
 def _check_methods(cls: type[Strategy]) -> None:
     name = cls.__name__
-    for callback in CALLBACKS:
+    for callback in (*CALLBACKS, "signals"):
         method = getattr(cls, callback)
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
             raise StrategyError(f"{name}.{callback} is async and would never be run: only run() may be async")
     if overrides(cls, "run"):
         if not inspect.iscoroutinefunction(cls.run):
             raise StrategyError(f"{name}.run must be written 'async def run(self, api, data)', without yield")
-        if both := [callback for callback in SUBSCRIPTIONS.values() if overrides(cls, callback)]:
+        if both := [callback for callback in (*SUBSCRIPTIONS.values(), "signals") if overrides(cls, callback)]:
             raise StrategyError(
                 f"{name} has both run and {', '.join(both)}: data brings run() the same events, keep one"
             )
-    elif not any(overrides(cls, callback) for callback in CALLBACKS):
-        raise StrategyError(f"{name} would never do anything: it has neither run nor any of {', '.join(CALLBACKS)}")
+    elif not any(overrides(cls, callback) for callback in (*CALLBACKS, "signals")):
+        has_none = f"it has neither run nor signals nor any of {', '.join(CALLBACKS)}"
+        raise StrategyError(f"{name} would never do anything: {has_none}")
 
 
 def _check_parameters(cls: type[Strategy]) -> None:

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.market import Bar
@@ -21,9 +21,16 @@ Price = float | Decimal | Bar
 
 
 class Indicator:
-    """Has a `value`, None until enough was seen."""
+    """Has a `value`, None until enough was seen. `made_with` are the arguments that make another like it."""
 
     value: float | None = None
+    made_with: tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Note the arguments."""
+        self = super().__new__(cls)
+        self.made_with = arguments, tuple(named.items())
+        return self
 
     @property
     def ready(self) -> bool:

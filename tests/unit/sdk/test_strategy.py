@@ -29,9 +29,9 @@ async def generator(self: Strategy, *_: object) -> Any:
 
 def test_the_public_names_are_these() -> None:
     assert koc_qt.sdk.__all__ == [
-        "Api", "Bar", "Data", "Fill", "Instrument", "InstrumentId", "InvalidOrder", "Liquidity", "OrderHandle",
-        "OrderStatus", "OrderType", "Position", "Quote", "Side", "Strategy", "StrategyError", "TimeInForce", "Trade",
-        "param",
+        "Api", "Bar", "Bars", "Data", "Fill", "Instrument", "InstrumentId", "InvalidOrder", "Liquidity", "OrderHandle",
+        "OrderStatus", "OrderType", "Position", "Quote", "Side", "Signals", "Strategy", "StrategyError", "TimeInForce",
+        "Trade", "param",
     ]  # fmt: skip
     assert all(hasattr(koc_qt.sdk, name) for name in koc_qt.sdk.__all__)
 
@@ -100,7 +100,7 @@ def test_overriding_in_a_base_class_counts() -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({}, "Made would never do anything: it has neither run nor any of on_start, on_bar"),
+        ({}, "Made would never do anything: it has neither run nor signals nor any of on_start, on_bar"),
         ({"on_bar": coroutine}, "Made.on_bar is async and would never be run"),
         ({"on_quote": generator}, "Made.on_quote is async and would never be run"),
         ({"run": method}, "Made.run must be written 'async def run"),
