@@ -53,7 +53,8 @@ def played(script: str, **options: Any) -> tuple[Desk, list[str]]:
     for index in range(len(script.split())):
         before = len(desk.submitted)
         desk.session.on_bar(bar(100.0, index))
-        said.append(" ".join(f"{request.side} {request.quantity.normalize():f}" for _, request in desk.submitted[before:]))
+        orders = [request for _, request in desk.submitted[before:]]
+        said.append(" ".join(f"{order.side} {order.quantity.normalize():f}" for order in orders))
         for request_id, _ in desk.waiting:
             desk.fill(request_id, Decimal(100))
     return desk, said
