@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
+from koc_qt.domain.timeframes import SECOND_NS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DECISIONS_KEPT = 100_000  # of a run, the first ones
 
 
@@ -32,7 +37,15 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def utc_text(time_ns: int) -> str:
+    """Give a time as people read it: whole seconds, UTC; one outside the calendar as a plain number."""
+    try:
+        return f"{_EPOCH + timedelta(seconds=time_ns // SECOND_NS):%Y-%m-%d %H:%M:%S} UTC"
+    except OverflowError:
+        return f"{time_ns} ns"
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Give the most alarming of some verdicts; NONE only where nothing could be checked."""
     for verdict in (Verdict.RED, Verdict.AMBER, Verdict.GREEN):
         if verdict in verdicts:
