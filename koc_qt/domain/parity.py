@@ -147,8 +147,8 @@ def compare(expected: EngineRun, found: EngineRun, *, bar_ns: int) -> Comparison
     trades_equal, _ = _agreement(left_trades, right_trades)
     if first is None:
         first = _first(expected.source, found.source, "trade", left_trades, right_trades)
-    counts = _count(expected), _count(found)
-    verdict, sentence = _judge(expected, found, first, counts)
+    counts = _count(expected, left), _count(found, right)
+    verdict, sentence = _judge(expected, found, first, counts, len(right))
     return Comparison(
         source=found.source,
         against=expected.source,
@@ -338,25 +338,25 @@ def _same(left: Sequence[_Row], at: int, right: Sequence[_Row], other: int) -> b
 
 
 def _judge(
-    expected: EngineRun, found: EngineRun, first: Difference | None, counts: tuple[int, int]
+    expected: EngineRun, found: EngineRun, first: Difference | None, counts: tuple[int, int], compared: int
 ) -> tuple[Verdict, str]:
     names = f"{found.source} and {expected.source}"
     data = ""
     if expected.provenance and found.provenance and expected.provenance.data != found.provenance.data:
         data = " They did not run on the same bars."
     if first is None and counts[0] != counts[1]:
-        text = f"{names} made {counts[1]:,} and {counts[0]:,} fills, of which the first {len(found.fills):,} are equal."
+        text = f"{names} made {counts[1]:,} and {counts[0]:,} fills, of which the first {compared:,} are equal."
         return Verdict.RED, text + data
     if first is None:
-        more = "" if len(found.fills) == counts[1] else f"; the first {len(found.fills):,} were compared"
+        more = "" if compared == counts[1] else f"; the first {compared:,} were compared"
         text = f"{names} made the same {counts[1]:,} fills{more}."
         return (Verdict.AMBER, text + data) if data else (Verdict.GREEN, text)
     verdict = Verdict.RED if first.cause in SERIOUS else Verdict.AMBER
     return verdict, f"{names} differ first here: {first.sentence}{data}"
 
 
-def _count(run: EngineRun) -> int:
-    return len(run.fills) if run.fill_count is None else run.fill_count
+def _count(run: EngineRun, rows: Sequence[_Row]) -> int:
+    return len(rows) if run.fill_count in (None, len(run.fills)) else run.fill_count
 
 
 def _pair_stream(

@@ -36,7 +36,7 @@ Made = tuple[Any, ...]  # minute, side, price; quantity and fee where they are n
 def fills(*made: Made, late_ns: int = 0, **fields: Any) -> tuple[Fill, ...]:
     found = []
     for number, (minute, side, price, *rest) in enumerate(made):
-        quantity, fee = [*rest, *["1", "0.1"][len(rest) :]]
+        quantity, fee = rest[0] if rest else "1", rest[1] if len(rest) > 1 else "0.1"
         values = {"client_order_id": f"o{number}"} | fields
         found.append(
             fill(
