@@ -24,6 +24,7 @@ from koc_qt.link.messages import BacktestHead
 from koc_qt.ports.bars import Span
 from koc_qt.ports.workers import WorkerExit, WorkerHandle
 from koc_qt.sdk.channel import (
+    Described,
     Failed,
     HostMessage,
     LoadFailed,
@@ -110,6 +111,11 @@ class BacktestRun:
         self._fills: list[Fill] = []
         self._trades: list[RoundTrip] = []
         self._lines: list[str] = []
+
+    @property
+    def described(self) -> Described | None:
+        """What the file declares; None until it is loaded."""
+        return None if self._running is None else self._running.described
 
     def snapshot(self) -> BacktestSnapshot:
         """How far it is."""
