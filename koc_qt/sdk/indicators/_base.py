@@ -8,21 +8,52 @@ Incremental Sliding-Window Aggregation", VLDB 2015): nothing is ever subtracted,
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Generic, Self, TypeVar
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.market import Bar
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
 A = TypeVar("A")
 Price = float | Decimal | Bar
+Line = list[float | None]
+
+
+class Stretch:
+    """Bars of one instrument that follow each other, and their closes; all closes are finite."""
+
+    def __init__(self, bars: Sequence[Bar], close: Sequence[float]) -> None:
+        self.bars = bars
+        self.close = close
+        self._array: Floats | None = None
+
+    @property
+    def array(self) -> Floats:
+        """The closes for numpy; made once."""
+        if self._array is None:
+            import numpy as np  # takes long to load, and live nobody needs it
+
+            self._array = np.asarray(self.close, np.float64)
+        return self._array
 
 
 class Indicator:
-    """Has a `value`, None until enough was seen. `made_with` are the arguments that make another like it."""
+    """Has a `value`, None until enough was seen. `made_with` are the arguments that make another like it.
 
+    `lines` names the attributes in which it leaves what it computes.
+    """
+
+    lines: ClassVar[tuple[str, ...]] = ("value",)
     value: float | None = None
     made_with: tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]
 
@@ -37,8 +68,31 @@ class Indicator:
         """Whether there is a value."""
         return self.value is not None
 
+    def update(self, value: Any, /) -> float | None:
+        """Take the next price or bar, and give the value. Raises StrategyError when it is not finite."""
+        raise StrategyError(f"{type(self).__name__} has no update(): an indicator takes each bar there")
+
+    def bulk(self, bars: Stretch) -> Sequence[Line]:
+        """Take many bars at once; give what update() would have left in each of `lines` after each, bit for bit."""
+        update, lines = type(self).update, self.lines
+        if len(lines) == 1:
+            return ([update(self, bar) for bar in bars.bars],)
+        columns: tuple[Line, ...] = tuple([] for _ in lines)
+        for bar in bars.bars:
+            update(self, bar)
+            for name, column in zip(lines, columns, strict=True):
+                column.append(getattr(self, name))
+        return columns
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.value}>"
+
+
+def lines_of(indicator: Indicator, bars: Stretch) -> Sequence[Line]:
+    """Give what `bulk` does; the common one where a class changes update() and inherits another's bulk()."""
+    kinds = type(indicator).__mro__
+    update, bulk = (next(row for row, kind in enumerate(kinds) if name in vars(kind)) for name in ("update", "bulk"))
+    return Indicator.bulk(indicator, bars) if update < bulk else indicator.bulk(bars)
 
 
 def number(value: Price) -> float:
@@ -86,6 +140,42 @@ class SlidingFold(Generic[A]):
             fold = combine(self._back.pop(), fold)
             self._front.append(fold)
         self._back_fold = None
+
+
+class SlidingSum(SlidingFold[float]):
+    """The sum of the last `period` numbers."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__(period, operator.add)
+
+    def bulk(self, items: Floats) -> tuple[int, Floats]:
+        """Take one or more numbers at once: for how many there is no sum, and those of the others, as update() does.
+
+        Between two flips a fold is a sum of older numbers from the right and one of newer numbers from the left. numpy
+        adds up one after the other too, and the order of two summands makes no difference.
+        """
+        import numpy as np
+
+        period, back = self._period, self._back
+        older: list[float] | None = None  # the front, the oldest first, as if nothing of it had gone yet
+        if len(back) == period:  # the next update would flip
+            older, back = [*accumulate(reversed(back))][::-1], []
+        elif self._front:
+            older = [math.nan] * len(back) + self._front[::-1]
+        numbers = np.concatenate((np.array(back, np.float64), items))
+        begin, count = len(back), len(numbers)
+        blocks = -(-count // period)
+        table = np.append(numbers, np.zeros(blocks * period - count)).reshape(blocks, period)
+        left, right = np.cumsum(table, axis=1), np.empty_like(table)
+        right[0] = math.nan if older is None else older
+        right[1:] = np.cumsum(table[:-1, ::-1], axis=1)[:, ::-1]
+        folds = left.copy()
+        folds[:, :-1] += right[:, 1:]
+        newest = count - (blocks - 1) * period  # numbers in the last block
+        self._back, self._back_fold = table[-1, :newest].tolist(), float(left[-1, newest - 1])
+        self._front = [] if older is None and blocks == 1 else right[-1, newest:][::-1].tolist()
+        missing = max(min(period - 1, count) - begin, 0) if older is None else 0
+        return missing, folds.ravel()[begin + missing : count]
 
 
 class SlidingExtreme:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 
-from koc_qt.sdk.indicators._base import Indicator, Price, SlidingFold, checked_period, number
+from koc_qt.sdk.indicators._base import Indicator, Line, Price, SlidingFold, SlidingSum, Stretch, checked_period, number
 
 
 class SMA(Indicator):
@@ -12,13 +12,23 @@ class SMA(Indicator):
 
     def __init__(self, period: int) -> None:
         self._period = period
-        self._sums: SlidingFold[float] = SlidingFold(period, operator.add)
+        self._sums = SlidingSum(period)
 
     def update(self, value: Price) -> float | None:
         """Take the next price."""
         total = self._sums.update(number(value))
         self.value = None if total is None else total / self._period
         return self.value
+
+    def bulk(self, bars: Stretch) -> Sequence[Line]:
+        """Take many bars at once."""
+        if not bars.close:
+            return ([],)
+        missing, sums = self._sums.bulk(bars.array)
+        line: Line = [None] * missing
+        line += (sums / self._period).tolist()
+        self.value = line[-1]
+        return (line,)
 
 
 class EMA(Indicator):
@@ -41,6 +51,18 @@ class EMA(Indicator):
         else:
             self.value += (price - self.value) * self._weight
         return self.value
+
+    def bulk(self, bars: Stretch) -> Sequence[Line]:
+        """Take many bars at once."""
+        missing = 0 if self.ready else self._period - self._seen
+        line: Line = [EMA.update(self, price) for price in bars.close[:missing]]
+        if self.value is not None:
+            value, weight = self.value, self._weight
+            for price in bars.close[missing:]:
+                value += (price - value) * weight
+                line.append(value)
+            self.value = value
+        return (line,)
 
 
 _Weighted = tuple[int, float, float]  # count, sum, and sum weighted 1 for the oldest to count for the newest
@@ -71,6 +93,8 @@ class MACD(Indicator):
     As in TA-Lib, and unlike two EMAs side by side, the fast average starts late: as the mean of the `fast` prices that
     end where the slow one starts. All three lines begin together, after slow + signal - 1 prices.
     """
+
+    lines = ("value", "signal", "histogram")
 
     def __init__(self, fast: int = 12, slow: int = 26, signal: int = 9) -> None:
         checked_period(slow, checked_period(fast) + 1)

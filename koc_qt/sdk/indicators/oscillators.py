@@ -60,6 +60,8 @@ class Stochastic(Indicator):
     Both begin together. As in TA-Lib the raw %K is 0 while high and low of the whole window are one price.
     """
 
+    lines = ("value", "d")
+
     def __init__(self, period: int = 14, smooth: int = 3, signal: int = 3) -> None:
         self._high, self._low = SlidingExtreme(period, 1), SlidingExtreme(period, -1)
         self._k, self._d = SMA(smooth), SMA(signal)
@@ -85,6 +87,8 @@ class ADX(Indicator):
     Seeded as in TA-Lib: movements are summed over period - 1 bars before the smoothing begins. A bar without any
     movement leaves the index as it was.
     """
+
+    lines = ("value", "plus_di", "minus_di")
 
     def __init__(self, period: int = 14) -> None:
         self._period = checked_period(period, 2)

@@ -45,6 +45,8 @@ def _merge(a: _Moments, b: _Moments) -> _Moments:
 class StdDev(Indicator):
     """Population standard deviation of the last `period` prices (divided by `period`, as in TA-Lib), and `mean`."""
 
+    lines = ("value", "mean")
+
     def __init__(self, period: int = 20) -> None:
         self._moments: SlidingFold[_Moments] = SlidingFold(period, _merge)
         self.mean: float | None = None
@@ -60,6 +62,8 @@ class StdDev(Indicator):
 
 class Bollinger(Indicator):
     """Bollinger bands: `value` is the mean of `period` prices, `upper` and `lower` are `width` deviations from it."""
+
+    lines = ("value", "upper", "lower")
 
     def __init__(self, period: int = 20, width: float = 2.0) -> None:
         self._deviation = StdDev(period)
@@ -103,6 +107,8 @@ class Lowest(Indicator):
 
 class Donchian(Indicator):
     """Donchian channel: the `upper` of the bars' highs, the `lower` of their lows, and `value` half-way between."""
+
+    lines = ("value", "upper", "lower")
 
     def __init__(self, period: int = 20) -> None:
         self._high, self._low = SlidingExtreme(period, 1), SlidingExtreme(period, -1)
