@@ -119,9 +119,9 @@ class Signals:
         self.entries = _boolean(entries, "entries")
         count = len(self.entries)
         self.exits = _boolean(exits, "exits", count)
-        none = np.zeros(count, np.bool_)
-        self.short_entries = _boolean(none if short_entries is None else short_entries, "short_entries", count)
-        self.short_exits = _boolean(none if short_exits is None else short_exits, "short_exits", count)
+        none = np.broadcast_to(np.False_, count)
+        self.short_entries = none if short_entries is None else _boolean(short_entries, "short_entries", count)
+        self.short_exits = none if short_exits is None else _boolean(short_exits, "short_exits", count)
         self.sizes = self._amounts(sizes)
 
     def __len__(self) -> int:
@@ -135,6 +135,8 @@ class Signals:
             raise StrategyError(f"sizes must be numbers, not {given.dtype}")
         if given.ndim and given.shape != (len(self),):
             raise StrategyError(f"sizes must be one number or as many as entries ({len(self):,}), not {_shape(given)}")
+        if not given.ndim and 0 < float(given) < np.inf:
+            return np.broadcast_to(np.float64(given), len(self))  # one number in memory: sweeps make thousands of these
         column = _sealed(np.array(np.broadcast_to(given, len(self)), np.float64))
         wanted = self.entries | self.short_entries
         wrong = np.flatnonzero(wanted & ~(np.isfinite(column) & (column > 0)))
