@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import BacktestSpec, RoundTrip
@@ -16,8 +18,9 @@ from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.link.messages import Command, FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.ui.backtests.trades import KINDS, TripRow
+from koc_qt.ui.backtests.words import CAPTIONS, groups, money_decimals, statistic_text, statistic_tip
 from koc_qt.ui.panels.backtest import BacktestPanel
-from koc_qt.ui.panels.backtest_rows import CAPTIONS, GROUPS, TripRow, money_decimals, statistic_text, statistic_tip
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
@@ -162,25 +165,37 @@ def test_a_result_is_shown_whole(ready: BacktestPanel, start: Callable[[], str],
     made = finish(fake, key)
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     shown = ready.result
-    assert shown.chart.value_text.startswith(f"{made.equity[-1]:,.2f}")
-    assert shown.values["trades"].text() == "2"
-    assert shown.values["final_equity"].text() == f"{made.equity[-1]:,.2f} USDT"
-    assert shown.values["buy_and_hold"].text() == "+10.00 %"
-    assert shown.values["buy_and_hold"].property("tone") == "profit"
-    assert [shown.tabs.tabText(tab) for tab in range(4)] == ["Equity", "Statistics", "Trades (3)", "Log (1)"]
+    final = f"{made.equity[-1]:,.2f}"
+    assert shown.overview.chart.value_text.startswith(f"Equity {final} · Drawdown ")
+    values = shown.overview.statistics.values
+    assert values["trades"].text() == "2"
+    assert values["final_equity"].text() == f"{final} USDT"
+    assert values["buy_and_hold"].text() == "+10.00 %"
+    assert values["buy_and_hold"].property("tone") == "profit"
+    assert shown.overview.tiles["buy_and_hold"].value.text() == "+10.00 %"
+    titles = [shown.tabs.tabText(tab) for tab in range(shown.tabs.count())]
+    assert titles == ["Overview", "Months", "Trades (3)", "Log (1)", "Settings"]
     assert shown.log.toPlainText() == "2023-11-14 22:13:20 INFO warmed up"
     assert "Filled at the next bar's open · the venue's fees · no slippage" in shown.assumptions.text()
     assert "Not modelled" in shown.assumptions.toolTip()
-    assert "Net&nbsp;profit" in shown.headline.text()
-    assert not shown.cut.isVisibleTo(ready)
-    texts = [shown.trades.index(0, place).data() for place in range(shown.trades.columnCount())]
-    assert texts[0] == "1"
-    assert texts[2] == "Short"
-    assert texts[4] == "100.00"
-    assert texts[6:] == ["101.00", "0.5", "+1.00", "+2.00 %", "0.25"]
-    assert shown.trades.index(2, 5).data() == "Open"
-    assert shown.trades.index(2, 6).data() == "—"
-    assert shown.table.isColumnHidden(1)  # one symbol alone
+    assert shown.trades.cut.isHidden()
+    trades = shown.trades.model
+    texts = dict(
+        zip(
+            [column.name for column in trades.columns],
+            (trades.index(0, place).data() for place in range(trades.columnCount())),
+            strict=True,
+        )
+    )
+    assert texts["number"] == "1"
+    assert texts["side"] == "Short"
+    assert texts["entry_price"] == "100.00"
+    assert texts["exit_price"] == "101.00"
+    assert (texts["quantity"], texts["pnl"], texts["share"], texts["fees"]) == ("0.5", "+1.00", "+2.00 %", "0.25")
+    assert (texts["mae"], texts["mfe"], texts["held"]) == ("—", "—", "30 m 0 s")
+    assert trades.index(2, 5).data() == "Open"
+    assert trades.index(2, 6).data() == "—"
+    assert shown.trades.table.isColumnHidden(1)  # one symbol alone
 
 
 def test_a_statistic_that_there_is_not_says_why(
@@ -188,22 +203,23 @@ def test_a_statistic_that_there_is_not_says_why(
 ) -> None:
     finish(fake, start(), count=0, log=[], statistics=dict.fromkeys(STATISTICS))
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
-    assert ready.result.values["win_rate"].text() == "—"
-    assert "No trade was closed" in ready.result.values["win_rate"].toolTip()
+    assert ready.result.overview.statistics.values["win_rate"].text() == "—"
+    assert "No trade was closed" in ready.result.overview.statistics.values["win_rate"].toolTip()
     assert ready.result.tabs.tabText(2) == "Trades"
-    assert ready.result.headline.text() == ""
+    assert ready.result.overview.tiles["trades"].value.text() == "—"
 
 
-def test_every_statistic_has_its_place() -> None:
-    placed = [name for names in GROUPS.values() for name in names]
-    assert sorted(placed) == sorted(STATISTICS) == sorted(CAPTIONS)
+def test_every_statistic_has_its_place_and_words() -> None:
+    placed = [name for names in groups().values() for name in names]
+    assert sorted(placed) == sorted(STATISTICS)
+    assert set(CAPTIONS) >= set(STATISTICS)
     for name in STATISTICS:
         assert statistic_text(name, 1.5, "USDT", 2)
         assert statistic_text(name, None, "USDT", 2) == statistic_text(name, float("nan"), "USDT", 2) == "—"
         assert len(statistic_tip(name, None)) > len(statistic_tip(name, 1.0))
 
 
-def test_a_double_click_shows_the_trade_on_a_chart(
+def test_a_click_or_enter_shows_the_trade_on_a_chart(
     ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
 ) -> None:
     made = finish(fake, start())
@@ -211,8 +227,28 @@ def test_a_double_click_shows_the_trade_on_a_chart(
     asked: list[tuple[object, ...]] = []
     fake.requests.chart_wanted.connect(lambda *what: asked.append(what))
     fake.requests.time_wanted.connect(lambda *what: asked.append(what))
-    ready.result.table.doubleClicked.emit(ready.result.trades.index(1, 0))
+    page = ready.result.trades
+    page.table.clicked.emit(page.model.index(1, 0))
     assert asked == [(BTC, "5m"), (BTC, made.trades[1].entry_ns)]
+    page.table.setCurrentIndex(page.model.index(0, 0))
+    QTest.keyClick(page.table, Qt.Key.Key_Return)
+    assert asked[2:] == [(BTC, "5m"), (BTC, made.trades[0].entry_ns)]
+
+
+def test_trades_are_filtered_by_how_they_ended(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    made = finish(fake, start(), 7)
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    page = ready.result.trades
+    counts = {}
+    for place, kind in enumerate(KINDS):
+        page.kind.setCurrentIndex(place)
+        page.kind.activated.emit(place)
+        counts[kind.text] = page.model.rowCount()
+    assert counts == {"All trades": 7, "Winners": 3, "Losers": 3, "Long": 3, "Short": 4, "Open at the end": 1}
+    gains = sum(trip.pnl for trip in made.trades[:-1] if trip.pnl > 0)
+    assert page.summary.whole.startswith(f"3 won +{gains:.2f} · 3 lost -")
 
 
 def test_where_trades_were_left_out_it_says_so(
@@ -220,8 +256,8 @@ def test_where_trades_were_left_out_it_says_so(
 ) -> None:
     finish(fake, start(), 3, statistics=dict.fromkeys(STATISTICS) | {"trades": 12_000.0, "open_trades": 1.0})
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
-    assert ready.result.cut.text().startswith("These are the first 3 of 12,001 trades")
-    assert not ready.result.cut.isHidden()
+    assert ready.result.trades.cut.text().startswith("These are the first 3 of 12,001 trades")
+    assert not ready.result.trades.cut.isHidden()
 
 
 @pytest.fixture
@@ -247,8 +283,8 @@ def test_ten_thousand_trades_do_not_stall_the_loop(panel: BacktestPanel) -> None
         except StopIteration:
             is_done = True
         took.append(time.thread_time() - began)
-    assert panel.result.trades.rowCount() == 10_000
-    assert len(took) == 3
+    assert panel.result.trades.model.rowCount() == 10_000
+    assert len(took) == 5
     assert max(took) < 0.05  # some 10 ms on a quiet machine; a frame has 16
 
 
@@ -274,17 +310,19 @@ def test_a_curve_that_cannot_be_drawn_says_so(
 ) -> None:
     finish(fake, start(), equity_ns=[2, 1], equity=[1.0, 1.0])
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
-    assert ready.result.chart.value_text == ""
-    assert "cannot be drawn" in ready.result.chart._empty_text
+    assert ready.result.overview.chart.value_text == ""
+    assert "cannot be drawn" in ready.result.overview.chart.accessibleDescription()
 
 
 def test_the_theme_is_followed(ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot) -> None:
-    finish(fake, start())
+    finish(fake, start(), months={"2023-11": 0.05})
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
-    dark = ready.result.headline.text()
+    cell = ready.result.months.model.index(0, 10)
+    dark = ready.result.overview.chart.grab().toImage().pixel(1, 20), cell.data(Qt.ItemDataRole.BackgroundRole)
     fake.theme.set_choice(ThemeChoice.LIGHT)
-    assert ready.result.headline.text() != dark
-    assert fake.theme.colors.muted in ready.result.headline.text()
+    light = ready.result.overview.chart.grab().toImage().pixel(1, 20), cell.data(Qt.ItemDataRole.BackgroundRole)
+    assert dark[0] != light[0]
+    assert dark[1] != light[1]
 
 
 def test_amounts_have_the_decimals_that_they_need() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSpacerItem,
-    QSplitter,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -27,6 +26,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.link.messages import StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
+from koc_qt.ui.backtests.splitter import ShapedSplitter
 from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
@@ -87,58 +87,6 @@ class MessageView(QWidget):
         self.retry.setVisible(can_retry)
 
 
-class ShapedSplitter(QSplitter):
-    """Two widgets side by side where there is room, else one above the other; each way has sizes of its own.
-
-    Make them as its children, and call `keep_first` then: the second gets what room comes. Sizes are pixels by shape,
-    "wide" and "tall", once a person has moved the handle.
-    """
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(Qt.Orientation.Horizontal, parent)
-        self.moved_to: dict[str, list[int]] = {}
-        self._is_restored = False  # and not seen since
-        self.setChildrenCollapsible(False)
-        self.splitterMoved.connect(lambda _place, _index: self.moved_to.update({self.shape: self.sizes()}))
-
-    def keep_first(self) -> None:
-        """Leave the first as it is when there is more room."""
-        self.setStretchFactor(0, 0)
-        self.setStretchFactor(1, 1)
-
-    @property
-    def shape(self) -> str:
-        """Which way it lies."""
-        return "wide" if self.orientation() is Qt.Orientation.Horizontal else "tall"
-
-    def restore_sizes(self, state: Any) -> None:
-        """Take `moved_to` over, as far as it can be read."""
-        for shape in ("wide", "tall"):
-            pair = state.get(shape) if isinstance(state, dict) else None
-            if isinstance(pair, list) and len(pair) == 2 and all(type(px) is int and 0 < px < 100_000 for px in pair):
-                self.moved_to[shape] = list(pair)
-        self._is_restored = True
-        if self.isVisible():  # before that, it would have all that it holds styled and measured at once
-            self._share()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Lie as the room demands."""
-        super().resizeEvent(event)
-        is_wide = self.width() >= _WIDE_PX and self.width() > self.height()
-        way = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
-        has_turned = way is not self.orientation()
-        if has_turned:
-            self.setOrientation(way)
-        if has_turned or self._is_restored or self.shape not in self.moved_to:
-            self._is_restored = self._is_restored and not self.isVisible()
-            self._share()
-
-    def _share(self) -> None:
-        length = self.width() if self.shape == "wide" else self.height()
-        first = _SETUP_PX if self.shape == "wide" else length * 45 // 100
-        self.setSizes(self.moved_to.get(self.shape, [first, max(length - first, 1)]))
-
-
 class BacktestPanel(Panel):
     """Setup on one side, the runs of this session and the result of one of them on the other."""
 
@@ -164,13 +112,13 @@ class BacktestPanel(Panel):
         """Make the setup, then the list of runs with a page for each of the states of one."""
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        self.splitter = ShapedSplitter(self)
+        self.splitter = ShapedSplitter(self, wide_px=_WIDE_PX, kept_px=_SETUP_PX)
         whole.addWidget(self.splitter)
         self.setup = BacktestSetup(self.bench, self._clock_ns, self.splitter)
         self.setup.setMinimumSize(236, 110)
         right = QWidget(self.splitter)
         right.setMinimumSize(200, 110)
-        self.splitter.keep_first()
+        self.splitter.keep(0)
         yield from self.setup.parts()
         yield
         column = QVBoxLayout(right)
@@ -238,7 +186,7 @@ class BacktestPanel(Panel):
         return {
             "setup": self.setup.state(),
             "sizes": self.splitter.moved_to,
-            "columns": self.result.table.column_state(),
+            "columns": self.result.trades.table.column_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -247,7 +195,7 @@ class BacktestPanel(Panel):
             self.setup.restore(setup)
         self.splitter.restore_sizes(state.get("sizes"))
         if isinstance(columns := state.get("columns"), dict):
-            self.result.table.restore_columns(columns)
+            self.result.trades.table.restore_columns(columns)
 
     def retire(self) -> None:
         """Take the command away, and no answer that is still on its way."""

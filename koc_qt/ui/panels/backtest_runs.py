@@ -12,9 +12,9 @@ from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.ui import formats
+from koc_qt.ui.backtests.words import money_decimals
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import Cells
-from koc_qt.ui.panels.backtest_rows import money_decimals
 from koc_qt.ui.tables.columns import tone_of_sign
 from koc_qt.ui.theme import Theme, number_font, style_as
 

@@ -1,0 +1,153 @@
+"""What a run was made from: its settings, the hashes that prove it, and the command that makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
+from koc_qt.ui import formats
+from koc_qt.ui.backtests.command import command_of, moment
+from koc_qt.ui.backtests.small import Elided, heading
+from koc_qt.ui.backtests.words import latency_text, percent_text
+from koc_qt.ui.icons import icon
+from koc_qt.ui.theme import Theme, code_font, number_font, style_as
+
+ENGINE_NAMES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
+_OLDER = "This run says nothing about what it was made from. Run it again to have it."
+Line = tuple[str, str]
+
+
+class ProvenancePage(QScrollArea):
+    """Settings, hashes, versions and the command, each in a group."""
+
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName("Settings of the run")
+        self.texts: dict[str, str] = {}  # what is shown, by its caption
+        self._inside = inside = QWidget(self.viewport())
+        self.setWidget(inside)
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(10, 8, 10, 10)
+        column.setSpacing(6)
+        column.addWidget(heading("Make it again", inside))
+        self.command = QLabel(inside)
+        self.command.setFont(code_font())
+        self.command.setTextFormat(Qt.TextFormat.PlainText)
+        self.command.setWordWrap(True)
+        self.command.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.command.setAccessibleName("Command that makes this run again")
+        column.addWidget(self.command)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        self.copy_command = QPushButton("Copy the command", inside)
+        self.copy_all = QPushButton("Copy all of this", inside)
+        for button in (self.copy_command, self.copy_all):
+            button.setIcon(icon("copy", theme))
+            row.addWidget(button)
+        row.addStretch(1)
+        column.addLayout(row)
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 6, 0, 0)
+        self._grid.setHorizontalSpacing(14)
+        self._grid.setVerticalSpacing(3)
+        self._grid.setColumnStretch(1, 1)
+        column.addLayout(self._grid)
+        column.addStretch(1)
+        self.copy_command.clicked.connect(lambda _checked: QGuiApplication.clipboard().setText(self.command.text()))
+        self.copy_all.clicked.connect(lambda _checked: QGuiApplication.clipboard().setText(self.whole))
+
+    @property
+    def whole(self) -> str:
+        """Everything, a line each."""
+        return "\n".join([self.command.text(), *(f"{name}: {text}" for name, text in self.texts.items())]) + "\n"
+
+    def show_result(self, result: BacktestResult) -> None:
+        """Show what this run was made from."""
+        self.command.setText(command_of(result.spec))
+        self.texts = {}
+        while (item := self._grid.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        self._add("Settings", settings_lines(result))
+        if result.spec.parameters:
+            self._add("Parameters that differ", [(name, str(each)) for name, each in result.spec.parameters.items()])
+        made = result.provenance
+        if made is None:
+            self._grid.addWidget(heading("Made from", self._inside), self._grid.rowCount(), 0, 1, 2)
+            note = QLabel(_OLDER, self._inside)
+            note.setWordWrap(True)
+            style_as(note, tone="muted")
+            self._grid.addWidget(note, self._grid.rowCount(), 0, 1, 2)
+            return
+        hashes = [("Data", made.data), ("Strategy file", made.strategy), ("Settings hash", made.settings)]
+        self._add("Made from (SHA-256)", [*hashes, ("Result", made.result)], is_code=True)
+        self._add("Versions", sorted(made.versions.items()))
+
+    def _add(self, title: str, lines: Sequence[Line], *, is_code: bool = False) -> None:
+        inside = self._inside
+        first = self._grid.rowCount()
+        above = heading(title, inside)
+        above.setContentsMargins(0, 8, 0, 2)
+        self._grid.addWidget(above, first, 0, 1, 2)
+        for row, (name, text) in enumerate(lines, first + 1):
+            caption, value = QLabel(name, inside), Elided(text, inside, mode=Qt.TextElideMode.ElideMiddle)
+            caption.setTextFormat(Qt.TextFormat.PlainText)
+            style_as(caption, tone="muted")
+            value.setFont(code_font() if is_code else number_font())
+            value.setAccessibleName(name)
+            self._grid.addWidget(caption, row, 0)
+            self._grid.addWidget(value, row, 1)
+            self.texts[name] = text
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for little: it scrolls."""
+        return QSize(120, 40)
+
+
+def settings_lines(result: BacktestResult) -> list[Line]:
+    """Give what a run was asked to do, by its caption."""
+    spec = result.spec
+    return [
+        ("Strategy", f"{result.name} ({spec.path})"),
+        ("Engine", ENGINE_NAMES[spec.engine]),
+        ("Symbols", ", ".join(map(str, spec.instruments))),
+        ("Timeframe", result.timeframe),
+        ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
+        ("Bars", f"{result.bars:,}"),
+        ("Cash", formats.quantity(spec.cash)),
+        *cost_lines(spec),
+        ("Short selling", "allowed" if spec.allow_short else "not allowed"),
+        ("Seed", str(spec.seed)),
+    ]
+
+
+def cost_lines(spec: BacktestSpec) -> list[Line]:
+    """Give what is taken off a trade, by its caption."""
+    share = spec.volume_fraction
+    return [
+        ("Fee", "the venue's" if spec.fee is None else percent_text(spec.fee)),
+        ("Spread", percent_text(spec.spread)),
+        ("Slippage", f"{percent_text(spec.slippage)} and {spec.slippage_ticks:,} ticks"),
+        ("Latency", latency_text(spec.latency_ns)),
+        ("Share of a bar's volume", "unlimited" if share is None else f"at most {percent_text(share)}"),
+    ]

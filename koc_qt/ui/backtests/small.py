@@ -1,0 +1,62 @@
+"""Small pieces of the back-test panel's pages."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+
+_LEAST_PX = 40
+
+
+class Elided(QLabel):
+    """A line that ends in an ellipsis where there is no room; then its tooltip is the whole of it."""
+
+    def __init__(
+        self, text: str, parent: QWidget, *, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight, tip: str = ""
+    ) -> None:
+        super().__init__(parent)
+        self.whole = text
+        self._mode = mode
+        self._tip = tip
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self._fit()
+
+    def show_text(self, text: str, tip: str = "") -> None:
+        """Show another text; `tip` is its tooltip, also where it fits."""
+        self.whole, self._tip = text, tip
+        self._fit()
+        self.updateGeometry()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Fit the text."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        room = max(self.contentsRect().width(), _LEAST_PX)
+        fitted = QFontMetrics(self.font()).elidedText(self.whole, self._mode, room)
+        self.setText(fitted)
+        parts = [self.whole] if fitted != self.whole else []
+        self.setToolTip("\n".join([*parts, *([self._tip] if self._tip else [])]))
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for the whole text's room."""
+        metrics, margins = QFontMetrics(self.font()), self.contentsMargins()
+        wanted = metrics.horizontalAdvance(self.whole) + 2 + margins.left() + margins.right()
+        return QSize(wanted, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Be content with little."""
+        return QSize(min(_LEAST_PX, self.sizeHint().width()), super().minimumSizeHint().height())
+
+
+def heading(text: str, parent: QWidget) -> QLabel:
+    """Give the bold title of a group."""
+    label = QLabel(text, parent)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label
