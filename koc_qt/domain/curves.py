@@ -1,13 +1,11 @@
-"""What an equity curve tells: returns, drawdowns, risk, months, and what buying and holding would have made instead.
+"""What an equity curve tells: months, drawdowns, and what buying and holding would have made instead.
 
-Every step is one that IEEE 754 prescribes, value by value, and sums are exact, rounded once: the same curve gives the
-same figures on every machine, whatever the width of its vectors. Times are UTC nanoseconds; conventions are those of
-domain/performance.py. numpy takes long to load: import this module where a curve is at hand, not before.
+Times are UTC nanoseconds; conventions are those of domain/performance.py. numpy takes long to load: import this module
+where a curve is at hand, not before.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -77,8 +75,3 @@ def thin_rows(values: Sequence[float], limit: int) -> list[int]:
         kept.add(begin + int(array[begin:end].argmin()))
         kept.add(begin + int(array[begin:end].argmax()))
     return sorted(kept)
-
-
-def exact_sum(values: Floats) -> float:
-    """Add up without any error but that of the last rounding."""
-    return math.fsum(values.tolist())

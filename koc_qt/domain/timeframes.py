@@ -9,6 +9,7 @@ from koc_qt.domain.errors import BadTimeframe
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
+YEAR_NS = 365.25 * DAY_NS
 
 _UNIT_NS = {"s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3_600 * SECOND_NS, "d": DAY_NS, "w": 7 * DAY_NS}
 _FORM = re.compile(r"([1-9][0-9]{0,7})([smhdw])", re.ASCII)

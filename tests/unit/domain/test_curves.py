@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koc_qt.domain.curves import benchmark, exact_sum, months, thin_rows, underwater
+from koc_qt.domain.curves import benchmark, months, thin_rows, underwater
 from koc_qt.domain.timeframes import DAY_NS
 
 
@@ -67,7 +66,3 @@ def test_rows_of_a_thinned_curve() -> None:
     assert thin_rows([0.0, 5.0, 1.0, -1.0, 2.0, 3.0], 4) == [0, 1, 3, 5]
     with pytest.raises(ValueError, match="3 points"):
         thin_rows([1.0], 3)
-
-
-def test_a_sum_is_exact() -> None:
-    assert exact_sum(np.array([1e100, 1.0, -1e100])) == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as reference
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 
@@ -15,9 +16,10 @@ from koc_qt.domain.backtests import RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Liquidity
-from koc_qt.domain.performance import STATISTICS, YEAR_NS, TripBook, round_trips, statistics, thin
+from koc_qt.domain.performance import STATISTICS, statistics, thin
 from koc_qt.domain.positions import Position
-from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
+from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, YEAR_NS
+from koc_qt.domain.trips import TripBook, round_trips
 
 BTC = InstrumentId("sim", "BTC/USDT")
 ETH = InstrumentId("sim", "ETH/USDT")
@@ -32,8 +34,16 @@ def fill(
     return Fill(fill_id, "o", "s", "a", instrument, side, *amounts, "USDT", Liquidity.TAKER, time_ns)
 
 
-def trip(pnl: float, entry_ns: int = 0, exit_ns: int | None = HOUR_NS, fees: float = 0.0) -> RoundTrip:
-    return RoundTrip(BTC, 1.0, entry_ns, 100.0, exit_ns, None if exit_ns is None else 100.0 + pnl, fees, pnl)
+def trip(
+    pnl: float,
+    entry_ns: int = 0,
+    exit_ns: int | None = HOUR_NS,
+    fees: float = 0.0,
+    mae: float | None = None,
+    mfe: float | None = None,
+) -> RoundTrip:
+    exit_price = None if exit_ns is None else 100.0 + pnl
+    return RoundTrip(BTC, 1.0, entry_ns, 100.0, exit_ns, exit_price, fees, pnl, mae, mfe)
 
 
 def daily(*equity: float) -> tuple[list[int], list[float]]:
@@ -47,8 +57,12 @@ def figures(
     fills: int = 0,
     traded: float = 0.0,
     prices: tuple[float, float] | None = None,
+    benchmark: Sequence[float] = (),
+    risk_free: float = 0.0,
 ) -> dict[str, float | None]:
-    return statistics(*curve, trips or [], fills=fills, traded=traded, prices=prices)
+    return statistics(
+        *curve, trips or [], fills=fills, traded=traded, prices=prices, benchmark=benchmark, risk_free=risk_free
+    )
 
 
 # ---- statistics
@@ -98,7 +112,7 @@ def test_too_little_to_say() -> None:
     alone = figures(([5], [100.0]))
     assert {name for name, value in alone.items() if value is not None} == {
         "final_equity", "net_profit", "return", "max_drawdown", "max_drawdown_s", "trades", "open_trades", "turnover",
-        "fees", "fills",
+        "fees", "fills", "ulcer_index", "winning_run", "losing_run",
     }  # fmt: skip
     short = figures(([0, HOUR_NS], [100.0, 110.0]))
     assert (short["cagr"], short["volatility"]) == (None, None)
@@ -128,6 +142,48 @@ def test_odds_count_closed_trades_alone() -> None:
     assert values["turnover"] == pytest.approx(4.0)
     assert figures(daily(100.0, 105.0), [trip(5.0)])["profit_factor"] is None
     assert figures(daily(100.0, 95.0), [trip(-5.0)])["profit_factor"] == 0.0
+
+
+def test_what_winners_and_losers_are_like() -> None:
+    pnls = [10.0, 20.0, -5.0, -5.0, 0.0, -20.0, 30.0]
+    trips = [trip(pnl, 0, (row + 1) * HOUR_NS, mae=-2.0 * row, mfe=1.0 * row) for row, pnl in enumerate(pnls)]
+    values = figures(daily(100.0, 130.0), [*trips, trip(99.0, 0, None)])
+    assert values["average_win"] == pytest.approx(20.0)
+    assert values["average_loss"] == pytest.approx(-10.0)
+    assert values["payoff_ratio"] == pytest.approx(2.0)
+    assert (values["best_trade"], values["worst_trade"]) == (30.0, -20.0)
+    assert (values["winning_run"], values["losing_run"]) == (2.0, 2.0)  # a trade of nothing ends both
+    assert values["average_trade_s"] == pytest.approx(4 * 3_600)
+    assert values["longest_trade_s"] == pytest.approx(7 * 3_600)
+    assert (values["average_mae"], values["average_mfe"]) == (-6.0, 3.0)
+    assert values["kelly"] == pytest.approx(3 / 7 - 4 / 7 / 2)
+    assert values["sqn"] == pytest.approx(reference.fmean(pnls) / reference.stdev(pnls) * math.sqrt(7))
+
+
+def test_trades_of_one_kind_have_no_ratio() -> None:
+    won = figures(daily(100.0, 105.0), [trip(5.0), trip(5.0)])
+    assert (won["average_win"], won["average_loss"], won["payoff_ratio"], won["kelly"]) == (5.0, None, None, None)
+    assert won["sqn"] is None  # they do not differ
+    assert won["average_mae"] is None  # nobody looked
+    lost = figures(daily(100.0, 105.0), [trip(-5.0)])
+    assert (lost["average_win"], lost["average_loss"], lost["sqn"]) == (None, -5.0, None)
+
+
+def test_a_risk_free_rate_is_earned_in_every_period() -> None:
+    equity = [100.0, 101.0, 99.0, 104.0, 103.0]
+    values = figures(daily(*equity), risk_free=0.05, benchmark=[10.0, 10.2, 10.1, 10.3, 10.2])
+    rate = 1.05 ** (1 / 365.25) - 1
+    above = [later / earlier - 1 - rate for earlier, later in pairwise(equity)]
+    downside = math.sqrt(sum(min(each, 0.0) ** 2 for each in above) / len(above))
+    assert values["sharpe"] == pytest.approx(reference.fmean(above) / reference.stdev(above) * math.sqrt(365.25))
+    assert values["sortino"] == pytest.approx(reference.fmean(above) / downside * math.sqrt(365.25))
+    assert values["volatility"] == figures(daily(*equity))["volatility"]
+    assert values["beta"] is not None
+    market = [10.2 / 10 - 1, 10.1 / 10.2 - 1, 10.3 / 10.1 - 1, 10.2 / 10.3 - 1]
+    expected = reference.fmean(above) - values["beta"] * (reference.fmean(market) - rate)
+    assert values["alpha"] == pytest.approx(expected * 365.25)
+    with pytest.raises(ValueError, match="above -1"):
+        figures(daily(100.0, 101.0), risk_free=-1.0)
 
 
 def test_exposure_counts_time_once() -> None:
