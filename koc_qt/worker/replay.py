@@ -8,6 +8,7 @@ The rules, the same as live wherever bars can tell:
 - Time goes from close to close: a timer that came due in between goes off at the next close, before that bar.
 - Every venue has one account of its own, with an equal share of the cash. Its orders pass the instrument's rules, not
   the limits that a profile sets to its strategies. Profit and equity are in the one quote currency of all instruments.
+- A strategy that trades by its signals alone is given all bars first: they are computed once, then it is played.
 - What is held at the end stays open and is valued at the last close; orders that a strategy places in on_stop are not
   taken.
 
@@ -50,6 +51,7 @@ from koc_qt.sdk.channel import Amend, Cancel, PositionState, ReplayBars, Request
 from koc_qt.sdk.orders import to_decimal
 from koc_qt.sdk.session import HISTORY_LIMIT, Session
 from koc_qt.sdk.strategy import Strategy, overrides, subscriptions_of
+from koc_qt.worker.ahead import BarsAhead
 
 ACCOUNT = "backtest"  # of every order and fill, and the strategy's id
 ORDERS_A_MOMENT = 1_000  # orders and cancels from one bar's close to the next: more is a strategy that answers itself
@@ -130,6 +132,7 @@ class Replay:
         self._timeframe = strategy.timeframe
         self._bar_ns = duration_ns(strategy.timeframe)
         self._is_script = overrides(type(strategy), "run")
+        self._ahead = None if self._session.signal_trader is None else BarsAhead()
         self._began = False
         self._stopped = False
         self._orders: dict[str, Order] = {}  # open
@@ -188,6 +191,8 @@ class Replay:
     def warm_up(self, bars: ReplayBars) -> None:
         """Take bars from before the run: the strategy sees those that it wants, orders meet none of them."""
         wanted = self.strategy.warmup_bars > 0
+        if wanted and self._ahead is not None:
+            self._ahead.add(bars)
         self._open_accounts(bars)
         for row, bar in _bars_of(bars, self._start.instruments, self._timeframe):
             self._venues[bar.instrument.venue].on_bar(bar)
@@ -197,7 +202,10 @@ class Replay:
                 self._answer_all()
 
     def play(self, bars: ReplayBars, each: Callable[[], None]) -> None:
-        """Run on the next bars; `each` is called after every close."""
+        """Run on the next bars, or keep them for `play_kept` where signals want all; `each` is called after every close."""
+        if self._ahead is not None:
+            self._ahead.add(bars)
+            return
         if not self._began:
             self._began = True
             self._open_accounts(bars)
@@ -207,6 +215,15 @@ class Replay:
             self._play_one(rows, each)
         else:
             self._play_several(rows, each)
+
+    def play_kept(self, each: Callable[[], None]) -> None:
+        """Run on the bars that `play` has kept, now that these were all."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and self._session.signal_trader is not None:
+            for columns in ahead.columns(self._start.instruments, self._timeframe):
+                self._session.signal_trader.know(columns)
+            for bars in ahead.messages():
+                self.play(bars, each)
 
     def finish(self) -> None:
         """Call on_stop; what it orders is not taken."""

@@ -107,6 +107,7 @@ class _ReplayRun:
                 if isinstance(message, ReplayEnd):
                     break
                 self._take(replay, message)
+            replay.play_kept(self._tick)
             for placements in _chunks(self._placements.kept):  # what on_stop asks for is not taken
                 self._say(ReplayPlacements(placements))
             replay.finish()

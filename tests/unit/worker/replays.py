@@ -94,6 +94,7 @@ class Run:
                 self.replay.warm_up(message)
             else:
                 self.replay.play(message, self._seen)
+        self.replay.play_kept(self._seen)
         self.replay.finish()
         return self
 
