@@ -33,6 +33,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPalette,
     QPen,
+    QPixmap,
     QResizeEvent,
     QShowEvent,
 )
@@ -57,6 +58,7 @@ _PAD_PX = 3  # beside a text
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 _NARROWEST, _WIDEST = 36, 420  # pixels of a column at first
+_MOST_PILLS = 200
 _FOCUS, _SELECTED = QStyle.StateFlag.State_HasFocus.value, QStyle.StateFlag.State_Selected.value  # numbers: as flags,
 # to look whether one is in another takes as long as to draw a word
 
@@ -74,6 +76,10 @@ class CellDelegate(QStyledItemDelegate):
         self._model = model
         self._numbers = number_font(parent.font())
         self._number_metrics = QFontMetrics(self._numbers)
+        self._pills: dict[tuple[str, tuple[str, str, str], int, int, float], QPixmap] = {}
+        self._pill_font = QFont(parent.font())
+        self._pill_font.setPixelSize(11)
+        self._pill_font.setBold(True)
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -108,23 +114,41 @@ class CellDelegate(QStyledItemDelegate):
             painter.drawText(room, _RIGHT if column.right else _LEFT, text)
 
     def _paint_pill(self, painter: QPainter, option: QStyleOptionViewItem, text: str, look: str) -> None:
-        color, fill, edge = pill_colors(look, self._theme.colors)
-        painter.save()
-        font = QFont(option.font)
-        font.setPixelSize(11)
-        font.setBold(True)
-        painter.setFont(font)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         room = option.rect.adjusted(4, 3, -4, -3)
-        text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width() - 12)
-        width = min(room.width(), painter.fontMetrics().horizontalAdvance(text) + 14)
-        box = QRectF(room.x() + 0.5, room.y() + 0.5, width - 1, room.height() - 1)
-        painter.setPen(QPen(QColor(edge), 1))
-        painter.setBrush(QColor(fill))
-        painter.drawRoundedRect(box, 4, 4)
-        painter.setPen(QColor(color))
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
-        painter.restore()
+        if room.width() > 0 and room.height() > 0:
+            dpr = painter.device().devicePixelRatio()
+            colors = pill_colors(look, self._theme.colors)
+            painter.drawPixmap(room.topLeft(), self._pill(text, colors, room.size(), dpr))
+
+    def _pill(self, text: str, colors: tuple[str, str, str], room: QSize, dpr: float) -> QPixmap:
+        """Give a pill with its text: drawn once, since there are few that differ and each takes as long as a row."""
+        key = (text, colors, room.width(), room.height(), dpr)
+        if key not in self._pills:
+            if len(self._pills) >= _MOST_PILLS:
+                self._pills.clear()
+            self._pills[key] = _draw_pill(text, colors, room, dpr, self._pill_font)
+        return self._pills[key]
+
+
+def _draw_pill(text: str, colors: tuple[str, str, str], room: QSize, dpr: float, font: QFont) -> QPixmap:
+    color, fill, edge = colors
+    metrics = QFontMetrics(font)
+    text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room.width() - 12)
+    width = min(room.width(), metrics.horizontalAdvance(text) + 14)
+    pixmap = QPixmap(round(width * dpr), round(room.height() * dpr))
+    pixmap.setDevicePixelRatio(dpr)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setFont(font)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    box = QRectF(0.5, 0.5, width - 1, room.height() - 1)
+    painter.setPen(QPen(QColor(edge), 1))
+    painter.setBrush(QColor(fill))
+    painter.drawRoundedRect(box, 4, 4)
+    painter.setPen(QColor(color))
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+    painter.end()
+    return pixmap
 
 
 class RecordTable(QTableView, Generic[R]):
