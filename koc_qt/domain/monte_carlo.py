@@ -1,0 +1,242 @@
+"""What else could have come of a strategy: its trades in another order, other trades like them, other candles.
+
+All of it is drawn from a random number generator that is handed in, so that the same seed gives the same again.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import msgspec
+
+from koc_qt.domain.trust import Verdict
+
+PERCENTILES = (5, 25, 50, 75, 95)
+DRAWS_LIMIT = 2_000_000  # trades drawn in all: half a second
+_LEAST_TRADES = 10  # fewer say nothing about what others would do
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """What values are like: `percentiles` are those of PERCENTILES, interpolated between neighbours."""
+
+    count: int
+    mean: float
+    lowest: float
+    highest: float
+    percentiles: tuple[float, ...]
+
+
+class TradeDraws(msgspec.Struct, frozen=True):
+    """What `draws` orders of trades come to, in quote currency; a drawdown is a fraction of the peak before it.
+
+    `observed_*` is what was. `worse` is the share of draws with a deeper drawdown than that, `losing` that of draws
+    which end below the cash, `ruined` that of draws which are at zero or below at some time.
+    """
+
+    draws: int
+    trades: int
+    final: Distribution
+    drawdown: Distribution
+    observed_final: float
+    observed_drawdown: float
+    worse: float
+    losing: float
+    ruined: float
+
+
+class MonteCarlo(msgspec.Struct, frozen=True):
+    """What all of it tells. None for what was not tried; `candles` and `jitter` are returns of runs, fractions."""
+
+    verdict: Verdict
+    sentence: str
+    shuffled: TradeDraws | None = None
+    bootstrapped: TradeDraws | None = None
+    candles: Distribution | None = None
+    jitter: Distribution | None = None
+
+
+class Candles(msgspec.Struct, frozen=True):
+    """Columns of bars of one instrument, oldest first; times are openings in UTC nanoseconds."""
+
+    time_ns: Sequence[int]
+    open: Sequence[float]
+    high: Sequence[float]
+    low: Sequence[float]
+    close: Sequence[float]
+    volume: Sequence[float]
+
+
+def distribution(values: Iterable[float]) -> Distribution | None:
+    """Describe values; None where there are none."""
+    ranked = sorted(values)
+    if not ranked:
+        return None
+    found = tuple(_percentile(ranked, percent) for percent in PERCENTILES)
+    return Distribution(len(ranked), math.fsum(ranked) / len(ranked), ranked[0], ranked[-1], found)
+
+
+def draw_trades(pnls: Sequence[float], cash: float, draws: int, rng: Random, *, replace: bool) -> TradeDraws | None:
+    """Draw trades `draws` times: each once in another order, or with `replace` as many of them at random.
+
+    PnL is in quote currency after fees and is added up: sizes stay as they were. Fewer draws are made where DRAWS_LIMIT
+    says so. None below some trades, of which nothing can be learnt. Raises ValueError below one draw, and for cash of
+    zero or below.
+    """
+    if draws < 1 or not cash > 0:
+        raise ValueError(f"{draws} draws of trades with {cash} to begin with")
+    count = len(pnls)
+    if count < _LEAST_TRADES:
+        return None
+    draws = max(1, min(draws, DRAWS_LIMIT // count))
+    observed_final, observed_drawdown, _ = _curve(pnls, cash)
+    finals, drawdowns, ruined, order = [], [], 0, list(pnls)
+    for _ in range(draws):
+        if replace:
+            order = rng.choices(pnls, k=count)
+        else:
+            rng.shuffle(order)
+        final, drawdown, lowest = _curve(order, cash)
+        finals.append(final)
+        drawdowns.append(drawdown)
+        ruined += lowest <= 0
+    final_values, drawdown_values = distribution(finals), distribution(drawdowns)
+    assert final_values is not None and drawdown_values is not None  # noqa: S101, PT018 (for the type checker)
+    return TradeDraws(
+        draws=draws,
+        trades=count,
+        final=final_values,
+        drawdown=drawdown_values,
+        observed_final=observed_final,
+        observed_drawdown=observed_drawdown,
+        worse=sum(each > observed_drawdown for each in drawdowns) / draws,
+        losing=sum(each < cash for each in finals) / draws,
+        ruined=ruined / draws,
+    )
+
+
+def judge(
+    shuffled: TradeDraws | None,
+    bootstrapped: TradeDraws | None,
+    candles: Distribution | None = None,
+    jitter: Distribution | None = None,
+) -> MonteCarlo:
+    """Say what draws tell. RED: most draws, or most of the runs with other parameters, lose; AMBER: some do."""
+    notes: list[str] = []
+    worry = 0.0
+    if bootstrapped is not None:
+        notes.append(
+            f"Drawn again at random its trades lose in {bootstrapped.losing:.0%} of {bootstrapped.draws:,} draws; "
+            f"one in twenty falls {bootstrapped.drawdown.percentiles[-1]:.1%} or more below its peak."
+        )
+        worry = bootstrapped.losing
+    if shuffled is not None:
+        notes.append(
+            f"In another order {shuffled.worse:.0%} of them fall deeper than the {shuffled.observed_drawdown:.1%} seen."
+        )
+    if candles is not None:
+        notes.append(
+            f"On {candles.count} markets of shuffled candles it makes {candles.percentiles[2]:+.2%} at the median."
+        )
+    if jitter is not None:
+        notes.append(
+            f"With {jitter.count} neighbouring sets of parameters it makes {jitter.percentiles[2]:+.2%} at the median."
+        )
+        worry = max(worry, 0.5 if jitter.percentiles[2] <= 0 else 0.1 if jitter.percentiles[0] <= 0 else 0.0)
+    if bootstrapped is None and jitter is None:
+        text = " ".join(["There are too few trades to draw from.", *notes])
+        return MonteCarlo(Verdict.NONE, text, shuffled, bootstrapped, candles, jitter)
+    verdict = Verdict.RED if worry >= 0.5 else Verdict.AMBER if worry > 0.05 else Verdict.GREEN
+    return MonteCarlo(verdict, " ".join(notes), shuffled, bootstrapped, candles, jitter)
+
+
+def bootstrap_candles(candles: Candles, block: int, tick: float, rng: Random) -> Candles:
+    """Give another market made of blocks of a real one: `block` bars that follow each other stay together.
+
+    Each bar keeps its gap from the close before it, its shape and its volume; prices begin where the real ones do and
+    are rounded to `tick`. Times stay. The first bar's gap is none. Blocks wrap around the end (circular block
+    bootstrap, Politis and Romano 1992). Raises ValueError for a block below one bar.
+    """
+    if block < 1:
+        raise ValueError(f"a block of {block} bars")
+    count = len(candles.time_ns)
+    rows: list[int] = []
+    while len(rows) < count:
+        begin = rng.randrange(count)
+        rows += [(begin + number) % count for number in range(min(block, count - len(rows)))]
+    return _rebuild(candles, rows, 0, tick, mirrored=False)
+
+
+def other_future(candles: Candles, first: int, tick: float, rng: Random) -> Candles:
+    """Give the same market up to row `first`, and another one from it on.
+
+    What follows are the same bars in another order and upside down: a rise becomes a fall as steep.
+    """
+    rows = list(range(first, len(candles.time_ns)))
+    rng.shuffle(rows)
+    return _rebuild(candles, rows, first, tick, mirrored=True)
+
+
+def jittered(
+    value: float, share: float, rng: Random, *, low: float | None, high: float | None, step: float | None, whole: bool
+) -> float:
+    """Give a number near `value`: at most `share` of it away, one step at least, within its bounds and on its steps."""
+    unit = step or (1.0 if whole else 0.0)
+    reach = max(abs(value) * share, unit)
+    moved = value + rng.uniform(-reach, reach)
+    if unit:
+        moved = value + round((moved - value) / unit) * unit
+        moved = round(moved, 12)  # what adding steps leaves of rounding
+    moved = max(moved, -math.inf if low is None else low)
+    moved = min(moved, math.inf if high is None else high)
+    return float(round(moved)) if whole else moved
+
+
+# ---- inside ---------------------------------------------------------------------------------------------------------
+
+
+def _percentile(ranked: Sequence[float], percent: float) -> float:
+    place = (len(ranked) - 1) * percent / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ranked) - 1)
+    return ranked[below] + (ranked[above] - ranked[below]) * (place - below)
+
+
+def _curve(pnls: Sequence[float], cash: float) -> tuple[float, float, float]:
+    """Give the final equity, the deepest drawdown as a fraction of its peak, and the lowest equity."""
+    equity = peak = lowest = cash
+    depth = 0.0
+    for pnl in pnls:
+        equity += pnl
+        if equity > peak:
+            peak = equity
+        else:
+            depth = max(depth, (peak - equity) / peak)
+            lowest = min(lowest, equity)
+    return equity, depth, lowest
+
+
+def _rebuild(candles: Candles, rows: Sequence[int], first: int, tick: float, *, mirrored: bool) -> Candles:
+    """Put bars of `rows` in the place of those from `first` on, each by its distance from the close before it."""
+    columns = [array("d", column[:first]) for column in (candles.open, candles.high, candles.low, candles.close)]
+    volume = array("d", candles.volume[:first])
+    close = candles.close[first - 1] if first else candles.open[0] if len(candles.open) else 0.0
+    for row in rows:
+        before = candles.close[row - 1] if row else candles.open[row]
+        shape = [column[row] / before for column in (candles.open, candles.high, candles.low, candles.close)]
+        if mirrored:
+            shape = [1 / shape[0], 1 / shape[2], 1 / shape[1], 1 / shape[3]]
+        bar = [_on_tick(close * each, tick) for each in shape]
+        for column, value in zip(columns, bar, strict=True):
+            column.append(value)
+        volume.append(candles.volume[row])
+        close = bar[3]
+    opening, high, low, closing = columns
+    return Candles(candles.time_ns, opening, high, low, closing, volume)
+
+
+def _on_tick(price: float, tick: float) -> float:
+    """Round to whole ticks, one at least; to what a decimal of so many places is."""
+    return round(max(1, round(price / tick)) * tick, 12)
