@@ -7,11 +7,13 @@ from one thread. Whatever the strategy raises comes out of the method that calle
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, repeat
 from random import Random
+from typing import NoReturn
 
 from koc_qt.domain.errors import BadTimeframe, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -20,6 +22,8 @@ from koc_qt.domain.orders import Fill, Order, TimeInForce
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import PositionState
 from koc_qt.sdk.context import Context
+from koc_qt.sdk.indicators import Indicator
+from koc_qt.sdk.indicators._base import Stretch, lines_of
 from koc_qt.sdk.orders import Number, OrderHandle, amended, build_request, to_decimal
 from koc_qt.sdk.script import Api, Data, MarketData, Script
 from koc_qt.sdk.signal_trader import SignalTrader
@@ -27,13 +31,38 @@ from koc_qt.sdk.strategy import Strategy, overrides
 from koc_qt.sdk.trading import AnyInstrument, Log, Position
 
 HISTORY_LIMIT = 5_000  # bars kept an instrument, and asked for at once: they fit one frame of the channel
+_ZERO = Decimal(0)
 CLOSED_ORDERS_KEPT = 1_000  # for updates and fills that come after an order was closed
+
+
+def _refuse_update(*_: object) -> NoReturn:
+    raise StrategyError("a declared indicator is told of each bar by itself: read its value, and do not call update()")
 
 
 def _checked(count: int) -> int:
     if not 1 <= count <= HISTORY_LIMIT:
         raise StrategyError(f"history has 1 to {HISTORY_LIMIT} bars, not {count}")
     return count
+
+
+class Slot:
+    """What is known of one instrument."""
+
+    __slots__ = ("bars", "holding", "indicators", "newest", "position", "quote")
+
+    def __init__(self, instrument: InstrumentId) -> None:
+        self.bars: deque[Bar] = deque(maxlen=HISTORY_LIMIT)
+        self.newest: MarketData | None = None
+        self.quote: Quote | None = None
+        self.holding = PositionState(instrument, _ZERO, None, _ZERO, _ZERO)
+        self.position: Position | None = None  # the holding at the newest price, once it was asked for
+        self.indicators: list[Indicator] = []  # which are told of each bar before the strategy is
+
+
+class _Slots(dict[InstrumentId, Slot]):
+    def __missing__(self, instrument: InstrumentId) -> Slot:
+        slot = self[instrument] = Slot(instrument)
+        return slot
 
 
 class HistoryAnswer:
@@ -71,20 +100,20 @@ class Session:
         self.context = context
         self.instruments = tuple(instruments)
         self.cash = dict(cash)
-        self.quotes: dict[InstrumentId, Quote] = {}
         self.random = Random(seed)  # noqa: S311 (repeatable on purpose)
         self.log = Log(self)
         self._strategy = strategy
         self._rules = {instrument.id: instrument for instrument in instruments}
-        self._positions = {position.instrument: position for position in positions}
-        self._newest: dict[InstrumentId, MarketData] = {}
-        self._bars = {key: deque[Bar](maxlen=HISTORY_LIMIT) for key in self._rules}
+        self._slots = _Slots()
+        self.first = self._slots[self.instruments[0].id]
+        for position in positions:
+            self._slots[position.instrument].holding = position
         self._open: dict[int, OrderHandle] = {}  # by request id; orders of an earlier worker below zero
         self._closed: dict[int, OrderHandle] = {}
         self._earlier: dict[str, int] = {}  # client order id to key
         self._answers: dict[int, HistoryAnswer] = {}
         self._last_request = 0
-        self._timer_ns: int | None = None
+        self.timer_ns: int | None = None  # when on_timer is due
         self._timer_interval_ns = 0
         self._replaying: bool | None = None  # None: nothing was seen yet
         self._data = Data(self)
@@ -109,17 +138,50 @@ class Session:
     def on_bar(self, bar: Bar, *, warmup: bool = False) -> None:
         """Tell of a closed bar; `warmup` marks replayed history."""
         self._replaying = warmup
-        self._newest[bar.instrument] = bar
-        self._bars[bar.instrument].append(bar)
+        slot = self._slots[bar.instrument]
+        slot.newest = bar
+        slot.bars.append(bar)
+        for indicator in slot.indicators:
+            type(indicator).update(indicator, bar)
         if self._script is None:
             self._strategy.on_bar(bar)
         else:
             self._feed_script(bar, warmup)
 
+    def teller(self, instrument: InstrumentId) -> Callable[[Bar], None]:
+        """Give what tells of bars of one instrument, as on_bar does, once the caller has advanced its indicators."""
+        slot, strategy = self._slots[instrument], self._strategy
+        keep = slot.bars.append
+        if self._script is not None:
+            return self.on_bar
+
+        def tell(bar: Bar) -> None:
+            self._replaying = False
+            slot.newest = bar
+            keep(bar)
+            strategy.on_bar(bar)
+
+        return tell
+
+    def advances(self, instrument: InstrumentId, bars: Sequence[Bar], close: Sequence[float]) -> list[Iterator[object]]:
+        """Give what brings declared indicators from bar to bar: each needs one step before its bar is told."""
+        indicators = self._slots[instrument].indicators
+        if not indicators:
+            return []
+        if not all(map(math.isfinite, close)):  # update() says so when it comes to that bar
+            return [map(type(indicator).update, repeat(indicator), bars) for indicator in indicators]
+        stretch = Stretch(bars, close)
+        return [
+            map(setattr, repeat(indicator), repeat(name), line)
+            for indicator in indicators
+            for name, line in zip(indicator.lines, lines_of(indicator, stretch), strict=True)
+        ]
+
     def on_quote(self, quote: Quote) -> None:
         """Tell of a new best bid and offer."""
         self._replaying = False
-        self._newest[quote.instrument] = self.quotes[quote.instrument] = quote
+        slot = self._slots[quote.instrument]
+        slot.newest = slot.quote = quote
         if self._script is None:
             self._strategy.on_quote(quote)
         else:
@@ -128,7 +190,7 @@ class Session:
     def on_trade(self, trade: Trade) -> None:
         """Tell of a trade on the venue."""
         self._replaying = False
-        self._newest[trade.instrument] = trade
+        self._slots[trade.instrument].newest = trade
         if self._script is None:
             self._strategy.on_trade(trade)
         else:
@@ -153,7 +215,8 @@ class Session:
     def on_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
         """Tell of a fill, with the holding and the cash after it. A fill that is told twice counts once."""
         handle = self._find(request_id, fill.client_order_id)
-        self._positions[position.instrument] = position
+        slot = self._slots[position.instrument]
+        slot.holding, slot.position = position, None
         self.cash = dict(cash)
         if handle is not None:
             if not handle.add_fill(fill):
@@ -171,9 +234,9 @@ class Session:
 
     def on_time(self, now_ns: int) -> None:
         """Tell that time has passed: calls on_timer and steps run() where they are due."""
-        if self._timer_ns is not None and now_ns >= self._timer_ns:
-            due_ns = self._timer_ns + self._timer_interval_ns
-            self._timer_ns = due_ns if due_ns > now_ns else now_ns + self._timer_interval_ns
+        if self.timer_ns is not None and now_ns >= self.timer_ns:
+            due_ns = self.timer_ns + self._timer_interval_ns
+            self.timer_ns = due_ns if due_ns > now_ns else now_ns + self._timer_interval_ns
             self._strategy.on_timer()
         self._step(now_ns)
 
@@ -193,7 +256,7 @@ class Session:
     @property
     def next_deadline_ns(self) -> int | None:
         """When on_time() is wanted at the latest; None when only events matter."""
-        timer_ns = self._timer_ns
+        timer_ns = self.timer_ns
         script_ns = None if self._script is None else self._script.deadline_ns
         if timer_ns is None or script_ns is None:
             return script_ns if timer_ns is None else timer_ns
@@ -263,23 +326,49 @@ class Session:
 
     def open_orders(self) -> list[OrderHandle]:
         """Give the orders that may still be filled, oldest first."""
-        return [self._open[key] for key in sorted(self._open, key=lambda key: (key > 0, abs(key)))]
+        return list(self._open.values())
+
+    def slot(self, instrument: AnyInstrument | None) -> Slot:
+        """Give what is known of an instrument. Raises StrategyError for what the strategy was not started on."""
+        return self.first if instrument is None else self._slots[self.resolve(instrument).id]
 
     def holding(self, instrument: InstrumentId) -> PositionState:
         """Give what is held, as the engine said it last."""
-        return self._positions.get(instrument) or PositionState(instrument, Decimal(0), None, Decimal(0), Decimal(0))
+        return self._slots[instrument].holding
 
-    def position(self, instrument: InstrumentId) -> Position:
+    def position(self, instrument: AnyInstrument | None) -> Position:
         """Give what is held, marked to the newest price."""
-        held = self.holding(instrument)
-        unrealised = Decimal(0)
-        if held.average_price is not None and (mark := self.mark(instrument)) is not None:
+        slot = self.slot(instrument)
+        held, known = slot.holding, slot.position
+        if known is not None and not held.quantity:
+            return known  # of nothing, the price makes no difference
+        unrealised = _ZERO
+        if held.average_price is not None and (mark := self.mark(slot)) is not None:
             unrealised = (mark - held.average_price) * held.quantity
-        return Position(instrument, held.quantity, held.average_price, held.realised_pnl, unrealised, held.fees)
+        slot.position = position = Position(
+            held.instrument, held.quantity, held.average_price, held.realised_pnl, unrealised, held.fees
+        )
+        return position
 
-    def mark(self, instrument: InstrumentId) -> Decimal | None:
+    def declare(self, indicator: Indicator, instrument: AnyInstrument | None) -> None:
+        """Let an indicator be told of each bar before the strategy is. Raises StrategyError."""
+        name = type(indicator).__name__
+        if not isinstance(indicator, Indicator):
+            raise StrategyError(
+                f"indicator() takes one of koc_qt.sdk.indicators, or a class derived from Indicator, not {name}"
+            )
+        if overrides(type(self._strategy), "run"):
+            raise StrategyError("indicator() is for on_bar: in run(), call its update(bar) with each bar that you get")
+        if self._replaying is not None:
+            raise StrategyError(f"declare {name} in on_start: bars have come already")
+        if any(indicator is known for slot in self._slots.values() for known in slot.indicators):
+            raise StrategyError(f"this {name} was declared already: make another")
+        self.slot(instrument).indicators.append(indicator)
+        setattr(indicator, "update", _refuse_update)  # noqa: B010 (it shadows a method)
+
+    def mark(self, slot: Slot) -> Decimal | None:
         """Give the newest price that was seen."""
-        newest = self._newest.get(instrument)
+        newest = slot.newest
         if newest is None:
             return None
         if isinstance(newest, Quote):
@@ -293,7 +382,7 @@ class Session:
                 f"history() has the bars that the strategy sees ({self._strategy.timeframe}), none of {timeframe}: "
                 f"use 'await api.history()' in run(), or start the strategy with timeframe {timeframe}"
             )
-        newest_first = list(islice(reversed(self._bars[instrument]), _checked(count)))
+        newest_first = list(islice(reversed(self._slots[instrument].bars), _checked(count)))
         return newest_first[::-1]
 
     def request_history(self, count: int, timeframe: str | None, instrument: InstrumentId) -> HistoryAnswer:
@@ -318,12 +407,12 @@ class Session:
     def set_timer(self, seconds: float | None) -> None:
         """Start the timer anew, or stop it."""
         if seconds is None:
-            self._timer_ns = None
+            self.timer_ns = None
             return
         if not seconds > 0:
             raise StrategyError(f"a timer's seconds must be above zero, not {seconds}; None stops it")
         self._timer_interval_ns = max(1, round(seconds * 1e9))
-        self._timer_ns = self.context.time_ns + self._timer_interval_ns
+        self.timer_ns = self.context.time_ns + self._timer_interval_ns
 
     @property
     def warming_up(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import BadTimeframe, StrategyError
@@ -12,6 +12,7 @@ from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import Described
+from koc_qt.sdk.indicators import Indicator
 from koc_qt.sdk.orders import OrderHandle
 from koc_qt.sdk.parameters import parameters_of
 from koc_qt.sdk.trading import AnyInstrument, Trading
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SUBSCRIPTIONS = {"bars": "on_bar", "quotes": "on_quote", "trades": "on_trade"}
 CALLBACKS = ("on_start", "on_bar", "on_quote", "on_trade", "on_order", "on_fill", "on_timer", "on_stop")
 _LONGEST_DOC = 4_000  # characters
+
+I = TypeVar("I", bound=Indicator)  # noqa: E741 (the indicator that is given, whatever its class)
 
 
 class Strategy(Trading):
@@ -82,6 +85,15 @@ class Strategy(Trading):
         back-tests. See koc_qt.sdk.signals for the rules.
         """
         raise StrategyError(f"{type(self).__name__} declares no signals")
+
+    def indicator(self, indicator: I, *, instrument: AnyInstrument | None = None) -> I:
+        """Declare an indicator in on_start: each bar of the instrument reaches it before on_bar, and it is given back.
+
+        Back-tests work declared indicators out for many bars at once: ``self.fast = self.indicator(SMA(10))``, then
+        ``self.fast.value``. Raises StrategyError where it is too late, or the class has run().
+        """
+        self._session.declare(indicator, instrument)
+        return indicator
 
     def history(
         self, count: int, timeframe: str | None = None, *, instrument: AnyInstrument | None = None
