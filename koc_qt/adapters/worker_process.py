@@ -22,7 +22,7 @@ from PySide6.QtCore import QCoreApplication, QProcess, QProcessEnvironment, QSoc
 from koc_qt.adapters.sandbox import SandboxSettings
 from koc_qt.adapters.worker_flow import OutgoingQueue, TokenBucket, WorkerLimits
 from koc_qt.domain.errors import StrategyError
-from koc_qt.ports.workers import WorkerExit
+from koc_qt.ports.workers import WorkerExit, WorkerNeeds
 from koc_qt.sdk.channel import (
     Failed,
     FrameReader,
@@ -41,6 +41,7 @@ _LAST_WORDS_BYTES = (
 )  # read at most this after a worker has ended: a child that it left may hold the channel open
 _CLOSE_TIMEOUT_S = 5.0
 _REFILL_AFTER_S = 0.5  # the strategy that was just launched has the processor first
+_LIBRARIES_TIMEOUT_S = 120.0  # for a worker that loads some before it is ready: 6 s on a busy machine
 
 MessageSink = Callable[[WorkerMessage], None]
 ExitSink = Callable[[WorkerExit], None]
@@ -398,11 +399,13 @@ class QProcessWorkerLauncher:
             except StrategyError:
                 return  # the next launch tries again, and says so if it cannot either
 
-    async def launch(self, label: str, on_message: MessageSink, on_exit: ExitSink) -> _Worker:
+    async def launch(
+        self, label: str, on_message: MessageSink, on_exit: ExitSink, needs: WorkerNeeds | None = None
+    ) -> _Worker:
         """Start one, as WorkerLauncher says. Raises StrategyError when the process cannot start."""
         if self._closed:
             raise StrategyError(f"{label} is not started: the engine is stopping")
-        worker = self._warm.pop(0) if self._warm else self._spawn()
+        worker = self._warm.pop(0) if self._warm and needs is None else self._spawn(needs)
         try:
             start_error = await worker.start_error
         except asyncio.CancelledError:
@@ -427,9 +430,18 @@ class QProcessWorkerLauncher:
         if running:
             await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
 
-    def _spawn(self) -> _Worker:
+    def _spawn(self, needs: WorkerNeeds | None = None) -> _Worker:
+        settings, limits = self._settings, self._limits
+        if needs is not None:
+            settings = msgspec.structs.replace(
+                settings,
+                preimport=(*settings.preimport, *needs.modules),
+                address_space_bytes=max(settings.address_space_bytes, needs.memory_bytes),
+            )
+            patience_s = max(limits.start_timeout_s, _LIBRARIES_TIMEOUT_S)
+            limits = msgspec.structs.replace(limits, start_timeout_s=patience_s)
         try:
-            worker = _Worker(self._command, self._settings, self._limits, self._forget)
+            worker = _Worker(self._command, settings, limits, self._forget)
         except OSError as error:  # no descriptor is left for its channel
             raise StrategyError(f"a worker process could not be started: {error.strerror or error}") from error
         self._workers.append(worker)

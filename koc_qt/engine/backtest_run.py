@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, RoundTrip
+from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, Engine, RoundTrip
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
@@ -22,7 +22,7 @@ from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
 from koc_qt.link.messages import BacktestHead
 from koc_qt.ports.bars import Span
-from koc_qt.ports.workers import WorkerExit, WorkerHandle
+from koc_qt.ports.workers import WorkerExit, WorkerHandle, WorkerNeeds
 from koc_qt.sdk.channel import (
     Described,
     Failed,
@@ -50,6 +50,12 @@ _KEPT_AT_MOST = 12_000  # fills or trades that a worker may hand out; ours hands
 _CURVE_AT_MOST = 10_000
 _LINES_AT_MOST = 1_000
 _ENDLESS = "no bar was finished: is there an endless loop in a callback?"
+_LIBRARIES_TIMEOUT_S = 150.0  # until a process that loads other people's engines is ready; its launcher is patient too
+# What a process loads before it is locked down. Their own processes: no other has these libraries, or so much memory.
+NEEDS = {
+    Engine.VECTORBT: WorkerNeeds(("koc_qt.worker.engines.vectorbt_library",), 6 << 30),
+    Engine.BACKTRADER: WorkerNeeds(("koc_qt.worker.engines.backtrader_library",), 4 << 30),
+}
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -86,6 +92,7 @@ class BacktestRun:
         self.state = JobState.RUNNING
         self.reason = ""
         self.result: StoredResult | None = None
+        self._statistics: dict[str, float | None] = {}
         self._source = source
         self._instruments = instruments
         self._services = services
@@ -137,6 +144,8 @@ class BacktestRun:
             remaining_s=remaining_s,
             started_ns=self._started_ns,
             time_ns=self._services.clock.time_ns() if self._ended_ns is None else self._ended_ns,
+            name="" if self.described is None else name_of(self.described.name),
+            statistics=self._statistics,
         )
 
     def end(self, state: JobState, reason: str) -> None:
@@ -156,9 +165,11 @@ class BacktestRun:
         Raises StrategyError with the strategy's own mistake, and what HistoryService.bars raises.
         """
         name = Path(self.spec.path).name
-        handle = await self._services.launcher.launch(f"back-test {name}", self._receive, self._exited)
+        needs = NEEDS.get(self.spec.engine)
+        handle = await self._services.launcher.launch(f"back-test {name}", self._receive, self._exited, needs)
+        patience_s = READY_TIMEOUT_S if needs is None else _LIBRARIES_TIMEOUT_S
         try:
-            await self._until(lambda: self._is_ready, READY_TIMEOUT_S, "its process was not ready")
+            await self._until(lambda: self._is_ready, patience_s, "its process was not ready")
             await self._play(handle)
         finally:
             handle.kill("the back-test is over")
@@ -327,6 +338,7 @@ class BacktestRun:
             months=done.months,
             provenance=done.provenance,
         )
+        self._statistics = result.statistics
         trades, fills = _pages(self._trades), _pages(self._fills)
         head = msgspec.msgpack.encode(BacktestHead(result, len(trades), len(fills)))
         size = len(head) + sum(map(len, trades + fills))

@@ -18,6 +18,16 @@ class WorkerExit(msgspec.Struct, frozen=True):
     reason: str
 
 
+class WorkerNeeds(msgspec.Struct, frozen=True):
+    """What a worker is to have beyond the usual: `modules` that are loaded before it is locked down, and memory.
+
+    `memory_bytes` is the most that it may map, never less than its launcher gives every worker.
+    """
+
+    modules: tuple[str, ...] = ()
+    memory_bytes: int = 0
+
+
 class WorkerHandle(Protocol):
     """A running worker process and its channel."""
 
@@ -50,6 +60,7 @@ class WorkerLauncher(Protocol):
         label: str,
         on_message: Callable[[WorkerMessage], None],
         on_exit: Callable[[WorkerExit], None],
+        needs: WorkerNeeds | None = None,
     ) -> WorkerHandle:
         """Start one. Its first message is Ready, with the badge that its self-test proved.
 

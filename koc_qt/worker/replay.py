@@ -202,7 +202,7 @@ class Replay:
                 self._answer_all()
 
     def play(self, bars: ReplayBars, each: Callable[[], None]) -> None:
-        """Run on the next bars, or keep them for `play_kept` where signals want all; `each` is called after every close."""
+        """Run on the next bars, with a call of `each` after every close; or keep them for `play_kept`, for signals."""
         if self._ahead is not None:
             self._ahead.add(bars)
             return

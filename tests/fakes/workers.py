@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.state import Badge
-from koc_qt.ports.workers import WorkerExit
+from koc_qt.ports.workers import WorkerExit, WorkerNeeds
 from koc_qt.sdk.channel import Described, HostMessage, Ready, Running, StartRun, Stopped, StopRun, WorkerMessage, frame
 
 M = TypeVar("M")
@@ -23,6 +23,7 @@ class FakeWorker:
         self, pid: int, label: str, on_message: Callable[[WorkerMessage], None], on_exit: Callable[[WorkerExit], None]
     ) -> None:
         self.pid = pid
+        self.needs: WorkerNeeds | None = None
         self.label = label
         self.dropped = 0
         self.received: list[HostMessage] = []
@@ -80,7 +81,11 @@ class FakeLauncher:
         self.launching: asyncio.Event | None = None  # holds launches until it is set
 
     async def launch(
-        self, label: str, on_message: Callable[[WorkerMessage], None], on_exit: Callable[[WorkerExit], None]
+        self,
+        label: str,
+        on_message: Callable[[WorkerMessage], None],
+        on_exit: Callable[[WorkerExit], None],
+        needs: WorkerNeeds | None = None,
     ) -> FakeWorker:
         """Give a worker."""
         if self.launching is not None:
@@ -88,6 +93,7 @@ class FakeLauncher:
         if self.refuse:
             raise StrategyError(self.refuse)
         worker = FakeWorker(1000 + len(self.workers), label, on_message, on_exit)
+        worker.needs = needs
         self.workers.append(worker)
         if self.ready:
             worker.say(Ready(worker.pid, Badge.ISOLATED, "everything was proved", {}))
