@@ -129,7 +129,7 @@ class _ReplayRun:
             set_parameters(strategy, start.parameters)
             replay = Replay(strategy, start, self._write)
             if start.trace:
-                self._placements.watch(strategy, start.filename)
+                self._placements.watch(strategy, start.filename, start.since_ns)
             return replay  # noqa: TRY300 (there is nothing to do otherwise)
         except BaseException as error:  # also the strategy's own __init__
             failure = explain(error, start.filename, self._source)

@@ -6,7 +6,7 @@ import pytest
 
 from koc_qt.domain import trust
 from koc_qt.domain.trust import Placement
-from koc_qt.sdk.channel import ReplayDone, ReplayEnd, ReplayPlacements, Running
+from koc_qt.sdk.channel import Failed, ReplayDone, ReplayEnd, ReplayPlacements, Running
 from koc_qt.worker import placements
 from tests.unit.sdk.desk import MINUTE_NS
 from tests.unit.worker.host import in_thread
@@ -51,12 +51,32 @@ class Script(Strategy):
         await data.bar()
 """
 
+SIGNALS = """
+import numpy as np
+from koc_qt.sdk import Signals, Strategy
+
+class Columns(Strategy):
+    warmup_bars = 2
+
+    def signals(self, bars):
+        row = np.arange(len(bars))
+        return Signals(row % 3 == 0, row == 4, 2.5, short_entries=row == 5)
+"""
+SHORT = """
+from koc_qt.sdk import Strategy
+
+class Short(Strategy):
+    def signals(self, bars):
+        return None
+"""
+
 
 def traced(source: str, *, trace: bool = True) -> list[Placement]:
     """Give what a run of six bars decided; minutes count from where it begins."""
     with in_thread() as host:
         host.send(start_replay(source, trace=trace))
         host.wait_for(Running)
+        host.send(bars(flat(100.0, 100.0), first=-2, warmup=True))
         host.send(bars(flat(*[100.0] * 6)))
         host.send(ReplayEnd())
         host.wait_for(ReplayDone)
@@ -88,3 +108,23 @@ def test_what_comes_from_no_line_of_the_file_and_what_is_too_much(monkeypatch: p
     kept = placements.Placements()
     kept.note(1, "buy", "somewhere else.py")
     assert kept.kept == [Placement(1, None, "buy")]
+
+
+def test_of_signals_the_columns_are_told_whether_or_not_orders_come_of_them() -> None:
+    found = [((each.time_ns - SINCE_NS) // MINUTE_NS, each.line, each.text) for each in traced(SIGNALS)]
+    assert found == [  # rows from 0, of which two are warm-up
+        (2, 8, "enter 2.5 BTC/USDT"),
+        (3, 8, "leave BTC/USDT"),
+        (4, 8, "enter short 2.5 BTC/USDT"),
+        (5, 8, "enter 2.5 BTC/USDT"),
+    ]
+
+
+def test_what_are_no_signals_is_said_by_who_wanted_them() -> None:
+    with in_thread() as host:
+        host.send(start_replay(SHORT, trace=True))
+        host.wait_for(Running)
+        host.send(bars(flat(100.0)), ReplayEnd())
+        assert "must give Signals" in host.wait_for(Failed).reason
+        host.finish()
+    assert placements._first_line(print, "mine.py") is None
