@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
 import msgspec
@@ -68,6 +67,7 @@ from koc_qt.ports.venue import TradingVenue
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import EngineFactory, fills_of_present_modes, key_fields, market_speed, own_accounts
 from koc_qt.wiring.qt_loop import qt_loop
+from koc_qt.wiring.signals import stop_signals
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
@@ -454,7 +454,7 @@ async def run(paths: Paths, config: Config, options: EngineOptions, observe: Obs
         journal = SqliteJournal(paths.journal)
         stack.push_async_callback(journal.close)
         engine = Engine(paths, config, options, Resources(journal, keys, context, publisher))
-        stack.enter_context(_signals(asyncio.get_running_loop(), engine.ask_to_stop))
+        stack.enter_context(stop_signals(asyncio.get_running_loop(), engine.ask_to_stop))
         reason = "it could not start"
         observing: asyncio.Future[None] | None = None
         try:
@@ -467,27 +467,6 @@ async def run(paths: Paths, config: Config, options: EngineOptions, observe: Obs
                 observing.cancel()
                 await asyncio.gather(observing, return_exceptions=True)
         return reason
-
-
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, ask_to_stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and a closed terminal into a stop in order; a second one is no different.
-
-    `kill -9` loses nothing either. Started with nohup, the engine goes on without a terminal.
-    """
-
-    def received(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(ask_to_stop, f"{signal.Signals(number).name} received")
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, received) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(paths: Paths, config: Config, options: EngineOptions, observe: Observer) -> str:
