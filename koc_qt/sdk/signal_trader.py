@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Side
 from koc_qt.domain.orders import OrderStatus
@@ -70,10 +71,12 @@ class SignalTrader:
         if held and abs(held) >= strategy.smallest_quantity(bar.close, instrument=key):
             if is_leaving or code & (_EXIT if held > 0 else _SHORT_EXIT):
                 strategy.close_position(key)
-        elif code & _ENTRY:
-            strategy.buy(size, instrument=key)
-        elif code & _SHORT_ENTRY:
-            strategy.sell(size, instrument=key)
+        elif code & (_ENTRY | _SHORT_ENTRY):
+            enter = strategy.buy if code & _ENTRY else strategy.sell
+            try:
+                enter(size, instrument=key)
+            except InvalidOrder as error:  # less than one lot
+                strategy.log.warning(f"rejected: {error}")
 
 
 class _Known:

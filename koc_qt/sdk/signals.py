@@ -2,7 +2,8 @@
 
 What is signalled at a bar's close is done at the next bar's open, in every engine by the same rules: an entry when
 nothing is held, an exit when something is. Only one thing is done at a bar: while a long is held, its exit counts and
-nothing else does, and so with a short; when both entries are signalled at once, the long one counts.
+nothing else does, and so with a short; when both entries are signalled at once, the long one counts. An entry together
+with the exit of its own side is none.
 
 numpy is imported when the first columns are made, for the window and most strategies do without it.
 """
@@ -102,7 +103,8 @@ class Signals:
     """When to enter and leave: boolean columns, as long as the bars. Lists, numpy arrays and pandas series will do.
 
     `sizes` are base units, one number or a column; each is that of an entry at its bar, and rounded down to the lot.
-    Without `short_entries` and `short_exits` nothing is sold short. All are kept as columns that cannot be written to.
+    Without `short_entries` and `short_exits` nothing is sold short. All are kept as columns that cannot be written to;
+    of entries those that count, where there is no exit.
     """
 
     def __init__(
@@ -116,12 +118,15 @@ class Signals:
         """Raise StrategyError for columns of other types or of several lengths, and for sizes that are no amount."""
         import numpy as np
 
-        self.entries = _boolean(entries, "entries")
-        count = len(self.entries)
+        wanted = _boolean(entries, "entries")
+        count = len(wanted)
         self.exits = _boolean(exits, "exits", count)
-        none = np.broadcast_to(np.False_, count)
-        self.short_entries = none if short_entries is None else _boolean(short_entries, "short_entries", count)
+        self.entries = _sealed(wanted & ~self.exits)
+        none: Booleans = np.broadcast_to(np.False_, count)
         self.short_exits = none if short_exits is None else _boolean(short_exits, "short_exits", count)
+        self.short_entries = none
+        if short_entries is not None:
+            self.short_entries = _sealed(_boolean(short_entries, "short_entries", count) & ~self.short_exits)
         self.sizes = self._amounts(sizes)
 
     def __len__(self) -> int:

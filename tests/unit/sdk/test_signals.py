@@ -147,10 +147,10 @@ def test_signals_take_lists_arrays_and_series() -> None:
         (([True], [True], 1.0, [True, True]), "short_entries must have as many"),
         (([True], [True], "much"), "sizes must be numbers"),
         (([True], [True], [1.0, 2.0]), r"as many as entries \(1\), not 2"),
-        (([False, True], [True, True], [0.0, 0.0]), r"above zero where an entry is, not 0.0 \(row 1"),
+        (([False, True], [True, False], [0.0, 0.0]), r"above zero where an entry is, not 0.0 \(row 1"),
         (([False, False], [True, True], [1.0, math.nan], [False, True]), "not nan"),
-        (([True], [True], math.inf), "not inf"),
-        (([True], [True], -1), "not -1.0"),
+        (([True], [False], math.inf), "not inf"),
+        (([True], [False], -1), "not -1.0"),
     ],
 )
 def test_signals_that_make_no_sense_are_refused(arguments: Any, complaint: str) -> None:
@@ -211,7 +211,8 @@ def test_entries_when_flat_and_exits_when_held() -> None:
 
 
 def test_one_thing_is_done_at_a_bar() -> None:
-    assert played("EX EX EX EX")[1] == ["buy 1.5", "sell 1.5", "buy 1.5", "sell 1.5"]
+    assert played("EX E EX E EX")[1] == ["", "buy 1.5", "sell 1.5", "buy 1.5", "sell 1.5"]
+    assert played("SC SX SC SC")[1] == ["", "sell 1.5", "buy 1.5", ""]
     assert played("ES E")[1] == ["buy 1.5", ""]
     assert played("S E EC E")[1] == ["sell 1.5", "", "buy 1.5", "buy 1.5"]
     assert played("S SX . C")[1] == ["sell 1.5", "", "", "buy 1.5"]
@@ -272,6 +273,15 @@ def test_why_an_order_was_rejected_is_written() -> None:
     desk.session.on_bar(bar(100.0, 0))
     desk.session.on_order_update(1, None, "too large")
     assert desk.lines == [("WARNING", "rejected: too large")]
+
+
+def test_a_size_below_one_lot_is_no_reason_to_end() -> None:
+    desk, said = played("E S .")
+    assert said == ["buy 1.5", "", ""]
+    desk = Desk(Scripted("E", 1e-9))
+    desk.session.on_bar(bar(100.0, 0))
+    assert not desk.submitted
+    assert "less than one lot" in desk.lines[0][1]
 
 
 def test_known_signals_are_computed_once_for_each_instrument() -> None:
