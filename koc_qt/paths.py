@@ -51,6 +51,11 @@ class Paths:
         return self.data / "bars"
 
     @property
+    def backtests(self) -> Path:
+        """The folder of back-tests that are over, made when needed."""
+        return self.data / "backtests"
+
+    @property
     def journal(self) -> Path:
         """The SQLite file of orders and fills."""
         return self.data / "journal.sqlite"

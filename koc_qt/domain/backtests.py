@@ -77,7 +77,11 @@ class BacktestSpec(msgspec.Struct, frozen=True):
 
 
 class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
-    """How far a run is: `progress` from 0 to 1 of the present `stage`; `equity` so far in the quote currency."""
+    """How far a run is: `progress` from 0 to 1 of the present `stage`; `equity` so far in the quote currency.
+
+    `name` is the strategy's, empty until the file is loaded; `statistics` are those of the result, empty until there is
+    one; `note` is what a person wrote about the run.
+    """
 
     backtest_id: str
     spec: BacktestSpec
@@ -91,6 +95,9 @@ class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
     remaining_s: float | None
     started_ns: int
     time_ns: int
+    name: str = ""
+    statistics: dict[str, float | None] = {}
+    note: str = ""
 
 
 class RoundTrip(msgspec.Struct, frozen=True, gc=False):  # as orders and fills: see domain/orders.py

@@ -1,48 +1,95 @@
-"""Back-tests: started, queued, stopped, and the newest results kept in memory."""
+"""Back-tests: started, queued, stopped, and kept on disk with their results and people's notes."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import OrderedDict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, assert_never
 
 import msgspec
 from loguru import logger
 
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
-from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError
+from koc_qt.domain.errors import InvalidOrder, KocError, StorageError, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.engine.backtest_archive import RUNS_KEPT, BacktestArchive, number_of
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import read_source
-from koc_qt.link.messages import BacktestChanged
+from koc_qt.link.backtest_messages import (
+    BacktestChanged,
+    BacktestCommand,
+    BacktestDeleted,
+    DeleteBacktest,
+    FetchBacktest,
+    FetchBacktestPage,
+    ListBacktests,
+    NoteBacktest,
+    StartBacktest,
+    StopBacktest,
+)
 
 AT_ONCE = 2  # runs, each in a process of its own
 WAITING_LIMIT = 8  # runs that wait for their turn; more are refused
-KEPT = 20  # runs whose results can be asked for, the newest; older ones that are over are forgotten
+IN_MEMORY = 10  # results, those that were made or asked for last
 SYMBOLS_LIMIT = 50
+NOTE_LIMIT = 2_000  # characters
+
+T = TypeVar("T")
 
 
 class Backtests:
-    """Sole owner of back-tests and their processes."""
+    """Sole owner of back-tests and their processes.
 
-    def __init__(self, services: Services, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+    `folder` keeps runs that are over, as BacktestArchive says. What cannot be written there is in memory alone, and
+    said in the log.
+    """
+
+    def __init__(self, services: Services, folder: Path, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
         self._services = services
         self._silence_limit_s = silence_limit_s
-        self._numbers = itertools.count(1)
-        self._runs: dict[str, BacktestRun] = {}  # oldest first
+        self._archive = BacktestArchive(folder)
+        self._over = {past.backtest_id: past for past in self._archive.load()}
+        self._numbers = itertools.count(max(map(number_of, self._over), default=0) + 1)
+        self._runs: dict[str, BacktestRun] = {}  # those that are not over
+        self._results: OrderedDict[str, StoredResult] = OrderedDict()  # the one that was used last is the last
+        self._notes: dict[str, str] = {}  # of runs that are not over
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._published_ns: dict[str, int] = {}  # monotonic
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._disk = asyncio.Lock()
         self._is_closed = False
 
     @property
     def all(self) -> tuple[BacktestSnapshot, ...]:
         """Every run that is known, oldest first."""
-        return tuple(run.snapshot() for run in self._runs.values())
+        running = {key: self._snapshot(run) for key, run in self._runs.items()}
+        shown = self._over | running
+        return tuple(shown[key] for key in sorted(shown, key=number_of))
+
+    async def execute(self, command: BacktestCommand) -> Any:
+        """Do what a client asks; gives the reply's value. Raises KocError."""
+        match command:
+            case StartBacktest(spec):
+                return await self.start(spec)
+            case StopBacktest(backtest_id):
+                return await self.stop(backtest_id)
+            case FetchBacktest(backtest_id):
+                return await self.result(backtest_id)
+            case FetchBacktestPage(backtest_id, records, page):
+                return await self.page(backtest_id, records, page)
+            case NoteBacktest(backtest_id, note):
+                return await self.note(backtest_id, note)
+            case DeleteBacktest(backtest_id):
+                return await self.delete(backtest_id)
+            case ListBacktests(text, limit):
+                return msgspec.to_builtins(self.find(text)[: max(limit, 0)])
+            case _:
+                assert_never(command)
 
     async def start(self, spec: BacktestSpec) -> str:
         """Start a run, or let it wait for its turn; give its id.
@@ -63,7 +110,6 @@ class Backtests:
         backtest_id = f"bt-{next(self._numbers)}"
         run = BacktestRun(backtest_id, spec, source, instruments, self._services, self._publish, self._silence_limit_s)
         self._runs[backtest_id] = run
-        self._forget_old()
         if self._turns.locked():
             run.reason = f"waits for its turn: {AT_ONCE} back-tests run at once"
         self._publish(run, True)
@@ -76,24 +122,61 @@ class Backtests:
         """Stop a run at once; one that is over stays as it is. Raises StrategyError for an unknown id."""
         run = self._find(backtest_id)
         task = self._tasks.get(backtest_id)
-        if task is None:
+        if run is None or task is None:
             return
         if run.state is JobState.RUNNING:
             run.end(JobState.STOPPED, reason)
-        task.cancel()
+            task.cancel()
         await asyncio.wait([task])
+        if backtest_id in self._runs:  # cancelled before its first step
+            await self._keep(run)
 
-    def result(self, backtest_id: str) -> msgspec.Raw:
-        """Give the BacktestHead of a run that is done, as msgpack. Raises StrategyError where there is none."""
-        return msgspec.Raw(self._stored(backtest_id).head)
+    async def result(self, backtest_id: str) -> msgspec.Raw:
+        """Give the BacktestHead of a run that is done, as msgpack.
 
-    def page(self, backtest_id: str, records: Literal["trades", "fills"], page: int) -> msgspec.Raw:
-        """Give a page of trades or fills, as msgpack; the first is 0. Raises StrategyError where there is none."""
-        stored = self._stored(backtest_id)
+        Raises StrategyError where there is none, StorageError where it cannot be read.
+        """
+        return msgspec.Raw((await self._stored(backtest_id)).head)
+
+    async def page(self, backtest_id: str, records: Literal["trades", "fills"], page: int) -> msgspec.Raw:
+        """Give a page of trades or fills, as msgpack; the first is 0. Raises as `result` does."""
+        stored = await self._stored(backtest_id)
         pages = stored.trades if records == "trades" else stored.fills
         if not 0 <= page < len(pages):
             raise StrategyError(f"{backtest_id} has {len(pages)} pages of {records}, counted from 0: no page {page}")
         return msgspec.Raw(pages[page])
+
+    def find(self, text: str = "") -> list[BacktestSnapshot]:
+        """Give the runs that have every word of a text somewhere, capitals aside, newest first."""
+        words = text.casefold().split()
+        return [run for run in reversed(self.all) if not words or _has_all(run, words)]
+
+    async def note(self, backtest_id: str, note: str) -> None:
+        """Write a note to a run, in the place of the one that it has.
+
+        Raises StrategyError for an unknown id and a note that is too long, StorageError where it cannot be kept.
+        """
+        if len(note) > NOTE_LIMIT:
+            raise StrategyError(f"a note has at most {NOTE_LIMIT:,} characters, not {len(note):,}")
+        async with self._disk:
+            self._check_known(backtest_id)
+            if backtest_id in self._over:
+                noted = msgspec.structs.replace(self._over[backtest_id], note=note)
+                await asyncio.to_thread(self._archive.change, noted)
+                self._over[backtest_id] = noted
+            else:
+                self._notes[backtest_id] = note
+                noted = self._snapshot(self._runs[backtest_id])
+        self._services.bus.publish(BacktestChanged(noted))
+
+    async def delete(self, backtest_id: str) -> None:
+        """Forget a run that is over. Raises StrategyError for one that is not, or unknown, and StorageError."""
+        async with self._disk:
+            self._check_known(backtest_id)
+            if backtest_id not in self._over:
+                raise StrategyError(f"{backtest_id} is not over yet: stop it first")
+            await asyncio.to_thread(self._archive.delete, backtest_id)
+            self._forget(backtest_id)
 
     async def close(self) -> None:
         """Stop all runs; no more can be started."""
@@ -103,23 +186,57 @@ class Backtests:
     # ---- inside
 
     async def _run(self, run: BacktestRun) -> None:
+        try:
+            async with self._turns:
+                if run.state is JobState.RUNNING:
+                    await self._play(run)
+        finally:
+            await self._keep(run)
+
+    async def _play(self, run: BacktestRun) -> None:
         name = Path(run.spec.path).name
-        async with self._turns:
-            if run.state is not JobState.RUNNING:
-                return
-            run.reason = ""
-            self._publish(run, True)
+        run.reason = ""
+        self._publish(run, True)
+        try:
+            await run.play()
+        except KocError as error:
+            run.end(JobState.FAILED, str(error))
+            logger.info("back-test {} of {} failed: {}", run.backtest_id, name, run.reason)
+        except Exception as error:
+            logger.exception("back-test {} failed in a way nobody foresaw", run.backtest_id)
+            run.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
+        else:
+            run.end(JobState.DONE, "")
+            logger.info("back-test {} of {} is done", run.backtest_id, name)
+
+    async def _keep(self, run: BacktestRun) -> None:
+        """Write down a run that is over; older ones make way."""
+        key = run.backtest_id
+        if run.result is not None and run.state is JobState.DONE:
+            self._remember(key, run.result)
+        async with self._disk:
+            over = self._snapshot(run)
             try:
-                await run.play()
-            except KocError as error:
-                run.end(JobState.FAILED, str(error))
-                logger.info("back-test {} of {} failed: {}", run.backtest_id, name, run.reason)
-            except Exception as error:
-                logger.exception("back-test {} failed in a way nobody foresaw", run.backtest_id)
-                run.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
-            else:
-                run.end(JobState.DONE, "")
-                logger.info("back-test {} of {} is done", run.backtest_id, name)
+                forgotten = await asyncio.to_thread(self._archive.keep, over, self._results.get(key))
+            except StorageError as error:
+                logger.warning("{}; {} is in memory alone, and gone when the engine ends", error, key)
+                forgotten = list(self._over)[: max(len(self._over) + 1 - RUNS_KEPT, 0)]
+            self._over[key] = over
+            for table in (self._runs, self._notes, self._published_ns):
+                table.pop(key, None)
+            for old in forgotten:
+                self._forget(old)
+
+    def _forget(self, backtest_id: str) -> None:
+        self._over.pop(backtest_id, None)
+        self._results.pop(backtest_id, None)
+        self._services.bus.publish(BacktestDeleted(backtest_id))
+
+    def _remember(self, backtest_id: str, result: StoredResult) -> None:
+        self._results[backtest_id] = result
+        self._results.move_to_end(backtest_id)
+        while len(self._results) > IN_MEMORY:
+            self._results.popitem(last=False)
 
     async def _rules(self, instrument: InstrumentId) -> Instrument:
         await self._services.market_data.wait_ready(instrument.venue)
@@ -134,33 +251,50 @@ class Backtests:
         if len(self._tasks) >= AT_ONCE + WAITING_LIMIT:
             raise StrategyError(f"{WAITING_LIMIT} back-tests wait for their turn already: let one end, or stop one")
 
-    def _stored(self, backtest_id: str) -> StoredResult:
-        run = self._find(backtest_id)
-        if run.result is None or run.state is not JobState.DONE:
+    async def _stored(self, backtest_id: str) -> StoredResult:
+        self._check_known(backtest_id)
+        run = self._over.get(backtest_id) or self._snapshot(self._runs[backtest_id])
+        if run.state is not JobState.DONE:
             why = f": {run.reason}" if run.reason else ""
             raise StrategyError(f"{backtest_id} has no result, it is {run.state}{why}")
-        return run.result
+        found = self._results.get(backtest_id)
+        if found is None:
+            async with self._disk:
+                found = await asyncio.to_thread(self._archive.result, backtest_id)
+        if found is None:
+            raise StrategyError(f"{backtest_id} has no result any more")
+        self._remember(backtest_id, found)
+        return found
 
-    def _find(self, backtest_id: str) -> BacktestRun:
-        run = self._runs.get(backtest_id)
-        if run is None:
-            known = ", ".join(self._runs) or "none"
+    def _check_known(self, backtest_id: str) -> None:
+        if backtest_id not in self._runs and backtest_id not in self._over:
+            known = ", ".join(run.backtest_id for run in self.all[-10:]) or "none"
             raise StrategyError(f"there is no back-test {backtest_id!r} any more; there are: {known}")
-        return run
 
-    def _forget_old(self) -> None:
-        over = [key for key, run in self._runs.items() if run.state is not JobState.RUNNING]
-        for key in over[: max(len(self._runs) - KEPT, 0)]:
-            del self._runs[key]
-            self._published_ns.pop(key, None)
+    def _find(self, backtest_id: str) -> BacktestRun | None:
+        """Give a run that is not over; None for one that is."""
+        self._check_known(backtest_id)
+        return self._runs.get(backtest_id)
+
+    def _snapshot(self, run: BacktestRun) -> BacktestSnapshot:
+        return msgspec.structs.replace(run.snapshot(), note=self._notes.get(run.backtest_id, ""))
 
     def _publish(self, run: BacktestRun, must: bool) -> None:
         """Tell how far a run is; progress at most ten times a second, changes of state always."""
         now_ns = self._services.clock.monotonic_ns()
         if must or now_ns - self._published_ns.get(run.backtest_id, -(10**12)) >= PUBLISH_S * 1e9:
             self._published_ns[run.backtest_id] = now_ns
-            self._services.bus.publish(BacktestChanged(run.snapshot()))
+            self._services.bus.publish(BacktestChanged(self._snapshot(run)))
 
 
 def _absolute(path: str) -> str:
     return str(Path(path).absolute())
+
+
+def _has_all(run: BacktestSnapshot, words: list[str]) -> bool:
+    spec = run.spec
+    said = [run.backtest_id, run.name, Path(spec.path).name, spec.timeframe, spec.engine, run.state, run.note]
+    said += [str(instrument) for instrument in spec.instruments]
+    said += [f"{name}={value}" for name, value in spec.parameters.items()]
+    text = " ".join(said).casefold()
+    return all(word in text for word in words)

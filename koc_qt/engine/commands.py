@@ -28,6 +28,7 @@ from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
 from koc_qt.link.account_messages import AccountCommand
+from koc_qt.link.backtest_messages import BacktestCommand
 from koc_qt.link.messages import (
     MANUAL,
     AmendOrder,
@@ -36,8 +37,6 @@ from koc_qt.link.messages import (
     Command,
     DescribeStrategy,
     EngageKillSwitch,
-    FetchBacktest,
-    FetchBacktestPage,
     FetchBars,
     Hello,
     ListInstruments,
@@ -47,10 +46,8 @@ from koc_qt.link.messages import (
     RequestSnapshot,
     Shutdown,
     Snapshot,
-    StartBacktest,
     StartDownload,
     StartStrategy,
-    StopBacktest,
     StopDownload,
     StopStrategy,
     StoreStrategy,
@@ -138,6 +135,8 @@ class Commands:
             if self._account_commands is None:
                 raise LinkError("this engine's accounts cannot be changed")
             return await self._account_commands(command)
+        if isinstance(command, BacktestCommand):
+            return await self._backtests.execute(command)
         match command:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself
@@ -180,14 +179,6 @@ class Commands:
                 return await self._downloads.start(instrument, timeframe, since_ns, until_ns)
             case StopDownload(download_id):
                 return await self._downloads.stop(download_id)
-            case StartBacktest(spec):
-                return await self._backtests.start(spec)
-            case StopBacktest(backtest_id):
-                return await self._backtests.stop(backtest_id)
-            case FetchBacktest(backtest_id):
-                return self._backtests.result(backtest_id)
-            case FetchBacktestPage(backtest_id, records, page):
-                return self._backtests.page(backtest_id, records, page)
             case Shutdown():
                 return self._shut_down("a client asked for it")
             case _:

@@ -9,12 +9,12 @@ the client reads slowly.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from koc_qt.domain.accounts import AccountLimits
-from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
+from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
@@ -30,6 +30,13 @@ from koc_qt.domain.state import (
     VenueSnapshot,
 )
 from koc_qt.link.account_messages import AccountCommand, AccountLimitsChanged
+from koc_qt.link.backtest_messages import BacktestChanged as BacktestChanged
+from koc_qt.link.backtest_messages import BacktestCommand, BacktestFact
+from koc_qt.link.backtest_messages import BacktestHead as BacktestHead
+from koc_qt.link.backtest_messages import FetchBacktest as FetchBacktest
+from koc_qt.link.backtest_messages import FetchBacktestPage as FetchBacktestPage
+from koc_qt.link.backtest_messages import StartBacktest as StartBacktest
+from koc_qt.link.backtest_messages import StopBacktest as StopBacktest
 
 PROTOCOL = 6  # raised with every change that an older peer could not read
 
@@ -181,35 +188,6 @@ class StopDownload(msgspec.Struct, frozen=True, tag=True):
     download_id: str
 
 
-class StartBacktest(msgspec.Struct, frozen=True, tag=True):
-    """Back-test a strategy file in a sandboxed process of its own. Answered with the id of the run."""
-
-    spec: BacktestSpec
-
-
-class StopBacktest(msgspec.Struct, frozen=True, tag=True):
-    """Stop a back-test."""
-
-    backtest_id: str
-
-
-class FetchBacktest(msgspec.Struct, frozen=True, tag=True):
-    """Answered with the BacktestHead of a run that is done."""
-
-    backtest_id: str
-
-
-class FetchBacktestPage(msgspec.Struct, frozen=True, tag=True):
-    """Answered with a page of a run's RoundTrips or Fills, oldest first; the first `page` is 0.
-
-    How many pages there are is in the BacktestHead.
-    """
-
-    backtest_id: str
-    records: Literal["trades", "fills"]
-    page: int
-
-
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Stop strategies in order, then the engine."""
 
@@ -235,24 +213,10 @@ Command = (
     | ReadLog
     | StartDownload
     | StopDownload
-    | StartBacktest
-    | StopBacktest
-    | FetchBacktest
-    | FetchBacktestPage
+    | BacktestCommand
     | AccountCommand
     | Shutdown
 )
-
-# ---- answers that have a shape of their own --------------------------------------------------------------------------
-
-
-class BacktestHead(msgspec.Struct, frozen=True):
-    """A result without its trades and fills, and how many pages of these there are."""
-
-    result: BacktestResult
-    trade_pages: int
-    fill_pages: int
-
 
 # ---- facts: engine to client ------------------------------------------------------------------------------------
 
@@ -416,12 +380,6 @@ class DownloadChanged(msgspec.Struct, frozen=True, tag=True):
     download: DownloadSnapshot
 
 
-class BacktestChanged(msgspec.Struct, frozen=True, tag=True):
-    """How far a back-test is."""
-
-    backtest: BacktestSnapshot
-
-
 class LatencyChanged(msgspec.Struct, frozen=True, tag=True):
     """How long orders take, stage by stage; at most twice a second."""
 
@@ -471,7 +429,7 @@ Fact = (
     | StreamChanged
     | LogRecorded
     | DownloadChanged
-    | BacktestChanged
+    | BacktestFact
     | LatencyChanged
     | Resync
     | Reply

@@ -20,6 +20,7 @@ from koc_qt.domain.state import (
     VenueSnapshot,
 )
 from koc_qt.link.account_messages import AccountLimitsChanged
+from koc_qt.link.backtest_messages import BacktestDeleted
 from koc_qt.link.messages import (
     AccountChanged,
     AccountRemoved,
@@ -114,6 +115,8 @@ class Replica:
                 self.downloads[download.download_id] = download
             case BacktestChanged(backtest):
                 self.backtests[backtest.backtest_id] = backtest
+            case BacktestDeleted(backtest_id):
+                self.backtests.pop(backtest_id, None)
             case StreamChanged(stream):
                 self.streams[stream.instrument] = stream
             case QuoteChanged(quote):

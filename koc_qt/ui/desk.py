@@ -17,6 +17,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Trade
 from koc_qt.domain.orders import Fill
 from koc_qt.link.account_messages import AccountLimitsChanged
+from koc_qt.link.backtest_messages import BacktestDeleted
 from koc_qt.link.client import LinkState
 from koc_qt.link.messages import (
     AccountChanged,
@@ -220,6 +221,8 @@ class Desk(QObject):
                 frame.downloads.add(download.download_id)
             case BacktestChanged(backtest):
                 frame.backtests.add(backtest.backtest_id)
+            case BacktestDeleted(backtest_id):
+                frame.backtests.add(backtest_id)
             case EngineStopped(reason):
                 self.last_words = reason
                 return

@@ -183,7 +183,7 @@ class Engine:
         self.registry = self._make_registry()
         self._plain_keys = PlainKeyMover(self.registry)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
-        self.backtests = Backtests(services)
+        self.backtests = Backtests(services, paths.backtests)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
         self.listing = Listing(self.store, self.bus)
         self.commands = Commands(

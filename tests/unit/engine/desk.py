@@ -120,7 +120,7 @@ class EngineDesk:
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)
         self.stops: list[str] = []
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
-        self.backtests = Backtests(self.services, silence_limit_s=0.2)
+        self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=0.2)
         self.told: list[LogRecorded] = []
         self.log_book = LogBook(self.clock, self.told.append)
         self.bus.subscribe(LogRecorded, self.log_book.record)

@@ -18,7 +18,7 @@ from koc_qt.domain.orders import Fill, Liquidity
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import bar_open_ns
-from koc_qt.engine import backtest_feed, backtest_run, backtests
+from koc_qt.engine import backtest_archive, backtest_feed, backtest_run, backtests
 from koc_qt.link.messages import BacktestChanged, Command, StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
 from koc_qt.ports.workers import WorkerExit
@@ -168,13 +168,13 @@ async def test_a_run_from_start_to_result(bench: Bench) -> None:
     assert (result.fills, result.trades, result.spec) == ([fill], [], spec)
     assert (await fetch_result(Asking(bench.engine), key)).fills == []
     with pytest.raises(StrategyError, match="bt-1 has 1 pages of fills, counted from 0: no page 1"):
-        bench.tests.page(key, "fills", 1)
+        await bench.tests.page(key, "fills", 1)
     assert list(result.statistics) == list(STATISTICS)
     assert result.statistics["return"] == 0.0001
     assert [each.stage for each in bench.told][:2] == ["", ""]
     assert (bench.told[-1].state, bench.told[-1].progress) == (JobState.DONE, 1.0)
     with pytest.raises(StrategyError, match="no back-test 'bt-9'"):
-        bench.tests.result("bt-9")
+        await bench.tests.result("bt-9")
 
 
 async def test_a_long_result_comes_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ async def test_a_long_result_comes_in_pages(bench: Bench, monkeypatch: pytest.Mo
     worker.say(done())
     assert await bench.reason(key, JobState.DONE) == ""
     assert (await fetch_result(Asking(bench.engine), key)).trades == trips
-    assert len(msgspec.msgpack.decode(bench.tests.page(key, "trades", 2))) == 1
+    assert len(msgspec.msgpack.decode(await bench.tests.page(key, "trades", 2))) == 1
 
 
 async def test_bars_flow_as_the_worker_keeps_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,14 +282,14 @@ async def test_two_run_at_once_eight_wait_and_more_are_refused(bench: Bench) -> 
 
 
 async def test_the_newest_runs_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backtests, "KEPT", 3)
+    monkeypatch.setattr(backtest_archive, "RUNS_KEPT", 3)
     keys = []
     for _ in range(5):
         key, worker = await bench.loading()
         keys.append(key)
         worker.say(LoadFailed("no", None))
         await bench.reason(key)
-    assert [each.backtest_id for each in bench.tests.all] == keys[2:]
+    await until(lambda: [each.backtest_id for each in bench.tests.all] == keys[2:], what="the older ones to go")
 
 
 # ---- stops and ends at every moment
@@ -338,7 +338,7 @@ async def test_a_run_is_stopped_at_any_moment(bench: Bench, moment: Callable[[Be
     assert bench.snapshot(key).reason == "enough"
     assert len(bench.told) == count
     with pytest.raises(StrategyError, match="has no result, it is stopped: enough"):
-        bench.tests.result(key)
+        await bench.tests.result(key)
     with pytest.raises(StrategyError, match="no back-test 'x'"):
         await bench.tests.stop("x")
 

@@ -20,6 +20,7 @@ from koc_qt.domain.timeframes import bar_open_ns
 from koc_qt.engine import commands as module
 from koc_qt.link import messages
 from koc_qt.link.account_messages import AccountCommand, SecretsStatus
+from koc_qt.link.backtest_messages import DeleteBacktest, ListBacktests, NoteBacktest
 from koc_qt.link.messages import (
     AmendOrder,
     CancelAllOrders,
@@ -518,3 +519,8 @@ async def test_back_tests_by_command(engine: EngineDesk) -> None:
         await engine.commands.execute(FetchBacktest(key), "window-1")
     with pytest.raises(StrategyError, match=f"{key} has no result, it is stopped"):
         await engine.commands.execute(FetchBacktestPage(key, "trades", 0), "window-1")
+    await engine.commands.execute(NoteBacktest(key, "too short"), "window-1")
+    [found] = await engine.commands.execute(ListBacktests("SHORT"), "window-1")
+    assert (found["backtest_id"], found["note"]) == (key, "too short")
+    await engine.commands.execute(DeleteBacktest(key), "window-1")
+    assert engine.commands.snapshot().backtests == ()
