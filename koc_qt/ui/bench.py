@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
+from koc_qt.domain.backtests import RoundTrip
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.ui.actions import Actions
@@ -18,8 +19,25 @@ from koc_qt.ui.streams import Streams
 from koc_qt.ui.theme import Theme
 
 
+@dataclass(frozen=True)
+class MarkedTrips:
+    """Trades of a back-test that charts of their markets show, `chosen` brought out; `run` is its name for people."""
+
+    run: str = ""
+    trips: tuple[RoundTrip, ...] = ()
+    chosen: RoundTrip | None = None
+
+    def of(self, instrument: InstrumentId) -> MarkedTrips:
+        """Give those of one market."""
+        chosen = self.chosen if self.chosen is not None and self.chosen.instrument == instrument else None
+        return MarkedTrips(self.run, tuple(trip for trip in self.trips if trip.instrument == instrument), chosen)
+
+    def __bool__(self) -> bool:
+        return bool(self.trips) or self.chosen is not None
+
+
 class Requests(QObject):
-    """What one panel asks of another, or of the window."""
+    """What one panel asks of another, or of the window. `marked` is for charts that are made later."""
 
     chart_wanted = Signal(object, str)  # InstrumentId, timeframe: a chart of it, a new one where none shows it
     time_wanted = Signal(object, object)  # InstrumentId, int UTC nanoseconds: charts of it go there
@@ -28,7 +46,17 @@ class Requests(QObject):
     ticket_wanted = Signal(object, object, object)  # InstrumentId, Side or None, Decimal price or None
     panel_wanted = Signal(str)  # name of a panel: show it, and bring it to the front
     panel_unwanted = Signal(str)  # name of a panel: close its dock
+    trips_marked = Signal()  # charts show what `marked` is now
     instrument_chosen = Signal(object)  # InstrumentId that the person is looking at: the ticket follows
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.marked = MarkedTrips()
+
+    def mark(self, trips: MarkedTrips) -> None:
+        """Have charts show these trades of a back-test and no others."""
+        self.marked = trips
+        self.trips_marked.emit()
 
     def open_chart(self, instrument: InstrumentId, timeframe: str = "") -> None:
         """Ask for a chart of an instrument; an empty timeframe leaves the choice."""

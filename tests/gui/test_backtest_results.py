@@ -20,6 +20,7 @@ from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.link.messages import Command, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.ui.backtests.trades import KINDS, TripRow
 from koc_qt.ui.backtests.words import CAPTIONS, groups, money_decimals, statistic_text, statistic_tip
+from koc_qt.ui.bench import MarkedTrips
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
@@ -233,6 +234,29 @@ def test_a_click_or_enter_shows_the_trade_on_a_chart(
     page.table.setCurrentIndex(page.model.index(0, 0))
     QTest.keyClick(page.table, Qt.Key.Key_Return)
     assert asked[2:] == [(BTC, "5m"), (BTC, made.trades[0].entry_ns)]
+
+
+def test_the_trades_of_a_run_are_marked_on_charts_and_removed(
+    ready: BacktestPanel, start: Callable[[], str], fake: FakeBench, qtbot: QtBot
+) -> None:
+    made = finish(fake, start())
+    qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
+    page, requests = ready.result.trades, fake.requests
+    page.table.clicked.emit(page.model.index(1, 0))
+    assert requests.marked == MarkedTrips("SMA cross", (), made.trades[1])
+    page.mark.click()
+    assert requests.marked == MarkedTrips("SMA cross", tuple(made.trades), None)
+    page.table.clicked.emit(page.model.index(0, 0))
+    assert requests.marked == MarkedTrips("SMA cross", tuple(made.trades), made.trades[0])
+    requests.mark(MarkedTrips())  # as from the menu of a chart
+    assert not page.mark.isChecked()
+    assert not requests.marked
+    page.mark.click()
+    other = finish(fake, start(), 5)
+    qtbot.waitUntil(lambda: len(requests.marked.trips) == 5)
+    assert requests.marked.trips == tuple(other.trades)
+    page.mark.click()
+    assert not requests.marked
 
 
 def test_trades_are_filtered_by_how_they_ended(

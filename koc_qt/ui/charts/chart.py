@@ -16,6 +16,7 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
+from koc_qt.domain.backtests import RoundTrip
 from koc_qt.ui.charts.axes import DateAxis, PriceAxis
 from koc_qt.ui.charts.candles import Picture
 from koc_qt.ui.charts.colors import ChartColors, dark_colors
@@ -61,7 +62,7 @@ class CandleChart(QWidget):
         self._empty_text = "Waiting for bars…"
         self._fault = ""
 
-        self._view = ChartView(self, self._freshen, lambda at: self._scene.markers.tooltip_at(at, self._zone))
+        self._view = ChartView(self, self._freshen, lambda at: self._scene.tooltip_at(at, self._zone))
         self._scene = PlotScene(self._picture, self._view.plot, self.font())
         self._price_axis = PriceAxis(self._picture, self)
         self._date_axis = DateAxis(self._picture, self)
@@ -105,7 +106,7 @@ class CandleChart(QWidget):
             self._older_none = True
             return 0
         self._picture.pyramid.refresh(0)
-        self._scene.markers.locate()
+        self._scene.locate()
         self._time.count += added
         self._time.right += added
         self._changed()
@@ -144,6 +145,11 @@ class CandleChart(QWidget):
     def add_markers(self, markers: Sequence[Marker]) -> None:
         """Show these fills too."""
         self._scene.markers.add_markers(markers)
+        self._view.viewport().update()
+
+    def set_trips(self, trips: Sequence[RoundTrip], chosen: RoundTrip | None = None) -> None:
+        """Show these trades of a back-test alone, and one of them, or another, brought out."""
+        self._scene.trips.set_trips(trips, chosen)
         self._view.viewport().update()
 
     def set_lines(self, lines: Sequence[PriceLine]) -> None:
@@ -216,8 +222,7 @@ class CandleChart(QWidget):
         if not self.bar_count or not self._view.geometry().contains(at):
             return None
         low, high = self.price_range
-        share: float = (at.y() + 0.5) / max(self._view.height(), 1)
-        return high - (high - low) * share
+        return float(high - (high - low) * (at.y() + 0.5) / max(self._view.height(), 1))
 
     @property
     def price_range(self) -> tuple[float, float]:
@@ -312,9 +317,8 @@ class CandleChart(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Arrows move, plus and minus zoom, Home and End go to the ends."""
-        step, middle = self._time.width * _KEY_PAN, self._time.width / 2
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
-            step *= 9
+        times = 9 if event.modifiers() & Qt.KeyboardModifier.ControlModifier else 1
+        step, middle = self._time.width * _KEY_PAN * times, self._time.width / 2
         gestures: dict[int, Callable[[], None]] = {
             Qt.Key.Key_Left: lambda: self._pan(step, 0),
             Qt.Key.Key_Right: lambda: self._pan(-step, 0),
@@ -343,7 +347,7 @@ class CandleChart(QWidget):
     def _bars_changed(self, kept_ns: int | None) -> None:
         """Put the view where it was by time, or at the newest bar."""
         self._time.count = len(self._picture.bars)
-        self._scene.markers.locate()
+        self._scene.locate()
         if kept_ns is None:
             self._time.to_newest()
         else:
@@ -354,7 +358,7 @@ class CandleChart(QWidget):
     def _bar_opened(self) -> None:
         followed = self._following
         self._time.count += 1
-        self._scene.markers.bar_opened()
+        self._scene.bar_opened()
         if self._time.count == 1:
             self._time.to_newest()
         elif followed:
@@ -390,8 +394,7 @@ class CandleChart(QWidget):
         self._price_axis.setGeometry(width, 0, axis, height)
         self._price_axis.setVisible(wide)
         self._date_axis.setGeometry(0, height, self.width(), foot)
-        button = NewestButton.SIZE_PX
-        self._newest.move(width - button - 8, height - button - 8)
+        self._newest.move(width - NewestButton.SIZE_PX - 8, height - NewestButton.SIZE_PX - 8)
         self._scene.set_size(width, height)
         self._time.resize(width)
         if not self._placed:
@@ -462,8 +465,7 @@ class CandleChart(QWidget):
             widget.update()
 
     def _tag_prices(self) -> None:
-        tags = self._scene.price_tags(self._countdown)
-        if tags != self._price_axis.tags:
+        if (tags := self._scene.price_tags(self._countdown)) != self._price_axis.tags:
             self._price_axis.tags = tags
             self._price_axis.update()
 
@@ -479,8 +481,8 @@ class CandleChart(QWidget):
             x = frame.x_of(index)
             self._scene.crosshair.set_position((x, at.y()))
             self._price_axis.set_crosshair(at.y())
-            bars = self._picture.bars
-            self._date_axis.set_crosshair((x, moment_text(bars.time_ns(index), bars.interval_ns, self._zone)))
+            time_ns, interval_ns = self._picture.bars.time_ns(index), self._picture.bars.interval_ns
+            self._date_axis.set_crosshair((x, moment_text(time_ns, interval_ns, self._zone)))
         self._show_values()
 
     def _show_values(self) -> None:

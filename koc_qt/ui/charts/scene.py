@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
+
+from PySide6.QtCore import QPointF
 from PySide6.QtGui import QFont
 
 from koc_qt.ui.charts.axes import PriceTag
 from koc_qt.ui.charts.candles import CandleItem, CrosshairItem, GridItem, LastPriceItem, Picture, PixelItem, VolumeItem
 from koc_qt.ui.charts.markers import LinesItem, MarkerItem
 from koc_qt.ui.charts.texts import axis_font
+from koc_qt.ui.charts.trips import TripItem
 from koc_qt.ui.charts.view import PlotArea
 
 
@@ -18,6 +22,7 @@ class PlotScene:
         self._picture = picture
         self.markers = MarkerItem(picture, plot, axis_font(font))
         self.lines = LinesItem(picture, plot, axis_font(font))
+        self.trips = TripItem(picture, plot, axis_font(font))
         self.crosshair = CrosshairItem(picture, plot)
         self._items: tuple[PixelItem, ...] = (
             GridItem(picture, plot),
@@ -25,6 +30,7 @@ class PlotScene:
             CandleItem(picture, plot),
             LastPriceItem(picture, plot),
             self.lines,
+            self.trips,
             self.markers,
             self.crosshair,
         )
@@ -38,6 +44,21 @@ class PlotScene:
         """Follow the window's font."""
         self.markers.texts.set_font(axis_font(font))
         self.lines.texts.set_font(axis_font(font))
+        self.trips.texts.set_font(axis_font(font))
+
+    def locate(self) -> None:
+        """Bars were replaced or added at the left: find everything's bars again."""
+        self.markers.locate()
+        self.trips.locate()
+
+    def bar_opened(self) -> None:
+        """A bar was added at the right."""
+        self.markers.bar_opened()
+        self.trips.locate()
+
+    def tooltip_at(self, at: QPointF, zone: tzinfo | None) -> str:
+        """Rich text about what is below the mouse (logical pixels); empty where there is nothing."""
+        return self.markers.tooltip_at(at, zone) or self.trips.tooltip_at(at, zone)
 
     def price_tags(self, countdown: str) -> list[PriceTag]:
         """What the price axis points out: the last price with the time its bar has left, then the lines in sight."""

@@ -27,7 +27,7 @@ from koc_qt.link.messages import StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
 from koc_qt.ui.backtests.splitter import ShapedSplitter
-from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.panels.backtest_fields import WheelGuard
@@ -163,6 +163,8 @@ class BacktestPanel(Panel):
         self.progress.stop_wanted.connect(self._stop)
         self.message.retry.clicked.connect(lambda _checked: self.look_at(self._run_id))
         self.result.trade_opened.connect(self._open_trade)
+        self.result.marks_toggled.connect(lambda _on: self._mark(None))
+        self.bench.requests.trips_marked.connect(self._marks_changed)
         self.bench.requests.backtest_offered.connect(self.offer)
         self.desk.framed.connect(self._on_frame)
         for keys in ("Ctrl+Return", "Ctrl+Enter"):
@@ -201,6 +203,7 @@ class BacktestPanel(Panel):
         """Take the command away, and no answer that is still on its way."""
         self._starting.cancel()
         self._fetching.cancel()
+        self.bench.requests.mark(MarkedTrips())
         self.bench.actions.remove(COMMAND)
 
     # ---- running ----------------------------------------------------------------------------------------------------
@@ -319,6 +322,8 @@ class BacktestPanel(Panel):
         result = await fetch_result(self.desk, wanted[0], timeout_s=RESULT_TIMEOUT_S)
         self._loaded = None
         await self.result.show_result(result)
+        if self.bench.requests.marked:  # those of another run
+            self._mark(None)
         self._loaded = wanted
         self.pages.setCurrentWidget(self.result)
 
@@ -329,8 +334,22 @@ class BacktestPanel(Panel):
         """Show a trade on a chart."""
         result = self.result.result
         if result is not None:
+            self._mark(trip)
             self.bench.requests.open_chart(trip.instrument, result.timeframe)
             self.bench.requests.time_wanted.emit(trip.instrument, trip.entry_ns)
+
+    def _mark(self, chosen: RoundTrip | None) -> None:
+        """Have charts show the chosen trade, and all others of the run where that is wanted."""
+        result = self.result.result
+        if result is None:
+            return
+        trips = tuple(result.trades) if self.result.trades.mark.isChecked() else ()
+        self.bench.requests.mark(MarkedTrips(result.name, trips, chosen))
+
+    def _marks_changed(self) -> None:
+        """Let the button go where a chart was told to remove the trades."""
+        if not self.bench.requests.marked:
+            self.result.trades.mark.setChecked(False)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for room for form and result."""

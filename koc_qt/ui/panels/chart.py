@@ -19,7 +19,7 @@ from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.timeframes import SECOND_NS, duration_ns
 from koc_qt.link.messages import BarChanged, FetchBars
 from koc_qt.link.replica import FillKey
-from koc_qt.ui.bench import Bench, Panel
+from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.charts.chart import CandleChart
 from koc_qt.ui.charts.colors import ChartColors, dark_colors, light_colors
 from koc_qt.ui.charts.markers import Marker, PriceLine
@@ -57,6 +57,7 @@ class ChartPanel(Panel):
         self._holding = Holding()
         self._load = 0  # counts what was asked for: an answer to an earlier question is dropped
         self._is_loading = False
+        self._is_going_back = False  # whether older bars are on their way
         self._marked: dict[FillKey, Marker] = {}
         self._order_lines: dict[str, PriceLine] = {}
         self._waiting_orders: dict[str, None] = {}
@@ -110,6 +111,7 @@ class ChartPanel(Panel):
         bench.streams.subscribed.connect(self._subscribed)
         bench.streams.refused.connect(self._refused)
         bench.requests.time_wanted.connect(self._go_to)
+        bench.requests.trips_marked.connect(self._show_trips)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._show_trouble)
 
@@ -155,6 +157,7 @@ class ChartPanel(Panel):
         self.chart.set_empty_text(f"Waiting for bars of {instrument}…")
         self.chart.set_bars(BarColumns.of([], [], [], [], [], []))
         self._show_trading()
+        self._show_trips()
         self._show_trouble()
         self.bench.requests.instrument_chosen.emit(instrument)
         if self.bench.streams.is_flowing(instrument, timeframe):
@@ -183,7 +186,7 @@ class ChartPanel(Panel):
     def _fetch(self) -> None:
         """Get the newest bars: all there are to see at first, and what an outage left out later."""
         self._load += 1
-        self._is_loading = True
+        self._is_loading, self._is_going_back = True, False
         self._pending.clear()
         self.desk.start(self._fetch_newest(self._load), failed=self._fetch_failed)
 
@@ -206,8 +209,7 @@ class ChartPanel(Panel):
         self._pending.clear()
         self._show_decimals()
         if self._wanted_ns is not None:
-            self.chart.go_to(self._wanted_ns)
-            self._wanted_ns = None
+            self.go_to(self._wanted_ns)
 
     def _fetch_failed(self, error: KocError) -> None:
         self._is_loading = False
@@ -219,14 +221,20 @@ class ChartPanel(Panel):
         if first_ns is None or not self.desk.is_connected or self.chart.bar_count >= MOST_BARS:
             self.chart.no_older()
             return
-        self.desk.start(self._fetch_before(self._load, first_ns), failed=lambda _error: self.chart.retry_older())
+        self._is_going_back = True
+        self.desk.start(self._fetch_before(self._load, first_ns), failed=self._older_failed)
 
     async def _fetch_before(self, load: int, until_ns: int) -> None:
         rows = await self.desk.request(
             FetchBars(self.instrument, self.timeframe, OLDER_BARS, until_ns), timeout_s=HISTORY_TIMEOUT_S
         )
         if load == self._load:
-            self.chart.prepend(_columns(rows))
+            self._is_going_back = False
+            self._go_on(self.chart.prepend(_columns(rows)))
+
+    def _older_failed(self, _error: KocError) -> None:
+        self._is_going_back, self._wanted_ns = False, None
+        self.chart.retry_older()
 
     def _show_bar(self, change: BarChanged) -> None:
         bar, last_ns = change.bar, self.chart.last_time_ns
@@ -362,16 +370,25 @@ class ChartPanel(Panel):
         ]
         self.chart.set_lines(lines)
 
+    def _show_trips(self) -> None:
+        """Show the trades of a back-test that shall be seen, those of this market."""
+        marked = self.bench.requests.marked.of(self.instrument)
+        self.chart.set_trips(marked.trips, marked.chosen)
+
     def _go_to(self, instrument: InstrumentId, time_ns: int) -> None:
         if instrument == self.instrument:
             self.go_to(time_ns)
 
     def go_to(self, time_ns: int) -> None:
-        """Show the bar of a time, as soon as there are bars."""
-        if self.chart.bar_count and not self._is_loading:
-            self.chart.go_to(time_ns)
-        else:
-            self._wanted_ns = time_ns
+        """Show the bar of a time, as soon as there are bars; older ones are fetched for as long as it takes."""
+        self._wanted_ns = time_ns
+        if self.chart.bar_count and not self._is_loading and (self.chart.go_to(time_ns) or not self._is_going_back):
+            self._wanted_ns = None
+
+    def _go_on(self, added: int) -> None:
+        """Look again for what was wanted, now that there are older bars; at the first of all there is no more."""
+        if self._wanted_ns is not None and (self.chart.go_to(self._wanted_ns) or not added):
+            self._wanted_ns = None
 
     # ---- what is wrong ----------------------------------------------------------------------------------------------
 
@@ -410,6 +427,8 @@ class ChartPanel(Panel):
                 menu.addAction(f"{side.value.capitalize()} at {rounded}…", open_ticket)
             menu.addSeparator()
         menu.addAction(icon("right", theme), "Go to the newest bar", self.chart.go_to_newest)
+        if requests.marked.of(self.instrument):
+            menu.addAction(icon("close", theme), "Remove the back-test's trades", lambda: requests.mark(MarkedTrips()))
         menu.addAction(
             icon("plus", theme), "New chart of this", lambda: requests.open_chart(self.instrument, self.timeframe)
         )
