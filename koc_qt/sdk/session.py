@@ -171,11 +171,14 @@ class Session:
         if not all(map(math.isfinite, close)):  # update() says so when it comes to that bar
             return [map(type(indicator).update, repeat(indicator), bars) for indicator in indicators]
         stretch = Stretch(bars, close)
-        return [
-            map(setattr, repeat(indicator), repeat(name), line)
-            for indicator in indicators
-            for name, line in zip(indicator.lines, lines_of(indicator, stretch), strict=True)
-        ]
+        steps: list[Iterator[object]] = []
+        for indicator in indicators:
+            present = [getattr(indicator, name) for name in indicator.lines]
+            lines = lines_of(indicator, stretch)
+            for name, value, line in zip(indicator.lines, present, lines, strict=True):
+                setattr(indicator, name, value)  # what is to come is not known before its bar
+                steps.append(map(setattr, repeat(indicator), repeat(name), line))
+        return steps
 
     def on_quote(self, quote: Quote) -> None:
         """Tell of a new best bid and offer."""

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import msgspec
 
-from koc_qt.domain.performance import statistics, thin
 from koc_qt.sdk.channel import (
     Failed,
     FrameReader,
@@ -40,13 +39,15 @@ from koc_qt.worker.failure import clean, explain
 from koc_qt.worker.loader import LoadError, decode_source, load_strategy
 from koc_qt.worker.outbox import EngineGone, Outbox, PrintStream
 from koc_qt.worker.placements import Placements
+from koc_qt.worker.record import Outcome, Record
 from koc_qt.worker.replay import FILLS_KEPT, Replay
 
-CURVE_POINTS = 4_000  # of the equity curve that is handed out
 TRADES_KEPT = FILLS_KEPT  # of a result, the first ones
 LOG_KEPT = 200  # lines, the last ones
 LONGEST_LINE = 1_000  # characters
 PROGRESS_NS = 100_000_000
+STRETCH = 64  # bars at most between two looks at the clock
+_QUICK_NS = 5_000_000  # that a stretch may take if the next is to be longer
 _READ_SIZE = 1 << 18
 _LONGEST_WAIT_S = 60.0
 _LAST_WORDS_S = 30.0  # for the engine to take the results
@@ -80,6 +81,8 @@ class _ReplayRun:
         self._source = ""
         self._chunks = 0
         self._next_progress_ns = 0
+        self._ticked_ns = 0
+        self._stretch = 1
 
     def run(self) -> bool:
         with self._own_prints():
@@ -101,17 +104,20 @@ class _ReplayRun:
         try:
             replay.start()
             self._say(Running(describe(replay.strategy), parameter_values(replay.strategy)))
+            record = Record(self._start, replay.timeframe)
+            import numpy as np  # noqa: F401 (for the results: it takes long to load, and the engine fetches bars now)
+
             # Modules live as long as the process: without them a full collection costs a run no time.
             gc.freeze()
             for message in self._messages():
                 if isinstance(message, ReplayEnd):
                     break
-                self._take(replay, message)
+                self._take(replay, record, message)
             replay.play_kept(self._tick)
             for placements in _chunks(self._placements.kept):  # what on_stop asks for is not taken
                 self._say(ReplayPlacements(placements))
             replay.finish()
-            return self._results(replay)
+            return self._results(replay, record)
         except (EngineGone, ProtocolError):
             raise
         except BaseException as error:  # the strategy's own: whatever it raises ends the run
@@ -135,9 +141,10 @@ class _ReplayRun:
             failure = explain(error, start.filename, self._source)
             raise LoadError(failure.reason, failure.line) from error
 
-    def _take(self, replay: Replay, message: HostMessage) -> None:
+    def _take(self, replay: Replay, record: Record, message: HostMessage) -> None:
         if not isinstance(message, ReplayBars):
             raise ProtocolError(f"a {type(message).__name__} in a back-test")
+        record.take(message)
         if message.warmup:
             replay.warm_up(message)
         else:
@@ -145,25 +152,33 @@ class _ReplayRun:
         self._chunks += 1
         self._progress(replay)
 
-    def _tick(self) -> None:
-        """Say how far it is, where a message takes long; called after every bar."""
-        if monotonic_ns() >= self._next_progress_ns and self._replay is not None:
+    def _tick(self) -> int:
+        """Say how far it is, where a message takes long; gives after how many bars to ask again: few where they last.
+
+        A strategy that gets slow all of a sudden is heard of after STRETCH bars.
+        """
+        now_ns = monotonic_ns()
+        if now_ns >= self._next_progress_ns and self._replay is not None:
             self._progress(self._replay)
+        elapsed_ns, self._ticked_ns = now_ns - self._ticked_ns, now_ns
+        self._stretch = min(2 * self._stretch, STRETCH) if elapsed_ns <= _QUICK_NS else max(self._stretch // 8, 1)
+        return self._stretch
 
     def _progress(self, replay: Replay) -> None:
         self._next_progress_ns = monotonic_ns() + PROGRESS_NS
         self._say(ReplayProgress(self._chunks, replay.bars, replay.position_ns, replay.equity[-1]))
 
-    def _results(self, replay: Replay) -> ReplayDone:
-        trips = replay.trips.trips(replay.marks)
-        figures = statistics(
-            replay.times_ns,
-            replay.equity,
-            trips,
-            fills=replay.fill_count,
+    def _results(self, replay: Replay, record: Record) -> ReplayDone:
+        outcome = Outcome(
+            times_ns=replay.times_ns,
+            equity=replay.equity,
+            trips=replay.trips.trips(replay.marks),
+            fills=replay.fills,
+            fill_count=replay.fill_count,
             traded=replay.traded,
             prices=replay.prices,
         )
+        done, trips = record.done(outcome, {})
         for what, count, kept in (("fills", replay.fill_count, FILLS_KEPT), ("trades", len(trips), TRADES_KEPT)):
             if count > kept:
                 text = f"the result lists the first {kept:,} of {count:,} {what}; the statistics count them all"
@@ -172,8 +187,7 @@ class _ReplayRun:
             self._say(ReplayFills(fills))
         for trades in _chunks(trips[:TRADES_KEPT]):
             self._say(ReplayTrades(trades))
-        times_ns, equity = thin(replay.times_ns, replay.equity, CURVE_POINTS)
-        return ReplayDone(replay.bars, times_ns, equity, figures)
+        return done
 
     # ---- the channel
 

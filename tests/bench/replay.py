@@ -72,7 +72,7 @@ def replay(messages: list[ReplayBars], source: bytes, parameters: dict[str, Any]
     run.start()
     moments = [time.perf_counter()]
     for part in messages:
-        run.play(part, time.monotonic_ns)  # as the worker, which asks for the time at every bar
+        run.play(part, lambda: 64)  # as the worker, which looks at the clock then
         moments.append(time.perf_counter())
     run.finish()
     return run, moments

@@ -42,6 +42,11 @@ class Blotter:
         self._ended: dict[str, OrderReport] = {}
 
     @property
+    def has_open(self) -> bool:
+        """Whether any order may still be filled."""
+        return bool(self._open)
+
+    @property
     def open_orders(self) -> tuple[WorkingOrder, ...]:
         """The orders that may still be filled, oldest first."""
         return tuple(self._open.values())

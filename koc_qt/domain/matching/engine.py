@@ -104,6 +104,11 @@ class MatchingEngine:
         return self._pending[0][0] if self._pending else None
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no order works and nothing is on its way: market data changes nothing then but what is known."""
+        return not (self._pending or self._blotter.has_open)
+
+    @property
     def open_orders(self) -> tuple[OrderReport, ...]:
         """The orders that may still be filled, oldest first; those on their way are not among them yet."""
         return tuple(work.report() for work in self._blotter.open_orders)

@@ -98,8 +98,9 @@ class Run:
         self.replay.finish()
         return self
 
-    def _seen(self) -> None:
+    def _seen(self) -> int:
         self.closes_seen += 1
+        return 1
 
     @property
     def fills(self) -> list[tuple[str, Decimal, Decimal, int]]:

@@ -14,7 +14,7 @@ from koc_qt.domain.market import Bar
 from koc_qt.domain.orders import Fill
 from koc_qt.sdk import OrderHandle, OrderStatus, Strategy
 from koc_qt.sdk.script import Api, Data
-from koc_qt.worker import replay as replay_module
+from koc_qt.worker import replay_desk
 from koc_qt.worker.replay import ORDERS_A_MOMENT
 from tests.unit.sdk.desk import BTC, MINUTE_NS, OTHER, instrument
 from tests.unit.worker.replays import SINCE_NS, Run, bars, flat, together, walk
@@ -358,7 +358,7 @@ def test_a_run_again_is_the_same_run_however_the_bars_were_cut(monkeypatch: pyte
     assert len(whole.fills) == whole.replay.fill_count > 300
     assert whole.replay.traded == pytest.approx(float(sum(f.price * f.quantity for f in whole.replay.fills)))
     whole.check_money()
-    monkeypatch.setattr(replay_module, "FILLS_KEPT", 10)
+    monkeypatch.setattr(replay_desk, "FILLS_KEPT", 10)
     short = Run(Flip(), seed=3).play(bars(candles))
     assert short.replay.fills == whole.replay.fills[:10]
     assert short.replay.fill_count == whole.replay.fill_count

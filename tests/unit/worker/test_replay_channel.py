@@ -34,7 +34,7 @@ from koc_qt.sdk.channel import (
     StopRun,
     Submit,
 )
-from koc_qt.worker import replay, replay_channel
+from koc_qt.worker import record, replay_channel, replay_desk
 from koc_qt.worker.loop import EXIT_DONE, EXIT_PROTOCOL
 from tests.unit.sdk.desk import BTC, MINUTE_NS, OTHER
 from tests.unit.worker.host import Host, in_thread, on_bar, start_run
@@ -156,10 +156,10 @@ def test_the_engine_may_go_and_must_not_talk_nonsense() -> None:
 
 
 def test_long_results_are_cut_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "FILLS_KEPT", 30)
+    monkeypatch.setattr(replay_desk, "FILLS_KEPT", 30)
     monkeypatch.setattr(replay_channel, "FILLS_KEPT", 30)
     monkeypatch.setattr(replay_channel, "TRADES_KEPT", 20)
-    monkeypatch.setattr(replay_channel, "CURVE_POINTS", 50)
+    monkeypatch.setattr(record, "CURVE_POINTS", 50)
     monkeypatch.setattr(replay_channel, "_CHUNK", 7)
     with in_thread() as host:
         host.send(start_replay(TALKER))

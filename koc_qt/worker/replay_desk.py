@@ -1,0 +1,267 @@
+"""The venues' side of a back-test: accounts, the orders on their way and at work, holdings and what they earned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from random import Random
+
+import msgspec
+
+from koc_qt.domain.bars import resample
+from koc_qt.domain.errors import BadTimeframe, InvalidOrder, RiskRefused, StrategyError
+from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Bar, Side
+from koc_qt.domain.matching import FillModel, MatchingEngine
+from koc_qt.domain.order_state import apply
+from koc_qt.domain.orders import (
+    AmendRequested,
+    CancelRequested,
+    Fill,
+    Order,
+    OrderEvent,
+    OrderFilled,
+    OrderRequest,
+    OrderStatus,
+)
+from koc_qt.domain.performance import TripBook
+from koc_qt.domain.positions import Position
+from koc_qt.domain.risk import RiskContext, RiskLimits, check
+from koc_qt.domain.state import Balance
+from koc_qt.sdk.channel import Amend, Cancel, PositionState, ReplayBars, RequestHistory, StartReplay, Submit
+from koc_qt.sdk.orders import to_decimal
+from koc_qt.sdk.session import HISTORY_LIMIT, Session
+from koc_qt.worker.replay_context import ReplayContext
+
+ACCOUNT = "backtest"  # of every order and fill, and the strategy's id
+ORDERS_A_MOMENT = 1_000  # orders and cancels from one bar's close to the next: more is a strategy that answers itself
+FILLS_KEPT = 10_000  # of a result, the first ones
+_ZERO = Decimal(0)
+_FREE = Decimal(10) ** 60
+_NO_LIMITS = RiskLimits(
+    max_order_notional=_FREE,
+    max_position_notional=_FREE,
+    max_open_orders=10**9,
+    max_orders_per_minute=10**9,
+    price_collar=_FREE,
+    max_daily_loss=_FREE,
+)
+
+
+def shares(start: StartReplay) -> dict[str, Decimal]:
+    """Give each venue's account its share of the cash."""
+    venues = tuple(dict.fromkeys(rules.id.venue for rules in start.instruments))
+    share = start.cash if len(venues) == 1 else (start.cash / len(venues)).quantize(Decimal("1e-8"))
+    return dict.fromkeys(venues, share) | {venues[0]: start.cash - share * (len(venues) - 1)}
+
+
+class ReplayDesk:
+    """Does what the strategy asks of its context, and tells the session what comes of it.
+
+    `closes`, `quantities` and `base` value what there is: `base` is all money but the worth of the holdings at their
+    last closes. `before_fill` is called before any of these is changed by a fill.
+    """
+
+    def __init__(
+        self, start: StartReplay, session: Session, context: ReplayContext, before_fill: Callable[[], None]
+    ) -> None:
+        self.fills: list[Fill] = []
+        self.fill_count = 0
+        self.traded = 0.0
+        self.trips = TripBook()
+        self.placed = 0  # since the last close
+        self.closes = [math.nan] * len(start.instruments)
+        self.quantities = [0.0] * len(start.instruments)
+        self.base = float(start.cash)
+        self._start = start
+        self._session = session
+        self._context = context
+        self._before_fill = before_fill
+        self._venues: dict[str, MatchingEngine] = {}
+        self._by_row: list[MatchingEngine] = []
+        self._orders: dict[str, Order] = {}  # open
+        self._requests: dict[str, int] = {}  # client order id of an open order -> the session's request id
+        self._placed_ever = 0
+        self._positions = {rules.id: Position(ACCOUNT, ACCOUNT, rules) for rules in start.instruments}
+        self._rows = {rules.id: row for row, rules in enumerate(start.instruments)}
+        self._bases = [0.0] * len(start.instruments)  # profit of a holding, less its price times quantity
+
+    def open_accounts(self, bars: ReplayBars) -> None:
+        """Make the venues' accounts once there are bars, which tell whether a venue's series have volume."""
+        if self._venues:
+            return
+        start = self._start
+        instruments = start.instruments
+        with_volume = {instruments[row].id.venue for row, volume in zip(bars.row, bars.volume, strict=True) if volume}
+        for venue, cash in shares(start).items():
+            model = FillModel(
+                latency_ns=start.latency_ns,
+                slippage_fraction=start.slippage + start.spread / 2,
+                slippage_ticks=start.slippage_ticks,
+                bar_volume_fraction=start.volume_fraction if venue in with_volume else None,
+                maker_fee=start.fee,
+                taker_fee=start.fee,
+            )
+            self._venues[venue] = MatchingEngine(
+                [rules for rules in instruments if rules.id.venue == venue],
+                [Balance(instruments[0].quote, cash)],
+                model,
+                ACCOUNT,
+                Random(start.seed),  # noqa: S311 (repeatable on purpose)
+                allow_short=start.allow_short,
+            )
+        self._by_row = [self._venues[rules.id.venue] for rules in instruments]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no order works or is on its way: a bar then changes nothing but what is known of the market."""
+        return not self._orders and all(venue.is_idle for venue in self._venues.values())
+
+    def meet(self, row: int, bar: Bar) -> Sequence[OrderEvent]:
+        """Let an instrument's orders meet its bar; what it did to them is still to be heard."""
+        self.closes[row] = bar.close
+        return self._by_row[row].on_bar(bar)
+
+    def retire(self) -> None:
+        """Cancel all orders, for nobody watches them any more."""
+        for client_order_id in tuple(self._orders):
+            self._cancel(client_order_id)
+
+    # ---- orders -----------------------------------------------------------------------------------------------------
+
+    def answer_all(self) -> None:
+        """Do what the strategy has asked for, and what it asks for in answer to that."""
+        outbox = self._context.outbox
+        while outbox:
+            message = outbox.popleft()
+            self.placed += 1
+            if self.placed > ORDERS_A_MOMENT:
+                raise StrategyError(
+                    f"the strategy asked for more than {ORDERS_A_MOMENT:,} orders, changes, cancels and histories "
+                    "between two bars: does it place an order in answer to each refusal?"
+                )
+            match message:
+                case Submit(request_id, request):
+                    self._submit(request_id, request)
+                case Cancel(client_order_id):
+                    self._cancel(client_order_id)
+                case Amend():
+                    self._amend(message)
+                case RequestHistory():
+                    self._give_history(message)
+
+    def _submit(self, request_id: int, request: OrderRequest) -> None:
+        try:
+            self._check(request)
+        except (InvalidOrder, RiskRefused) as error:
+            self._session.on_order_update(request_id, None, str(error))
+            return
+        now_ns = self._context.time_ns
+        self._placed_ever += 1
+        order = Order(f"bt{self._placed_ever}", ACCOUNT, ACCOUNT, request, now_ns, now_ns, OrderStatus.SUBMITTED)
+        self._orders[order.client_order_id] = order
+        self._requests[order.client_order_id] = request_id
+        self._session.on_order_update(request_id, order)
+        self.hear(self._venues[request.instrument.venue].submit(order, now_ns))
+
+    def _check(self, request: OrderRequest, changed: Order | None = None) -> None:
+        """Refuse what the live engine refuses, the limits of a profile aside. Raises InvalidOrder, RiskRefused."""
+        row = self._rows[request.instrument]
+        pending = {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
+        for order in self._orders.values():
+            if order.request.instrument == request.instrument and order is not changed:
+                pending[order.request.side] += order.remaining
+        close = self.closes[row]
+        context = RiskContext(
+            instrument=self._start.instruments[row],
+            reference_price=None if math.isnan(close) else to_decimal(close),
+            position_quantity=self._positions[request.instrument].quantity,
+            open_buy_quantity=pending[Side.BUY],
+            open_sell_quantity=pending[Side.SELL],
+            open_orders=len(self._orders),
+            orders_last_minute=0,
+            daily_pnl=Decimal(0),
+            filled_quantity=Decimal(0) if changed is None else changed.filled_quantity,
+        )
+        check(request, context, _NO_LIMITS)
+
+    def _cancel(self, client_order_id: str) -> None:
+        order = self._orders.get(client_order_id)
+        if order is None or order.cancel_requested:
+            return
+        now_ns = self._context.time_ns
+        self.hear((CancelRequested(client_order_id, now_ns),))
+        self.hear(self._venues[order.request.instrument.venue].cancel(client_order_id, now_ns))
+
+    def _amend(self, asked: Amend) -> None:
+        order = self._orders.get(asked.client_order_id)
+        if order is None or order.cancel_requested:
+            return
+        key, now_ns = order.client_order_id, self._context.time_ns
+        request = msgspec.structs.replace(order.request, quantity=asked.quantity, price=asked.price)
+        try:
+            if request.quantity <= order.filled_quantity:
+                raise InvalidOrder(f"{order.filled_quantity:f} of order {key} is filled already: cancel the rest")
+            self._check(request, order)
+        except (InvalidOrder, RiskRefused) as error:
+            self._session.on_order_update(self._requests[key], msgspec.structs.replace(order, reason=str(error)))
+            return
+        self.hear((AmendRequested(key, now_ns, request.quantity, request.price),))
+        self.hear(self._venues[request.instrument.venue].amend(key, request.quantity, request.price, now_ns))
+
+    def hear(self, events: Iterable[OrderEvent]) -> None:
+        """Apply what the account says and tell the strategy, in the order in which the live engine does."""
+        for event in events:
+            key = event.client_order_id
+            before = self._orders.get(key)
+            if before is None:
+                continue  # a cancel that came too late
+            order = apply(before, event)
+            if order is before:
+                continue
+            request_id = self._requests[key]
+            if order.is_open:
+                self._orders[key] = order
+            else:
+                del self._orders[key], self._requests[key]
+            if isinstance(event, OrderFilled):
+                self._book(event.fill)
+                self._session.on_order_update(request_id, order)
+                self._session.on_fill(request_id, event.fill, self._holding(event.fill.instrument), self._money())
+            else:
+                self._session.on_order_update(request_id, order)
+
+    def _book(self, fill: Fill) -> None:
+        position, row = self._positions[fill.instrument], self._rows[fill.instrument]
+        self._before_fill()
+        position.apply(fill)
+        self.trips.add(fill)
+        self.fill_count += 1
+        self.traded += float(fill.price * fill.quantity)
+        if len(self.fills) < FILLS_KEPT:
+            self.fills.append(fill)
+        self.quantities[row] = float(position.quantity)
+        self._bases[row] = float(position.realised_pnl + position.unrealised_pnl(Decimal(0)) - position.fees)
+        self.base = math.fsum((float(self._start.cash), *self._bases))
+
+    def _holding(self, instrument: InstrumentId) -> PositionState:
+        held = self._positions[instrument]
+        return PositionState(instrument, held.quantity, held.average_price, held.realised_pnl, held.fees)
+
+    def _money(self) -> dict[str, Decimal]:
+        """Give the free money of the first instrument's account, as the live engine does."""
+        balances = self._venues[self._start.instruments[0].id.venue].balances
+        return {balance.currency: balance.total - balance.locked for balance in balances}
+
+    def _give_history(self, asked: RequestHistory) -> None:
+        seen = self._session.seen_bars(HISTORY_LIMIT, None, asked.instrument)
+        try:
+            bars = resample(seen, asked.timeframe, until_ns=self._context.time_ns)
+        except BadTimeframe:
+            has = f"a back-test on bars of {seen[0].timeframe} has none of {asked.timeframe}, only of whole multiples"
+            self._session.on_history(asked.request_id, (), has)
+            return
+        if bars and bars[0].open_time_ns < seen[0].open_time_ns:
+            del bars[0]  # its beginning was before the first bar that was seen
+        self._session.on_history(asked.request_id, bars[-asked.count :])
