@@ -97,15 +97,7 @@ class Backtests:
         Raises StrategyError for a file that cannot be read and when too many wait, InvalidOrder for symbols that are
         not there, BadTimeframe, VenueUnavailable.
         """
-        if len(set(spec.instruments)) < len(spec.instruments):
-            raise StrategyError(f"the same symbol is given twice: {', '.join(map(str, spec.instruments))}")
-        if len(spec.instruments) > SYMBOLS_LIMIT:
-            raise StrategyError(f"a back-test takes {SYMBOLS_LIMIT} symbols, not {len(spec.instruments)}")
-        if spec.timeframe:
-            duration_ns(spec.timeframe)
-        spec = msgspec.structs.replace(spec, path=await asyncio.to_thread(_absolute, spec.path))
-        source = await asyncio.to_thread(read_source, spec.path)
-        instruments = tuple([await self._rules(instrument) for instrument in spec.instruments])
+        spec, source, instruments = await prepare(spec, self._services)
         self._check_room()
         backtest_id = f"bt-{next(self._numbers)}"
         run = BacktestRun(backtest_id, spec, source, instruments, self._services, self._publish, self._silence_limit_s)
@@ -238,13 +230,6 @@ class Backtests:
         while len(self._results) > IN_MEMORY:
             self._results.popitem(last=False)
 
-    async def _rules(self, instrument: InstrumentId) -> Instrument:
-        await self._services.market_data.wait_ready(instrument.venue)
-        rules = self._services.store.instrument(instrument)
-        if rules is None:
-            raise InvalidOrder(f"{instrument.venue} has no symbol {instrument.symbol!r}")
-        return rules
-
     def _check_room(self) -> None:
         if self._is_closed:
             raise StrategyError("the engine is stopping: it starts no back-test any more")
@@ -285,6 +270,31 @@ class Backtests:
         if must or now_ns - self._published_ns.get(run.backtest_id, -(10**12)) >= PUBLISH_S * 1e9:
             self._published_ns[run.backtest_id] = now_ns
             self._services.bus.publish(BacktestChanged(self._snapshot(run)))
+
+
+async def prepare(spec: BacktestSpec, services: Services) -> tuple[BacktestSpec, bytes, tuple[Instrument, ...]]:
+    """Give a spec with its path made absolute, the source of its file, and the rules of its instruments.
+
+    Raises StrategyError for a file that cannot be read, InvalidOrder for symbols that are not there, BadTimeframe,
+    VenueUnavailable.
+    """
+    if len(set(spec.instruments)) < len(spec.instruments):
+        raise StrategyError(f"the same symbol is given twice: {', '.join(map(str, spec.instruments))}")
+    if len(spec.instruments) > SYMBOLS_LIMIT:
+        raise StrategyError(f"a back-test takes {SYMBOLS_LIMIT} symbols, not {len(spec.instruments)}")
+    if spec.timeframe:
+        duration_ns(spec.timeframe)
+    spec = msgspec.structs.replace(spec, path=await asyncio.to_thread(_absolute, spec.path))
+    source = await asyncio.to_thread(read_source, spec.path)
+    return spec, source, tuple([await _rules(instrument, services) for instrument in spec.instruments])
+
+
+async def _rules(instrument: InstrumentId, services: Services) -> Instrument:
+    await services.market_data.wait_ready(instrument.venue)
+    rules = services.store.instrument(instrument)
+    if rules is None:
+        raise InvalidOrder(f"{instrument.venue} has no symbol {instrument.symbol!r}")
+    return rules
 
 
 def _absolute(path: str) -> str:
