@@ -16,6 +16,7 @@ from koc_qt.domain.market import Bar, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import Badge
 from koc_qt.domain.trust import Placement
+from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialsEvaluated
 
 MAX_FRAME = 1 << 20  # bytes
 
@@ -163,6 +164,22 @@ class ReplayEnd(msgspec.Struct, frozen=True, tag=True):
     """That were all bars; the worker answers with the results and ends."""
 
 
+class StartSweep(msgspec.Struct, frozen=True, tag=True):
+    """Import the source and evaluate many combinations of its parameters on the same bars.
+
+    `replay` has the parameters that stay as they are. The worker answers SweepLoaded or LoadFailed, takes ReplayBars
+    and, after ReplayEnd, combinations. `corners` are the outermost combinations, which tell how many bars of warm-up
+    are wanted. Signals go through `kernel` (koc_qt/worker/sweep_compiler.py) where there is one and it finds all of
+    `wanted`, statistics by name; `memory_bytes` is for indicators that are kept.
+    """
+
+    replay: StartReplay
+    corners: list[dict[str, Any]]
+    wanted: tuple[str, ...]
+    kernel: bytes = b""
+    memory_bytes: int = 32 << 20
+
+
 HostMessage = (
     Describe
     | StartRun
@@ -176,6 +193,8 @@ HostMessage = (
     | StartReplay
     | ReplayBars
     | ReplayEnd
+    | StartSweep
+    | EvaluateTrials
 )
 
 # ---- worker to engine --------------------------------------------------------------------------------------------
@@ -354,6 +373,13 @@ class ReplayDone(msgspec.Struct, frozen=True, tag=True):
     provenance: Provenance | None = None
 
 
+class SweepLoaded(msgspec.Struct, frozen=True, tag=True):
+    """A sweep's file is loaded; every combination is to have `warmup_bars` bars before the run."""
+
+    described: Described
+    warmup_bars: int
+
+
 WorkerMessage = (
     Ready
     | Described
@@ -374,6 +400,9 @@ WorkerMessage = (
     | ReplayPlacements
     | ReplayLog
     | ReplayDone
+    | SweepLoaded
+    | SweepReady
+    | TrialsEvaluated
 )
 
 

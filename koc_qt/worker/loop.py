@@ -31,6 +31,7 @@ from koc_qt.sdk.channel import (
     Running,
     StartReplay,
     StartRun,
+    StartSweep,
     Stopped,
     StopRun,
     TradeUpdate,
@@ -257,16 +258,20 @@ class _Worker:
                     self._outbox.put(LoadFailed(error.reason, error.line))
             case StartRun():
                 self._start(message)
-            case StartReplay():
+            case StartReplay() | StartSweep():
                 self._replay(message)
             case StopRun(reason):
                 self._end(Stopped(reason), EXIT_DONE)
             case _:
                 self._refuse(f"a {type(message).__name__} before any strategy was started")
 
-    def _replay(self, start: StartReplay) -> NoReturn:
-        """Run a back-test to its end: from here on it has the channel to itself."""
+    def _replay(self, start: StartReplay | StartSweep) -> NoReturn:
+        """Run a back-test, or many, to its end: from here on it has the channel to itself."""
         try:
+            if isinstance(start, StartSweep):
+                from koc_qt.worker.sweep import run_sweep  # with numpy, which others do not wait for
+
+                raise _Ended(EXIT_DONE if run_sweep(start, self._channel, self._outbox) else EXIT_FAILED)
             raise _Ended(EXIT_DONE if run_replay(start, self._channel, self._outbox) else EXIT_FAILED)
         except ProtocolError as error:
             self._refuse(error)
