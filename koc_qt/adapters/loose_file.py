@@ -51,7 +51,7 @@ class LooseBars:
 
 
 def read_loose(path: Path, timeframe: str = "", *, skip_bad: bool = False) -> LooseBars:
-    """Read a file. `timeframe` is the length of its bars, needed where there is one bar alone.
+    """Read a file. `timeframe` is the length of its bars where there is one alone, which does not tell.
 
     With `skip_bad` rows that cannot be believed are left out and counted. Raises BadBars, which names the file and the
     row, and BadTimeframe.
@@ -60,7 +60,7 @@ def read_loose(path: Path, timeframe: str = "", *, skip_bad: bool = False) -> Lo
     rows = _Rows.read(path)
     rows.leave_blanks()
     rows.sort()
-    timeframe = timeframe or rows.usual_length()
+    timeframe = rows.usual_length(timeframe)
     rows.check(timeframe, skip_bad=skip_bad)
     return LooseBars(path, timeframe, rows.columns(), tuple(rows.notes))
 
@@ -122,11 +122,13 @@ class _Rows:
             self.notes.append(f"{_rows(again)} that it has twice counted once")
             self._keep(~again)
 
-    def usual_length(self) -> str:
-        """Give the timeframe by what most rows are apart. Raises BadBars where none can be told."""
+    def usual_length(self, timeframe: str) -> str:
+        """Give the timeframe by what most rows are apart, the given one for a single row. Raises BadBars."""
         steps, counts = np.unique(np.diff(self._time_ns), return_counts=True)
         counts = counts[steps > 0]
         steps = steps[steps > 0]
+        if not len(steps) and timeframe:
+            return timeframe
         if not len(steps):
             raise BadBars(f"{self._path} has one bar, which does not tell how long it lasts: say so with --timeframe")
         step_ns = int(steps[counts.argmax()])

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from koc_qt.cli import engine, window
+from koc_qt.cli import backtest, engine, window
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _KEPT_REPORTS = 20
-_SOON = {"window": window.add_parser, "engine": engine.add_parser}  # people wait for these; others need not be loaded
+_SOON = {  # people wait for these; others need not be loaded
+    "window": window.add_parser,
+    "engine": engine.add_parser,
+    "backtest": backtest.add_parser,
+}
 
 _EPILOG = """\
 Without a command, koc opens its window, and starts the engine where none runs. Where there is no display, the engine

@@ -53,18 +53,18 @@ T = TypeVar("T")
 class Bench:
     """What runs back-tests: RunServices, and the rules of its symbols in the order in which they were named.
 
-    For files there are phrases on the data that a person should know, the length of its bars, and when (UTC ns) the
-    first opens and the last closes.
+    `now_ns` is what time it is (UTC ns): that of the venue, and for files when the last bar closes. For files there
+    are also phrases on the data that a person should know, the length of their bars, and when the first opens.
     """
 
     clock: Clock
     launcher: QProcessWorkerLauncher
     history: BarHistory
     instruments: tuple[Instrument, ...]
+    now_ns: int
     notes: tuple[str, ...] = ()
     timeframe: str = ""
     since_ns: int | None = None
-    until_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DataFile:
 
     path: Path
     instrument: InstrumentId
-    timeframe: str = ""  # of its bars; empty: as most of them are apart
+    timeframe: str = ""  # of its bars, where there is one alone; else as most of them are apart
     tick: Decimal | None = None
     lot: Decimal | None = None
     skip_bad: bool = False
@@ -115,7 +115,8 @@ async def venue_bench(config: Config, paths: Paths, symbols: Sequence[Instrument
             stack.push_async_callback(venues[name].close)
         await asyncio.gather(*(venue.connect(lambda _event: None) for venue in venues.values()))
         rules = tuple([await find_rules(venues[symbol.venue], symbol.symbol) for symbol in symbols])
-        yield Bench(clock, launcher, HistoryService(make_bar_store(config, paths), venues, clock), rules)
+        history = HistoryService(make_bar_store(config, paths), venues, clock)
+        yield Bench(clock, launcher, history, rules, max(venue.time_ns() for venue in venues.values()))
 
 
 @contextlib.asynccontextmanager
@@ -137,14 +138,9 @@ async def file_bench(config: Config, files: Sequence[DataFile]) -> AsyncIterator
             for file, bars in zip(files, read, strict=True)
         )
         history = FileHistory({file.instrument: bars for file, bars in zip(files, read, strict=True)})
-        yield Bench(
-            SystemClock(),
-            launcher,
-            history,
-            rules,
-            tuple(f"{bars.path.name}: {note}" for bars in read for note in bars.notes),
-            *history.extent(),
-        )
+        notes = tuple(f"{bars.path.name}: {note}" for bars in read for note in bars.notes)
+        timeframe, since_ns, until_ns = history.extent()
+        yield Bench(SystemClock(), launcher, history, rules, until_ns, notes, timeframe, since_ns)
 
 
 async def run(
