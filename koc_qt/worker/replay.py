@@ -125,6 +125,11 @@ class Replay:
         """Price times quantity of all fills."""
         return self._desk.traded
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The versions of libraries that another engine than ours is made of."""
+        return {}
+
     # ---- what happens -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:

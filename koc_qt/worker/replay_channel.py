@@ -35,6 +35,7 @@ from koc_qt.sdk.channel import (
 )
 from koc_qt.sdk.parameters import parameter_values, set_parameters
 from koc_qt.sdk.strategy import describe
+from koc_qt.worker.engines import run_class
 from koc_qt.worker.failure import clean, explain
 from koc_qt.worker.loader import LoadError, decode_source, load_strategy
 from koc_qt.worker.outbox import EngineGone, Outbox, PrintStream
@@ -133,7 +134,7 @@ class _ReplayRun:
         try:
             strategy = strategy_class()
             set_parameters(strategy, start.parameters)
-            replay = Replay(strategy, start, self._write)
+            replay = run_class(start.engine)(strategy, start, self._write)
             if start.trace:
                 self._placements.watch(strategy, start.filename, start.since_ns)
             return replay  # noqa: TRY300 (there is nothing to do otherwise)
@@ -178,7 +179,7 @@ class _ReplayRun:
             traded=replay.traded,
             prices=replay.prices,
         )
-        done, trips = record.done(outcome, {})
+        done, trips = record.done(outcome, replay.versions)
         for what, count, kept in (("fills", replay.fill_count, FILLS_KEPT), ("trades", len(trips), TRADES_KEPT)):
             if count > kept:
                 text = f"the result lists the first {kept:,} of {count:,} {what}; the statistics count them all"

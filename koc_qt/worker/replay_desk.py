@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from random import Random
+from typing import Protocol
 
 import msgspec
 
@@ -56,6 +57,38 @@ def shares(start: StartReplay) -> dict[str, Decimal]:
     return dict.fromkeys(venues, share) | {venues[0]: start.cash - share * (len(venues) - 1)}
 
 
+class Venue(Protocol):
+    """What executes orders: ours is MatchingEngine, whose words these are."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no order works or is on its way."""
+        ...
+
+    @property
+    def balances(self) -> tuple[Balance, ...]:
+        """What is in the account, by currency."""
+        ...
+
+    def submit(self, order: Order, now_ns: int) -> Sequence[OrderEvent]:
+        """Send an order."""
+        ...
+
+    def cancel(self, client_order_id: str, now_ns: int) -> Sequence[OrderEvent]:
+        """Ask for a cancel."""
+        ...
+
+    def amend(
+        self, client_order_id: str, quantity: Decimal, price: Decimal | None, now_ns: int
+    ) -> Sequence[OrderEvent]:
+        """Ask for another total quantity and limit."""
+        ...
+
+    def on_bar(self, bar: Bar) -> Sequence[OrderEvent]:
+        """Let orders meet a bar, and give what came of it."""
+        ...
+
+
 class ReplayDesk:
     """Does what the strategy asks of its context, and tells the session what comes of it.
 
@@ -78,8 +111,8 @@ class ReplayDesk:
         self._session = session
         self._context = context
         self._before_fill = before_fill
-        self._venues: dict[str, MatchingEngine] = {}
-        self._by_row: list[MatchingEngine] = []
+        self._venues: dict[str, Venue] = {}
+        self._by_row: list[Venue] = []
         self._orders: dict[str, Order] = {}  # open
         self._requests: dict[str, int] = {}  # client order id of an open order -> the session's request id
         self._placed_ever = 0
@@ -226,13 +259,14 @@ class ReplayDesk:
             else:
                 del self._orders[key], self._requests[key]
             if isinstance(event, OrderFilled):
-                self._book(event.fill)
+                self.book(event.fill)
                 self._session.on_order_update(request_id, order)
                 self._session.on_fill(request_id, event.fill, self._holding(event.fill.instrument), self._money())
             else:
                 self._session.on_order_update(request_id, order)
 
-    def _book(self, fill: Fill) -> None:
+    def book(self, fill: Fill) -> None:
+        """Count a fill in."""
         position, row = self._positions[fill.instrument], self._rows[fill.instrument]
         self._before_fill()
         position.apply(fill)
