@@ -60,10 +60,10 @@ def test_a_run_is_what_the_form_says(ready: BacktestPanel, fake: FakeBench, qtbo
     setup = ready.setup
     setup.timeframe.setEditText("1m")
     setup.span.choose("6 hours")
-    setup.cash.setText("25,000")
-    setup.fee.setText("0.075 %")
-    setup.slippage.setText("0.02")
-    setup.short.setChecked(False)
+    setup.costs.edits["cash"].setText("25,000")
+    setup.costs.edits["fee"].setText("0.075 %")
+    setup.costs.edits["slippage"].setText("0.02")
+    setup.costs.short.setChecked(False)
     field(ready, "fast").setText("9")
     field(ready, "notional").setText("1000")  # the default, written otherwise
     hedge = setup.parameters.fields["hedge"].editor
@@ -87,8 +87,7 @@ def test_a_run_is_what_the_form_says(ready: BacktestPanel, fake: FakeBench, qtbo
 
 
 def test_no_fee_means_the_venues(ready: BacktestPanel) -> None:
-    spec = ready.setup.spec()
-    assert spec is not None
+    [spec] = ready.setup.specs()
     assert spec.fee is None
     assert spec.slippage == 0
     assert spec.parameters == {}
@@ -106,13 +105,19 @@ def test_no_fee_means_the_venues(ready: BacktestPanel) -> None:
         ("fee", "100", "percentage"),
         ("slippage", "-0.1", "percentage"),
         ("slippage", "nan", "percentage"),
+        ("spread", "100", "percentage"),
+        ("ticks", "1.5", "whole number"),
+        ("ticks", "-1", "whole number"),
+        ("latency", "90000000", "to a day"),
+        ("share", "0", "up to 100"),
+        ("share", "101", "up to 100"),
+        ("seed", "x", "whole number"),
     ],
 )
 def test_wrong_numbers_are_said_at_their_field(
     ready: BacktestPanel, fake: FakeBench, name: str, text: str, problem: str
 ) -> None:
-    editor = {"cash": ready.setup.cash, "fee": ready.setup.fee, "slippage": ready.setup.slippage}[name]
-    wrong = {"cash": ready.setup.cash_field, "fee": ready.setup.fee_field, "slippage": ready.setup.slippage_field}[name]
+    editor, wrong = ready.setup.costs.edits[name], ready.setup.costs.fields[name]
     editor.setText(text)
     assert problem in wrong.problem
     ready.run()
@@ -133,8 +138,7 @@ def test_a_wrong_parameter_is_said_at_its_field(ready: BacktestPanel, fake: Fake
     assert not fake.sent(StartBacktest)
     field(ready, "fast").setText("")  # the default
     field(ready, "notional").setText("20")
-    spec = ready.setup.spec()
-    assert spec is not None
+    [spec] = ready.setup.specs()
     assert spec.parameters == {"notional": 20.0}
 
 
@@ -151,12 +155,11 @@ def test_a_range_of_ones_own_is_utc_and_must_not_be_turned_round(ready: Backtest
     assert span.own.isVisibleTo(ready)
     span.since.setDateTime(QDateTime.fromSecsSinceEpoch(1_600_000_020, QTimeZone.utc()))
     span.until.setDateTime(QDateTime.fromSecsSinceEpoch(1_600_003_620, QTimeZone.utc()))
-    spec = ready.setup.spec()
-    assert spec is not None
+    [spec] = ready.setup.specs()
     assert (spec.since_ns, spec.until_ns) == (1_600_000_020 * SECOND_NS, 1_600_003_620 * SECOND_NS)
     span.until.setDateTime(span.since.dateTime())
     assert ready.setup.span_field.problem == "It must end after it begins"
-    assert ready.setup.spec() is None
+    assert not ready.setup.specs()
 
 
 @pytest.mark.parametrize(
@@ -182,8 +185,7 @@ def test_a_market_ahead_of_the_clock_ends_the_range(ready: BacktestPanel, fake: 
     ahead_ns = START_NS + 2 * DAY_NS
     fake.engine.publish(QuoteChanged(type(quote)(BTC, ahead_ns, quote.bid, quote.bid_size, quote.ask, quote.ask_size)))
     qtbot.waitUntil(lambda: fake.desk.replica.quotes[BTC].time_ns == ahead_ns)
-    spec = ready.setup.spec()
-    assert spec is not None
+    [spec] = ready.setup.specs()
     assert 0 <= ahead_ns - spec.until_ns < 300 * SECOND_NS
 
 
@@ -196,14 +198,13 @@ def test_a_strategy_of_two_symbols_gets_two_of_one_currency(
     assert [picker.instrument() for picker in panel.setup.symbols.pickers] == [BTC, ETH]
     assert "it hears no quotes" in panel.setup.about.text()
     panel.setup.symbols.pickers[1].set_instrument(BTC)
-    assert panel.setup.spec() is None
+    assert not panel.setup.specs()
     assert panel.setup.symbols.fields[1].problem == "sim:BTC/USDT is there twice"
     panel.setup.symbols.pickers[1].set_instrument(None)
-    assert panel.setup.spec() is None
+    assert not panel.setup.specs()
     assert panel.setup.symbols.fields[1].problem == "Choose a symbol"
     panel.setup.symbols.pickers[1].set_instrument(ETH)
-    spec = panel.setup.spec()
-    assert spec is not None
+    [spec] = panel.setup.specs()
     assert spec.instruments == (BTC, ETH)
 
 
@@ -338,9 +339,9 @@ def test_the_keys_run_and_the_command_runs(ready: BacktestPanel, fake: FakeBench
     wanted: list[str] = []
     fake.requests.panel_wanted.connect(wanted.append)
     ready.window().activateWindow()
-    ready.setup.cash.setFocus()
-    qtbot.waitUntil(ready.setup.cash.hasFocus)
-    QTest.keyClick(ready.setup.cash, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    ready.setup.costs.edits["cash"].setFocus()
+    qtbot.waitUntil(ready.setup.costs.edits["cash"].hasFocus)
+    QTest.keyClick(ready.setup.costs.edits["cash"], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: len(fake.sent(StartBacktest)) == 1 and not ready._starting.is_running)
     fake.bench.actions.run(COMMAND)
     assert wanted == ["backtest"]
@@ -390,9 +391,9 @@ def test_everything_is_there_after_a_restart(ready: BacktestPanel, fake: FakeBen
     setup.timeframe.setEditText("15m")
     setup._own_timeframe()
     setup.span.choose("7 days")
-    setup.cash.setText("500")
-    setup.fee.setText("0.1")
-    setup.short.setChecked(False)
+    setup.costs.edits["cash"].setText("500")
+    setup.costs.edits["fee"].setText("0.1")
+    setup.costs.short.setChecked(False)
     setup.symbols.pickers[0].set_instrument(ETH)
     field(ready, "fast").setText("900")  # wrong, and still what was typed
     ready.splitter.setSizes([400, 495])
@@ -423,7 +424,7 @@ def test_everything_is_there_after_a_restart(ready: BacktestPanel, fake: FakeBen
 )
 def test_what_is_remembered_may_be_anything(panel: BacktestPanel, state: dict[str, object]) -> None:
     panel.restore(state)
-    assert panel.setup.cash.text() == "10,000"
+    assert panel.setup.costs.edits["cash"].text() == "10,000"
     assert panel.setup.symbols.pickers[0].instrument() == BTC
     assert panel.splitter.moved_to == {}
 

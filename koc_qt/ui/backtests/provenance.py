@@ -17,15 +17,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.command import command_of, moment
 from koc_qt.ui.backtests.small import Elided, heading
-from koc_qt.ui.backtests.words import latency_text, percent_text
+from koc_qt.ui.backtests.words import ENGINE_NAMES, latency_text, percent_text
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, code_font, number_font, style_as
 
-ENGINE_NAMES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
 _OLDER = "This run says nothing about what it was made from. Run it again to have it."
 Line = tuple[str, str]
 

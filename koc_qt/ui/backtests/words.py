@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSpec
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
 from koc_qt.domain.figures import FIGURES, GROUPS, Figure, Unit
 from koc_qt.ui import formats
 from koc_qt.ui.tables.columns import tone_of_sign
 
 CAPTIONS = FIGURES
+
+ENGINE_NAMES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
 
 
 def caption(name: str) -> Figure:

@@ -227,15 +227,16 @@ class BacktestPanel(Panel):
         if not self._wants_run or self.setup.is_settling:
             return
         self._wants_run = False
-        spec = self.setup.spec()
-        if spec is not None:
+        specs = self.setup.specs()
+        if specs:
             self.setup.run.setEnabled(False)
             self.setup.say("Starting…")
-            self._starting.start(self._start(spec), self._refused)
+            self._starting.start(self._start(specs), self._refused)
 
-    async def _start(self, spec: BacktestSpec) -> None:
-        placed = await self.setup.placed(spec)
-        self._awaited = str(await self.desk.request(StartBacktest(placed), timeout_s=START_TIMEOUT_S))
+    async def _start(self, specs: list[BacktestSpec]) -> None:
+        for spec in reversed(specs):  # the first of them is looked at
+            placed = await self.setup.placed(spec)
+            self._awaited = str(await self.desk.request(StartBacktest(placed), timeout_s=START_TIMEOUT_S))
         self.setup.refresh()
         self._show_runs()
 

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
-    QCheckBox,
     QFrame,
     QLabel,
-    QLineEdit,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
-from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.errors import BadTimeframe, ConfigError, KocError, StrategyError
-from koc_qt.domain.timeframes import duration_ns
+from koc_qt.domain.timeframes import SECOND_NS, duration_ns
 from koc_qt.link.messages import DescribeStrategy, StoreStrategy
 from koc_qt.sdk.channel import Described
+from koc_qt.ui.backtests.costs import Costs, CostsForm
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
-from koc_qt.ui.panels.backtest_fields import Cells, Field, TimeframeField, read_number
+from koc_qt.ui.panels.backtest_fields import Cells, Field, TimeframeField
 from koc_qt.ui.panels.backtest_file import StrategyFile, read_file
 from koc_qt.ui.panels.backtest_parameters import ParameterForm
-from koc_qt.ui.panels.backtest_span import SpanPicker
+from koc_qt.ui.panels.backtest_span import OWN, SpanPicker
 from koc_qt.ui.panels.backtest_symbols import SymbolFields
 from koc_qt.ui.theme import style_as
 
 DESCRIBE_TIMEOUT_S = 30.0
 _CELL_PX = 96
 _FIELDS_A_STEP = 3
-_PERCENT = Decimal(100)
 
 
 class BacktestSetup(QWidget):
@@ -124,27 +121,9 @@ class BacktestSetup(QWidget):
         self.span.propose(self._clock_ns())
         money.add(self.span_field, 2)
         yield
-        costs = Cells(72, form, most=4)
-        self._column.addWidget(costs)
-        self.cash_field = Field("Cash", costs, tip="What the run begins with, in the quote currency")
-        self.cash = _hold_number(self.cash_field, "10,000")
-        self.fee_field = Field(
-            "Fee, %", costs, tip="Of the amount traded, for makers and takers alike; empty: what the venue takes"
-        )
-        self.fee = _hold_number(self.fee_field, "", "Venue's")
-        yield
-        self.slippage_field = Field(
-            "Slippage, %", costs, tip="What market orders pay on top of the price, always against you"
-        )
-        self.slippage = _hold_number(self.slippage_field, "0")
-        self.short_field = Field(" ", costs, tip="Whether more may be sold than is held")
-        self.short = QCheckBox("Short", self.short_field)
-        self.short.setAccessibleName("Short")
-        self.short.setChecked(True)
-        self.short_field.hold(self.short)
-        for field in (self.cash_field, self.fee_field, self.slippage_field, self.short_field):
-            costs.add(field)
-        yield
+        self.costs = CostsForm(form)
+        self._column.addWidget(self.costs)
+        yield from self.costs.parts()
 
     def _make_foot(self, whole: QVBoxLayout) -> None:
         line = QFrame(self)
@@ -171,8 +150,7 @@ class BacktestSetup(QWidget):
         line = self.timeframe.lineEdit()
         if line is not None:
             line.textEdited.connect(lambda _text: self._own_timeframe())
-        for edit in (self.cash, self.fee, self.slippage):
-            edit.textChanged.connect(self._numbers_changed)
+        self.costs.changed.connect(self._numbers_changed)
         self.symbols.changed.connect(self._symbols_changed)
         self.span.changed.connect(self._span_changed)
         self.parameters.changed.connect(self._parameters_changed)
@@ -195,12 +173,12 @@ class BacktestSetup(QWidget):
         """Have what was typed looked up, as leaving the field does."""
         self.symbols.settle()
 
-    def spec(self) -> BacktestSpec | None:
-        """Give what is to be run; None, and marks at the fields, where something is missing or wrong."""
+    def specs(self) -> list[BacktestSpec]:
+        """Give what is to be run, a run for each engine; none, and marks at the fields, where something is wrong."""
         if not self.file.path:
             self.file_field.set_problem("Choose a strategy file first")
         instruments = self.symbols.check()
-        fee, slippage, cash = self._check_numbers()
+        costs = self.costs.values()
         parameters = self.parameters.values()
         span_ns = self._check_span()
         if (
@@ -208,28 +186,38 @@ class BacktestSetup(QWidget):
             or instruments is None
             or self.timeframe_field.problem
             or span_ns is None
-            or cash is None
-            or any(field.problem for field in (self.fee_field, self.slippage_field))
+            or costs is None
             or parameters is None
         ):
             self._show_first_problem()
-            return None
+            return []
+        what = {
+            "path": self.file.path,
+            "instruments": instruments,
+            "timeframe": self.timeframe_field.text,
+            "since_ns": span_ns[0],
+            "until_ns": span_ns[1],
+            "parameters": parameters,
+        }
         try:
-            return BacktestSpec(
-                path=self.file.path,
-                instruments=instruments,
-                timeframe=self.timeframe_field.text,
-                since_ns=span_ns[0],
-                until_ns=span_ns[1],
-                parameters=parameters,
-                cash=cash,
-                fee=fee,
-                slippage=slippage or Decimal(0),
-                allow_short=self.short.isChecked(),
-            )
+            return [_spec(what, costs, engine) for engine in costs.engines]
         except ConfigError as error:
             self.say(str(error), is_problem=True)
-            return None
+            return []
+
+    def take(self, spec: BacktestSpec) -> None:
+        """Have the form hold what a run was made with."""
+        self._typed[spec.path] = {name: _typed_text(value) for name, value in spec.parameters.items()}
+        self.costs.take(spec)
+        self._has_own_timeframe = True
+        self.timeframe.setEditText(spec.timeframe)
+        since_s, until_s = spec.since_ns // SECOND_NS, spec.until_ns // SECOND_NS
+        self.span.restore({"quick": OWN, "since_s": since_s, "until_s": until_s})
+        self.symbols.restore([str(each) for each in spec.instruments])
+        self.parameters.clear()
+        self._described_path = ""
+        self.file.choose(spec.path)
+        self.refresh()
 
     async def placed(self, spec: BacktestSpec) -> BacktestSpec:
         """Bring the file to an engine on another machine, and give the spec with its path there. Raises KocError.
@@ -264,20 +252,13 @@ class BacktestSetup(QWidget):
             "symbols": [str(each) for each in self.symbols.chosen()],
             "timeframe": self.timeframe.currentText() if self._has_own_timeframe else "",
             "span": self.span.state(),
-            "cash": self.cash.text(),
-            "fee": self.fee.text(),
-            "slippage": self.slippage.text(),
-            "short": self.short.isChecked(),
             "parameters": self._typed.get(self.file.path, {}),
+            **self.costs.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over, as far as it can be read."""
-        for name, edit in (("cash", self.cash), ("fee", self.fee), ("slippage", self.slippage)):
-            if isinstance(text := state.get(name), str):
-                edit.setText(text)
-        if isinstance(short := state.get("short"), bool):
-            self.short.setChecked(short)
+        self.costs.restore(state)
         if isinstance(timeframe := state.get("timeframe"), str) and timeframe:
             self._has_own_timeframe = True
             self.timeframe.setEditText(timeframe)
@@ -318,6 +299,7 @@ class BacktestSetup(QWidget):
             if count % _FIELDS_A_STEP == 0:
                 await asyncio.sleep(0)
         self.described, self._described_path = described, path
+        self.costs.offer_engines(described.engines)
         self.parameters_caption.setVisible(bool(described.parameters))
         self.symbols.want(described.instruments_wanted)
         self.symbols.propose()
@@ -388,32 +370,18 @@ class BacktestSetup(QWidget):
         return bars * len(self.symbols.pickers)
 
     def _numbers_changed(self) -> None:
-        self._check_numbers()
+        self.costs.values()
         self.refresh()
-
-    def _check_numbers(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
-        """Give fee, slippage (fractions) and cash; None, and a mark, where one is wrong. No fee means the venue's."""
-        cash = read_number(self.cash.text())
-        is_cash = cash is not None and 0 < cash < 10**15
-        self.cash_field.set_problem("" if is_cash else "An amount above zero, such as 10,000")
-        fee = _fraction(self.fee.text())
-        is_fee = not self.fee.text().strip() or (fee is not None and -1 < fee < 1)
-        self.fee_field.set_problem("" if is_fee else "A percentage such as 0.1, or nothing")
-        slippage = _fraction(self.slippage.text() or "0")
-        is_slippage = slippage is not None and 0 <= slippage < 1
-        self.slippage_field.set_problem("" if is_slippage else "A percentage such as 0.05")
-        return fee, slippage if is_slippage else None, cash if is_cash else None
 
     def _show_first_problem(self) -> None:
         """Bring the first field that is wrong into sight, and the cursor into it."""
+        self.costs.show_problems()
         fields = [
             self.file_field,
             *self.symbols.fields,
             self.timeframe_field,
             self.span_field,
-            self.cash_field,
-            self.fee_field,
-            self.slippage_field,
+            *self.costs.fields.values(),
             *self.parameters.fields.values(),
         ]
         wrong = [field for field in fields if field.problem and field.isVisibleTo(self)]
@@ -432,13 +400,9 @@ class BacktestSetup(QWidget):
             self.describe()
 
 
-def _hold_number(field: Field, text: str, placeholder: str = "") -> QLineEdit:
-    edit = field.hold(QLineEdit(text, field))
-    edit.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    edit.setPlaceholderText(placeholder)
-    edit.setMaxLength(40)
-    edit.setMinimumWidth(60)
-    return edit
+def _spec(what: dict[str, Any], costs: Costs, engine: Engine) -> BacktestSpec:
+    names = [name for name in Costs._fields if name != "engines"]
+    return BacktestSpec(**what, **{name: getattr(costs, name) for name in names}, engine=engine)
 
 
 def _small_text(parent: QWidget) -> QLabel:
@@ -449,9 +413,9 @@ def _small_text(parent: QWidget) -> QLabel:
     return label
 
 
-def _fraction(text: str) -> Decimal | None:
-    number = None if "," in text else read_number(text.replace("%", ""))
-    return None if number is None else number / _PERCENT
+def _typed_text(value: Any) -> Any:
+    """Give a parameter's value as its field would hold it."""
+    return value if isinstance(value, bool) else f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _about(described: Described) -> str:

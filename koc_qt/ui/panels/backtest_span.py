@@ -24,7 +24,7 @@ QUICK_NS = {
 }
 OWN = "From, to"
 FIRST_RUN_BARS = 50_000  # done within seconds, its history fetched
-_OLDEST_S = 946_684_800  # 2000-01-01
+_OLDEST_S = 0  # 1970-01-01
 _NEWEST_S = 4_102_444_800  # 2100-01-01
 
 
