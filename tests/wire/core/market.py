@@ -19,7 +19,7 @@ from tests.wire.core.listings import Listing, Trading
 LEVELS = 25  # a side; the whole book of such a market
 _BOOK_EVERY_NS = 100_000_000
 _WARM_UP_NS = 2 * MINUTE_NS  # the walk begins so long before the first live moment, so that there are trades to ask for
-_WARM_UP_RATE = 4.0  # at most: a quick market's two minutes would take longer to make than a test
+_WARM_UP_RATE = 1.5  # at most: a quick market's two minutes would take longer to make than a test
 _BEHIND_NS = 5 * SECOND_NS  # a pause longer than this (a machine that slept) is not made up for
 _TAPE = 2_000
 _SECONDS_KEPT = 100_000
