@@ -11,7 +11,7 @@ from koc_qt.domain.errors import InvalidOrder
 from koc_qt.domain.exact import EXACT
 
 
-class InstrumentId(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class InstrumentId(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """A symbol at a venue, written ``venue:symbol``, such as ``sim:BTC/USDT``."""
 
     venue: str
@@ -93,5 +93,8 @@ def _shortest(step: Decimal) -> Decimal:
 
 
 def _on_grid(value: Decimal, step: Decimal, rounding: str) -> Decimal:
+    shortest = _shortest(step)
+    if value.same_quantum(shortest) and not EXACT.remainder(value, shortest):
+        return value  # most are on the grid already, and written as it is
     steps = EXACT.divide(value, step).quantize(_ONE, rounding, EXACT)
-    return EXACT.multiply(steps, _shortest(step))
+    return EXACT.multiply(steps, shortest)

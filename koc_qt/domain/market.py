@@ -75,7 +75,7 @@ class Book(msgspec.Struct, frozen=True, tag="book"):
     asks: tuple[BookLevel, ...]
 
 
-class Bar(msgspec.Struct, frozen=True, tag="bar"):
+class Bar(msgspec.Struct, frozen=True, tag="bar", gc=False):  # kept by the thousand: see domain/orders.py
     """Open, high, low, close and volume of one interval; `open_time_ns` is its opening time, UTC.
 
     Prices and volume are float64: bars are for charts and indicators, never for money.

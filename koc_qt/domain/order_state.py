@@ -47,8 +47,8 @@ from koc_qt.domain.orders import (
     OrderUnknown,
 )
 
-_UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})  # the venue has not spoken yet
-_DEAD = frozenset({OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+_UNHEARD = (OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)  # the venue has not spoken yet
+_DEAD = (OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 
 
 def apply(order: Order, event: OrderEvent) -> Order:
@@ -188,10 +188,17 @@ def _accepted(order: Order, event: OrderAccepted) -> Order:
         raise InvalidTransition(
             f"order {order.client_order_id} was rejected, yet the venue accepted it{' as ' + told if told else ''}"
         )
+    updated_ns = max(order.updated_ns, event.time_ns)
     if order.status in _UNHEARD:
-        order = _moved(order, event, OrderStatus.ACCEPTED)
+        return msgspec.structs.replace(
+            order,
+            status=OrderStatus.ACCEPTED,
+            venue_order_id=known or told,
+            reason="",
+            updated_ns=updated_ns,
+        )
     if told and not known:
-        order = msgspec.structs.replace(order, venue_order_id=told, updated_ns=max(order.updated_ns, event.time_ns))
+        return msgspec.structs.replace(order, venue_order_id=told, updated_ns=updated_ns)
     return order
 
 
@@ -241,12 +248,13 @@ def _filled(order: Order, event: OrderFilled) -> Order:
 
 
 def _require_same(order: Order, fill: Fill) -> None:
-    for what, told, ours in (
-        ("order", fill.client_order_id, order.client_order_id),
-        ("instrument", fill.instrument, order.request.instrument),
-        ("side", fill.side, order.request.side),
-        ("strategy", fill.strategy_id, order.strategy_id),
-        ("account", fill.account_id, order.account_id),
+    told_all = (fill.client_order_id, fill.instrument, fill.side, fill.strategy_id, fill.account_id)
+    request = order.request
+    ours_all = (order.client_order_id, request.instrument, request.side, order.strategy_id, order.account_id)
+    if told_all == ours_all:
+        return
+    for what, told, ours in zip(
+        ("order", "instrument", "side", "strategy", "account"), told_all, ours_all, strict=True
     ):
         if told != ours:
             raise InvalidTransition(f"fill {fill.fill_id} is of {what} {told}, order {order.client_order_id} of {ours}")

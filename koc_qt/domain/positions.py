@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from decimal import Decimal, localcontext
+from decimal import Decimal
 
 from koc_qt.domain.exact import EXACT, quotient
 from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import PositionSnapshot
 
@@ -48,11 +49,10 @@ class Position:
         if fill.fill_id in self._fill_ids:
             return False
         self._fill_ids.add(fill.fill_id)
-        with localcontext(EXACT):
-            self._pay(fill)
-            self._move(fill.quantity * fill.side.sign, fill.price)
-            if fill.fee_currency == self.instrument.base:
-                self._move(-fill.fee, fill.price)
+        self._pay(fill)
+        self._move(fill.quantity if fill.side is Side.BUY else EXACT.minus(fill.quantity), fill.price)
+        if fill.fee_currency == self.instrument.base:
+            self._move(EXACT.minus(fill.fee), fill.price)
         return True
 
     def _move(self, quantity: Decimal, price: Decimal) -> None:
@@ -63,11 +63,12 @@ class Position:
 
     def _pay(self, fill: Fill) -> None:
         if fill.fee_currency == self.instrument.quote:
-            self._fees += fill.fee
+            self._fees = EXACT.add(self._fees, fill.fee)
         elif fill.fee_currency == self.instrument.base:
-            self._fees += fill.fee * fill.price
+            self._fees = EXACT.add(self._fees, EXACT.multiply(fill.fee, fill.price))
         elif fill.fee:
-            self._other_fees[fill.fee_currency] = self._other_fees.get(fill.fee_currency, _ZERO) + fill.fee
+            paid = self._other_fees.get(fill.fee_currency, _ZERO)
+            self._other_fees[fill.fee_currency] = EXACT.add(paid, fill.fee)
 
     def _close(self, quantity: Decimal, price: Decimal) -> Decimal:
         """Close lots of the other side against a signed quantity; gives what is left of it."""
@@ -76,15 +77,17 @@ class Position:
             return quantity
         while quantity and lots:
             lot_quantity, lot_price = lots[0]
-            closed = -quantity if abs(quantity) < abs(lot_quantity) else lot_quantity
+            is_part = quantity.copy_abs() < lot_quantity.copy_abs()
+            closed = EXACT.minus(quantity) if is_part else lot_quantity
             if closed == lot_quantity:
                 lots.popleft()
             else:
-                lots[0] = (lot_quantity - closed, lot_price)
-            self._realised += (price - lot_price) * closed
-            self._cost -= closed * lot_price
-            self._quantity -= closed
-            quantity += closed
+                lots[0] = (EXACT.subtract(lot_quantity, closed), lot_price)
+            gain = EXACT.multiply(EXACT.subtract(price, lot_price), closed)
+            self._realised = EXACT.add(self._realised, gain)
+            self._cost = EXACT.subtract(self._cost, EXACT.multiply(closed, lot_price))
+            self._quantity = EXACT.subtract(self._quantity, closed)
+            quantity = EXACT.add(quantity, closed)
         if not lots:
             self._trades += 1
         return quantity
@@ -92,11 +95,11 @@ class Position:
     def _open(self, quantity: Decimal, price: Decimal) -> None:
         lots = self._lots
         if lots and lots[-1][1] == price:
-            lots[-1] = (lots[-1][0] + quantity, price)
+            lots[-1] = (EXACT.add(lots[-1][0], quantity), price)
         else:
             lots.append((quantity, price))
-        self._cost += quantity * price
-        self._quantity += quantity
+        self._cost = EXACT.add(self._cost, EXACT.multiply(quantity, price))
+        self._quantity = EXACT.add(self._quantity, quantity)
 
     @property
     def quantity(self) -> Decimal:

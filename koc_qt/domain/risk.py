@@ -92,13 +92,14 @@ def _check_instrument(request: OrderRequest, context: RiskContext) -> None:
                 f"{name} {price:f} is not a multiple of the tick size {instrument.tick_size:f} of {instrument.id}: "
                 f"the nearest is {nearest:f}"
             )
-    least = _least_quantity(instrument)
     if quantity % instrument.lot_size:
         raise InvalidOrder(
             f"quantity {quantity:f} is not a multiple of the lot size {instrument.lot_size:f} of {instrument.id}: "
-            f"the nearest that is not more is {instrument.round_quantity(quantity):f}, the least allowed {least:f}"
+            f"the nearest that is not more is {instrument.round_quantity(quantity):f}, "
+            f"the least allowed {_least_quantity(instrument):f}"
         )
     if quantity < instrument.min_quantity:
+        least = _least_quantity(instrument)
         raise InvalidOrder(f"quantity {quantity:f} is below the least for {instrument.id}, which is {least:f}")
     if instrument.max_quantity is not None and quantity > instrument.max_quantity:
         most = instrument.round_quantity(instrument.max_quantity)

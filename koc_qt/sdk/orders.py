@@ -17,13 +17,14 @@ from koc_qt.domain.orders import Fill, Order, OrderRequest, OrderStatus, OrderTy
 Number = Decimal | int | float | str | SupportsFloat | SupportsIndex
 
 _LARGEST_EXPONENT = 50  # more is no amount of anything, and would overflow the rounding
+_ZERO = Decimal(0)
 _FLOAT_DIGITS = 15  # what a double holds for certain: 2.4 / 3 means 0.8, not 0.7999999999999999
 
 
 def to_decimal(value: Number, what: str = "number") -> Decimal:
     """Read a number exactly; a float counts with 15 significant digits. Raises InvalidOrder when it is none."""
     try:
-        number = _read(value)
+        number = value if type(value) is Decimal else _read(value)
     except (InvalidOperation, TypeError, ValueError, OverflowError):
         number = None
     if number is None or not number.is_finite() or number.adjusted() > _LARGEST_EXPONENT:
@@ -32,6 +33,8 @@ def to_decimal(value: Number, what: str = "number") -> Decimal:
 
 
 def _read(value: Any) -> Decimal | None:
+    if type(value) is float:
+        return Decimal(f"{value:.{_FLOAT_DIGITS}g}")
     if isinstance(value, Decimal):
         return value
     if isinstance(value, bool):
@@ -119,6 +122,8 @@ def smallest_quantity(instrument: Instrument, price: Decimal) -> Decimal:
 
 
 def _time_in_force(value: TimeInForce | str) -> TimeInForce:
+    if type(value) is TimeInForce:
+        return value
     try:
         return TimeInForce(value.lower())
     except ValueError:
@@ -155,10 +160,10 @@ class OrderHandle:
         self.reason = ""
         self.cancel_requested = False
         self.amend_requested = False
-        self._filled = Decimal(0)
+        self._filled = _ZERO
         self._average_price: Decimal | None = None
-        self._seen = Decimal(0)
-        self._notional_seen = Decimal(0)
+        self._seen = _ZERO
+        self._notional_seen = _ZERO
         self._seen_ids: set[str] = set()
 
     @classmethod
