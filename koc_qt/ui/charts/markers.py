@@ -317,10 +317,12 @@ class LinesItem(PixelItem):
         if frame.width < _MIN_WIDTH_FOR_TEXT:
             return
         placed: list[QRectF] = []
+        head = self.texts.height + 8  # the bar's values are written there, over everything
         for each in self._chips(first, ys):
             size = self.texts.size(each.text)
             chip = QRectF(0, 0, size.width() + 10, size.height() + 2)
-            chip.moveTo(frame.width - chip.width() - 6, round(each.y - chip.height() / 2))
+            lowest = max(frame.height - chip.height(), head)
+            chip.moveTo(frame.width - chip.width() - 6, round(min(max(each.y - chip.height() / 2, head), lowest)))
             for other in placed:
                 if chip.intersects(other):
                     chip.moveRight(other.left() - 3)
