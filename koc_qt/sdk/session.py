@@ -201,9 +201,11 @@ class Session:
 
     def on_order_update(self, request_id: int, order: Order | None, reason: str = "") -> None:
         """Tell how an order changed; without an order, that the request was refused, and why."""
-        handle = self._find(request_id, "" if order is None else order.client_order_id)
+        handle = self._open.get(request_id)
         if handle is None:
-            return  # closed long ago
+            handle = self._find(request_id, "" if order is None else order.client_order_id)
+            if handle is None:
+                return  # closed long ago
         if order is None:
             handle.reject(reason)
         else:
@@ -211,9 +213,11 @@ class Session:
             handle.update(order)
             if wanted and handle.is_open:
                 self.cancel(handle)
-        self._file(handle)
+        if not handle.is_open:
+            self._file(handle)
         self._strategy.on_order(handle)
-        self._step()
+        if self._script is not None:
+            self._step()
 
     def on_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
         """Tell of a fill, with the holding and the cash after it. A fill that is told twice counts once."""
@@ -224,9 +228,11 @@ class Session:
         if handle is not None:
             if not handle.add_fill(fill):
                 return
-            self._file(handle)
+            if not handle.is_open:
+                self._file(handle)
         self._strategy.on_fill(fill)
-        self._step()
+        if self._script is not None:
+            self._step()
 
     def on_history(self, request_id: int, bars: Sequence[Bar], error: str = "") -> None:
         """Answer request_history; what nobody waits for any more is ignored."""
@@ -441,8 +447,7 @@ class Session:
         return self._open.get(key) or self._closed.get(key)
 
     def _file(self, handle: OrderHandle) -> None:
-        if handle.is_open:
-            return
+        """Put an order that is over where it is in nobody's way."""
         key = handle.request_id or self._earlier[handle.client_order_id]
         if self._open.pop(key, None) is not None:
             self._closed[key] = handle

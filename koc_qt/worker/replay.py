@@ -195,10 +195,10 @@ class Replay:
         try:
             count = 1
             while length_hint(rows):
-                if desk.is_idle and self._session.timer_ns is None and not self._is_script:
-                    self._hurry(islice(rows, count), advances, tell)
-                else:
-                    self._walk(islice(rows, count), advances, tell)
+                stretch = islice(rows, count)
+                hurries = desk.is_idle and self._session.timer_ns is None and not self._is_script
+                while (self._hurry if hurries else self._walk)(stretch, advances, tell):
+                    hurries = not hurries
                 self._note(len(bars) - length_hint(rows))
                 count = pause()
         except BaseException:
@@ -207,21 +207,26 @@ class Replay:
         if bars:
             desk.closes[0] = bars[-1].close
 
-    def _hurry(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> None:
-        """Tell of bars until the strategy asks for something: nothing here that is not needed for every bar."""
+    def _hurry(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> bool:
+        """Tell of bars until the strategy asks for something: nothing here that is not needed for every bar.
+
+        Gives False when the bars are over.
+        """
         context, session = self._context, self._session
         outbox = context.outbox
         for step in zip(bars, *advances, strict=False):  # there may be more bars after these
             context.bar = bar = step[0]
             tell(bar)
             if outbox or session.timer_ns is not None:
-                self._desk.meet(0, bar)  # there was nothing that could
-                self._desk.placed = 0
-                self._desk.answer_all()
-                return
+                desk = self._desk
+                desk.meet(0, bar)  # there was nothing that could
+                desk.placed = 0
+                desk.answer_all()
+                return True
+        return False
 
-    def _walk(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> None:
-        """Tell of bars while orders work, timers run or a script waits."""
+    def _walk(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> bool:
+        """Tell of bars while orders work, timers run or a script waits. Gives False when the bars are over."""
         desk, context, session, is_script = self._desk, self._context, self._session, self._is_script
         outbox = context.outbox
         for bar in bars:
@@ -230,8 +235,10 @@ class Replay:
             desk.placed = 0
             if events:
                 desk.hear(events)
-                desk.answer_all()
-            self._tell_time()
+                if outbox:
+                    desk.answer_all()
+            if is_script or session.timer_ns is not None:
+                self._tell_time()
             for advance in advances:
                 next(advance)
             tell(bar)
@@ -240,12 +247,17 @@ class Replay:
             if is_script:
                 self._retire_if_finished()
             elif desk.is_idle and session.timer_ns is None:
-                return
+                return True
+        return False
 
     def _note(self, row: int) -> None:
         """Let the curve have the closes before a row of the message."""
         begin, self._noted = self._noted, row
         quantity, base = self._desk.quantities[0], self._desk.base
+        if row - begin == 1:
+            self.times_ns.append(self._closing_ns[begin])
+            self.equity.append(base + quantity * self._closes[begin] if quantity else base)
+            return
         self.times_ns.extend(self._closing_ns[begin:row])
         if quantity:
             self.equity.extend([base + quantity * close for close in self._closes[begin:row]])

@@ -66,8 +66,8 @@ class Venue(Protocol):
         ...
 
     @property
-    def balances(self) -> tuple[Balance, ...]:
-        """What is in the account, by currency."""
+    def free(self) -> dict[str, Decimal]:
+        """What of the account's balances no order reserves, by currency."""
         ...
 
     def submit(self, order: Order, now_ns: int) -> Sequence[OrderEvent]:
@@ -106,7 +106,7 @@ class ReplayDesk:
         self.placed = 0  # since the last close
         self.closes = [math.nan] * len(start.instruments)
         self.quantities = [0.0] * len(start.instruments)
-        self.base = float(start.cash)
+        self.base = self._cash = float(start.cash)
         self._start = start
         self._session = session
         self._context = context
@@ -174,15 +174,14 @@ class ReplayDesk:
                     f"the strategy asked for more than {ORDERS_A_MOMENT:,} orders, changes, cancels and histories "
                     "between two bars: does it place an order in answer to each refusal?"
                 )
-            match message:
-                case Submit(request_id, request):
-                    self._submit(request_id, request)
-                case Cancel(client_order_id):
-                    self._cancel(client_order_id)
-                case Amend():
-                    self._amend(message)
-                case RequestHistory():
-                    self._give_history(message)
+            if isinstance(message, Submit):
+                self._submit(message.request_id, message.request)
+            elif isinstance(message, Cancel):
+                self._cancel(message.client_order_id)
+            elif isinstance(message, Amend):
+                self._amend(message)
+            else:
+                self._give_history(message)
 
     def _submit(self, request_id: int, request: OrderRequest) -> None:
         try:
@@ -201,21 +200,24 @@ class ReplayDesk:
     def _check(self, request: OrderRequest, changed: Order | None = None) -> None:
         """Refuse what the live engine refuses, the limits of a profile aside. Raises InvalidOrder, RiskRefused."""
         row = self._rows[request.instrument]
-        pending = {Side.BUY: Decimal(0), Side.SELL: Decimal(0)}
+        buying = selling = _ZERO
         for order in self._orders.values():
             if order.request.instrument == request.instrument and order is not changed:
-                pending[order.request.side] += order.remaining
+                if order.request.side is Side.BUY:
+                    buying += order.remaining
+                else:
+                    selling += order.remaining
         close = self.closes[row]
         context = RiskContext(
             instrument=self._start.instruments[row],
             reference_price=None if math.isnan(close) else to_decimal(close),
             position_quantity=self._positions[request.instrument].quantity,
-            open_buy_quantity=pending[Side.BUY],
-            open_sell_quantity=pending[Side.SELL],
+            open_buy_quantity=buying,
+            open_sell_quantity=selling,
             open_orders=len(self._orders),
             orders_last_minute=0,
-            daily_pnl=Decimal(0),
-            filled_quantity=Decimal(0) if changed is None else changed.filled_quantity,
+            daily_pnl=_ZERO,
+            filled_quantity=_ZERO if changed is None else changed.filled_quantity,
         )
         check(request, context, _NO_LIMITS)
 
@@ -276,8 +278,8 @@ class ReplayDesk:
         if len(self.fills) < FILLS_KEPT:
             self.fills.append(fill)
         self.quantities[row] = float(position.quantity)
-        self._bases[row] = float(position.realised_pnl + position.unrealised_pnl(Decimal(0)) - position.fees)
-        self.base = math.fsum((float(self._start.cash), *self._bases))
+        self._bases[row] = float(position.realised_pnl + position.unrealised_pnl(_ZERO) - position.fees)
+        self.base = math.fsum((self._cash, *self._bases))
 
     def _holding(self, instrument: InstrumentId) -> PositionState:
         held = self._positions[instrument]
@@ -285,8 +287,7 @@ class ReplayDesk:
 
     def _money(self) -> dict[str, Decimal]:
         """Give the free money of the first instrument's account, as the live engine does."""
-        balances = self._venues[self._start.instruments[0].id.venue].balances
-        return {balance.currency: balance.total - balance.locked for balance in balances}
+        return self._by_row[0].free
 
     def _give_history(self, asked: RequestHistory) -> None:
         seen = self._session.seen_bars(HISTORY_LIMIT, None, asked.instrument)

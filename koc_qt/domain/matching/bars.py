@@ -28,6 +28,8 @@ def meet_bar(
     opening = exact_price(bar.open)
     left = _ENDLESS if volume_fraction is None else EXACT.multiply(exact_price(bar.volume), volume_fraction)
     left = matcher.meet_print(market, opening, left, time_ns)
+    if not market.orders.has_priced:
+        return
     for falling in (True, False):  # what the bar opens beyond is reached at the open, whatever its own price
         left = _leg(matcher, market, opening, left, time_ns, falling=falling, gap=True)
     low, high = exact_price(bar.low), exact_price(bar.high)
@@ -67,7 +69,9 @@ def _reached(
     """Give the orders that a move to `end` reaches, in the order in which it does, each with its own price."""
     orders = market.orders
     stops, limits = (orders.stop_sells, orders.buys) if falling else (orders.stop_buys, orders.sells)
-    reached = []
+    reached: list[tuple[Decimal, bool, int, Decimal, WorkingOrder]] = []
+    if not stops and not limits:
+        return reached
     for is_limit, queue in ((False, stops), (True, limits)):
         for work in queue:
             price = work.limit if is_limit else work.stop

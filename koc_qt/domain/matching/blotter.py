@@ -97,18 +97,18 @@ class Blotter:
         order, instrument = work.order, work.instrument
         rate = self.model.fee_rate(instrument, liquidity)
         fill = Fill(
-            fill_id=f"{order.client_order_id}-{len(work.fills) + 1}",
-            client_order_id=order.client_order_id,
-            strategy_id=order.strategy_id,
-            account_id=order.account_id,
-            instrument=instrument.id,
-            side=order.request.side,
-            price=price,
-            quantity=quantity,
-            fee=EXACT.multiply(EXACT.multiply(price, quantity), rate),
-            fee_currency=instrument.quote,
-            liquidity=liquidity,
-            time_ns=time_ns,
+            f"{order.client_order_id}-{len(work.fills) + 1}",
+            order.client_order_id,
+            order.strategy_id,
+            order.account_id,
+            instrument.id,
+            order.request.side,
+            price,
+            quantity,
+            EXACT.multiply(EXACT.multiply(price, quantity), rate),
+            instrument.quote,
+            liquidity,
+            time_ns,
         )
         work.fills.append(fill)
         work.remaining = EXACT.subtract(work.remaining, quantity)

@@ -118,6 +118,11 @@ class MatchingEngine:
         """What is in the account, by currency."""
         return self._ledger.balances()
 
+    @property
+    def free(self) -> dict[str, Decimal]:
+        """What of the balances no open order reserves, by currency."""
+        return self._ledger.free()
+
     def report(self, client_order_id: str) -> OrderReport | None:
         """Say what is known of an order: open, on its way (SUBMITTED), or among the newest 10,000 that ended.
 

@@ -17,6 +17,8 @@ from koc_qt.domain.state import Balance
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
 
+_NONE: Mapping[str, WorkingOrder] = {}
+
 Pairs = Mapping[tuple[str, str], Market]
 """Markets by base and quote currency."""
 
@@ -27,8 +29,8 @@ class Capacity:
     __slots__ = ("cover", "power")
 
     def __init__(self, cover: Decimal, power: Decimal) -> None:
-        self.cover = max(cover, _ZERO)
-        self.power = max(power, _ZERO)
+        self.cover = _ZERO if cover < _ZERO else cover
+        self.power = _ZERO if power < _ZERO else power
 
     def grant(self, instrument: Instrument, price: Decimal, quantity: Decimal, fee_rate: Decimal) -> Decimal:
         """Give how much of `quantity` can be paid at `price`, in whole lots, and take it off the capacity."""
@@ -37,15 +39,19 @@ class Capacity:
             self.cover = EXACT.subtract(self.cover, quantity)
             return quantity
         unit = unit_cost(price, fee_rate)
-        if EXACT.multiply(unit, opening) > self.power:
+        cost = EXACT.multiply(unit, opening)
+        if cost <= self.power:
+            self.cover = max(EXACT.subtract(self.cover, quantity), _ZERO)
+            self.power = EXACT.subtract(self.power, cost)
+        else:
             opening = quotient(self.power, unit)
             quantity = instrument.round_quantity(EXACT.add(self.cover, opening))
             opening = max(EXACT.subtract(quantity, self.cover), _ZERO)
             if EXACT.multiply(unit, opening) > self.power:  # the quotient was rounded up to a whole lot
                 quantity = EXACT.subtract(quantity, instrument.lot_size)
                 opening = max(EXACT.subtract(quantity, self.cover), _ZERO)
-        self.cover = max(EXACT.subtract(self.cover, quantity), _ZERO)
-        self.power = EXACT.subtract(self.power, EXACT.multiply(unit, opening))
+            self.cover = max(EXACT.subtract(self.cover, quantity), _ZERO)
+            self.power = EXACT.subtract(self.power, EXACT.multiply(unit, opening))
         return max(quantity, _ZERO)
 
 
@@ -91,6 +97,11 @@ class Ledger:
         currencies = sorted(self._totals.keys() | self._locked.keys())
         return tuple(Balance(name, self.total(name), self.locked(name)) for name in currencies)
 
+    def free(self) -> dict[str, Decimal]:
+        """Give what no open order reserves, by currency."""
+        locked = self._locked
+        return {name: total - locked.get(name, _ZERO) for name, total in self._totals.items()}
+
     def book(self, fill: Fill, base: str, quote: str) -> None:
         """Change the balances of the pair by a fill and its fee, exactly."""
         notional = EXACT.multiply(fill.price, fill.quantity)
@@ -98,14 +109,17 @@ class Ledger:
             bought, received = fill.quantity, notional.copy_negate()
         else:
             bought, received = fill.quantity.copy_negate(), notional
-        self._totals[base] = EXACT.add(self.total(base), bought)
-        self._totals[quote] = EXACT.add(self.total(quote), received)
-        self._totals[fill.fee_currency] = EXACT.subtract(self.total(fill.fee_currency), fill.fee)
+        totals = self._totals
+        totals[base] = EXACT.add(totals.get(base, _ZERO), bought)
+        totals[quote] = EXACT.add(totals.get(quote, _ZERO), received)
+        totals[fill.fee_currency] = EXACT.subtract(totals.get(fill.fee_currency, _ZERO), fill.fee)
 
     def reducible(self, work: WorkingOrder) -> Decimal:
         """Give how much of its quantity would reduce what the account holds."""
         holding = self.total(work.instrument.base)
-        return max(holding.copy_negate() if work.is_buy else holding, _ZERO)
+        if work.is_buy:
+            holding = holding.copy_negate()
+        return _ZERO if holding < _ZERO else holding
 
     # ---- what an order may execute --------------------------------------------------------------------------------
 
@@ -117,9 +131,8 @@ class Ledger:
         if self._allow_short:
             reserved = EXACT.subtract(self._covered(work), work.cover)
             cover = EXACT.subtract(self.reducible(work), reserved)
-            return Capacity(
-                cover, EXACT.subtract(self._free(instrument.quote, work), self._collateral(instrument.quote))
-            )
+            quote = instrument.quote
+            return Capacity(cover, EXACT.subtract(self._free(quote, work), self._collateral(quote)))
         if work.is_buy:
             return Capacity(_ZERO, self._free(instrument.quote, work))
         return Capacity(self._unlocked(work), _ZERO)
@@ -162,7 +175,7 @@ class Ledger:
 
     def _covered(self, work: WorkingOrder) -> Decimal:
         covered = _ZERO
-        for other in self._works.get(work.instrument.base, {}).values():
+        for other in self._works.get(work.instrument.base, _NONE).values():
             if other.is_buy is work.is_buy:
                 covered = EXACT.add(covered, other.cover)
         return covered
@@ -186,14 +199,19 @@ class Ledger:
         self._set(work, _ZERO, _ZERO)
         if self._allow_short:
             base = work.instrument.base
-            self._works.get(base, {}).pop(work.client_order_id, None)
-            self._allocate(base)
+            works = self._works.get(base)
+            if works is not None:
+                works.pop(work.client_order_id, None)
+                self._allocate(base)
 
     def _allocate(self, base: str) -> None:
         """Share the holding among the orders that would reduce it, oldest first."""
+        works = self._works.get(base, _NONE)
+        if not works:
+            return
         holding = self.total(base)
         left = {True: max(holding.copy_negate(), _ZERO), False: max(holding, _ZERO)}
-        for work in self._works.get(base, {}).values():  # in the order of their arrival
+        for work in works.values():  # in the order of their arrival
             cover = min(left[work.is_buy], work.remaining)
             left[work.is_buy] = EXACT.subtract(left[work.is_buy], cover)
             self._set(work, cover, self._cost(work, EXACT.subtract(work.remaining, cover)))
@@ -203,9 +221,10 @@ class Ledger:
 
     def _set(self, work: WorkingOrder, cover: Decimal, locked_quote: Decimal) -> None:
         instrument = work.instrument
-        if not work.is_buy:
+        if not work.is_buy and cover is not work.cover:
             self._shift(instrument.base, EXACT.subtract(cover, work.cover))
-        self._shift(instrument.quote, EXACT.subtract(locked_quote, work.locked_quote))
+        if locked_quote is not work.locked_quote:
+            self._shift(instrument.quote, EXACT.subtract(locked_quote, work.locked_quote))
         work.cover, work.locked_quote = cover, locked_quote
 
     def _shift(self, currency: str, change: Decimal) -> None:

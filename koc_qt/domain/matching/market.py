@@ -22,7 +22,20 @@ class Market:
     `sweep` is the newest trade since ladder news; the levels that it must have used up are not available either.
     """
 
-    __slots__ = ("bar", "book", "instrument", "orders", "quote", "sweep", "trade", "used_asks", "used_bids", "worn")
+    __slots__ = (
+        "_close",
+        "_closed",
+        "bar",
+        "book",
+        "instrument",
+        "orders",
+        "quote",
+        "sweep",
+        "trade",
+        "used_asks",
+        "used_bids",
+        "worn",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -32,6 +45,8 @@ class Market:
         self.trade: Trade | None = None
         self.sweep: Trade | None = None
         self.bar: Bar | None = None
+        self._closed: Bar | None = None  # whose close `_close` is
+        self._close = _ZERO
         self.used_asks: dict[Decimal, Decimal] = {}
         self.used_bids: dict[Decimal, Decimal] = {}
         self.worn = False
@@ -105,6 +120,8 @@ class Market:
 
     def best(self, is_buy: bool) -> Decimal | None:
         """Give the best price that an order of this side could take, None without one."""
+        if not self.has_ladder:
+            return None
         levels = self.available(is_buy)
         return levels[0][0] if levels else None
 
@@ -161,6 +178,8 @@ class Market:
     @property
     def mark(self) -> Decimal | None:
         """The middle of the market, else the last trade, else the last bar's close; None when nothing is known."""
+        if not self.has_ladder:
+            return self.last
         bids, asks = self.displayed(asks=False), self.displayed(asks=True)
         if bids and asks:
             return quotient(EXACT.add(bids[0][0], asks[0][0]), Decimal(2))
@@ -171,7 +190,12 @@ class Market:
         """The last trade's price, else the last bar's close; None when neither is known."""
         if self.trade is not None:
             return self.trade.price
-        return None if self.bar is None else exact_price(self.bar.close)
+        bar = self.bar
+        if bar is None:
+            return None
+        if bar is not self._closed:
+            self._closed, self._close = bar, exact_price(bar.close)
+        return self._close
 
     def reaches(self, is_buy: bool, stop: Decimal) -> bool:
         """Whether a stop's price is reached by the last trade, else by what it would take, else by the last close."""

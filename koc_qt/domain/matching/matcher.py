@@ -77,7 +77,7 @@ class Matcher:
             levels = shown if work.is_immediate else [*shown, (shown[-1][0] if shown else work.lock_price, wanted)]
         capacity, rate = self._ledger.capacity(work), self._ledger.lock_rate(work)
         for level, size in levels:
-            quantity = min(wanted, work.instrument.round_quantity(size))
+            quantity = wanted if size >= wanted else work.instrument.round_quantity(size)
             price = self._model.taker_price(work.instrument, work.is_buy, level, work.limit)
             if capacity.grant(work.instrument, price, quantity, rate) < quantity:
                 return self._ledger.describe(work)
@@ -197,7 +197,7 @@ class Matcher:
         for level, size in levels:
             if not wanted or not work.accepts(level):
                 break
-            quantity = min(wanted, instrument.round_quantity(size))
+            quantity = wanted if size >= wanted else instrument.round_quantity(size)
             if not quantity:
                 continue
             price = self._model.taker_price(instrument, work.is_buy, level, work.limit)
@@ -222,7 +222,7 @@ class Matcher:
         """Fill an order that rests at `limit` with up to `available`, and give how much was filled."""
         instrument = work.instrument
         allowed, short = self._wanted(work)
-        quantity = min(allowed, instrument.round_quantity(available))
+        quantity = allowed if available >= allowed else instrument.round_quantity(available)
         if allowed and not quantity:
             return _ZERO
         rate = self._model.fee_rate(instrument, Liquidity.MAKER)

@@ -18,8 +18,10 @@ from koc_qt.domain.venues import VenueOrder
 if TYPE_CHECKING:
     from koc_qt.domain.matching.market import Market
 
+_ZERO = Decimal(0)
 _NEVER_BELOW = Decimal("-Infinity")
 _NEVER_ABOVE = Decimal("Infinity")
+_INFINITE = float("inf")
 _by_key = attrgetter("key")
 
 
@@ -63,8 +65,8 @@ class WorkingOrder:
         self.stop = request.stop_price
         self.remaining = request.quantity
         self.lock_price = lock_price
-        self.cover = Decimal(0)
-        self.locked_quote = Decimal(0)
+        self.cover = _ZERO
+        self.locked_quote = _ZERO
         self.ahead: Decimal | None = None
         self.status = OrderStatus.SUBMITTED
         self.fills: list[Fill] = []
@@ -72,7 +74,7 @@ class WorkingOrder:
         self.updated_ns = order.updated_ns
         self.venue_order_id = ""
         self.queue: list[WorkingOrder] | None = None
-        self.key: tuple[Decimal, int] = (Decimal(0), sequence)
+        self.key: tuple[Decimal, int] = (_ZERO, sequence)
 
     @property
     def client_order_id(self) -> str:
@@ -189,26 +191,46 @@ class OpenOrders:
 
     def wait(self, work: WorkingOrder) -> None:
         """Let it wait for any market at all."""
-        self._put(work, self.waiting, Decimal(0))
+        self._put(work, self.waiting, _ZERO)
+
+    @property
+    def has_priced(self) -> bool:
+        """Whether any order waits for a price: a limit or a stop."""
+        return bool(self.buys or self.sells or self.stop_buys or self.stop_sells)
 
     def remove(self, work: WorkingOrder) -> None:
         """Take it out of its queue, if it is in one."""
-        if work.queue is not None:
-            del work.queue[bisect_left(work.queue, work.key, key=_by_key)]
+        queue = work.queue
+        if queue is not None:
+            if len(queue) == 1:
+                queue.clear()
+            else:
+                del queue[bisect_left(queue, work.key, key=_by_key)]
             work.queue = None
             self._bound()
 
     def _put(self, work: WorkingOrder, queue: list[WorkingOrder], rank: Decimal) -> None:
         work.key = (rank, work.sequence)
         work.queue = queue
-        insort(queue, work, key=_by_key)
+        if queue:
+            insort(queue, work, key=_by_key)
+        else:
+            queue.append(work)
         self._bound()
 
     def _bound(self) -> None:
-        lower, upper = _NEVER_BELOW, _NEVER_ABOVE
+        has_priced = self.has_priced
+        self.idle = not (self.waiting or has_priced)
         if self.waiting:
-            lower, upper = _NEVER_ABOVE, _NEVER_BELOW
-        else:
+            self.lower, self.lower_float, self.upper, self.upper_float = (
+                _NEVER_ABOVE,
+                _INFINITE,
+                _NEVER_BELOW,
+                -_INFINITE,
+            )
+            return
+        lower, upper = _NEVER_BELOW, _NEVER_ABOVE
+        if has_priced:
             if self.buys:
                 lower = self.buys[0].key[0].copy_negate()
             if self.stop_sells:
@@ -217,7 +239,6 @@ class OpenOrders:
                 upper = self.sells[0].key[0]
             if self.stop_buys:
                 upper = min(upper, self.stop_buys[0].key[0])
-        self.idle = not (self.waiting or self.buys or self.sells or self.stop_buys or self.stop_sells)
         self.lower, self.upper = lower, upper
         # A bar's price is the shortest decimal of its float. Rounding keeps order, so floats compare as those do, but
         # for prices that share a float: these compare as equal, and equal counts as reached.

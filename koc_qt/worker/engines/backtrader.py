@@ -22,7 +22,6 @@ from koc_qt.domain.orders import (
     OrderRejected,
     OrderType,
 )
-from koc_qt.domain.state import Balance
 from koc_qt.sdk.channel import StartReplay
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.ahead import BarsAhead
@@ -56,10 +55,10 @@ class BacktraderVenue:
         return not self._works
 
     @property
-    def balances(self) -> tuple[Balance, ...]:
-        """What is in the account, exactly."""
+    def free(self) -> dict[str, Decimal]:
+        """What is in the account, exactly; orders reserve nothing."""
         rules = self._terms.instrument
-        return Balance(rules.base, self._held), Balance(rules.quote, self._cash)
+        return {rules.base: self._held, rules.quote: self._cash}
 
     def submit(self, order: Order, now_ns: int) -> Sequence[OrderEvent]:
         """Hand on an order. Raises StrategyError for one that backtrader would treat in its own way."""
