@@ -56,9 +56,24 @@ class Paths:
         return self.data / "backtests"
 
     @property
+    def studies(self) -> Path:
+        """The SQLite file of optimisations and their trials, made when needed."""
+        return self.data / "studies.sqlite"
+
+    @property
+    def kernels(self) -> Path:
+        """The folder of machine code that was compiled here, made when needed."""
+        return self.data / "kernels"
+
+    @property
     def journal(self) -> Path:
         """The SQLite file of orders and fills."""
         return self.data / "journal.sqlite"
+
+    @property
+    def trust(self) -> Path:
+        """The folder of certificates and other reports on how far strategies can be believed, made when needed."""
+        return self.data / "trust"
 
     @property
     def strategies(self) -> Path:

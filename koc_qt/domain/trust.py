@@ -1,17 +1,29 @@
-"""How far a strategy's results can be believed: what its decisions are, and what verdicts there are."""
+"""How far a strategy's results can be believed: what is checked, what verdicts there are, what decisions are.
+
+Times are UTC nanoseconds. What the checks found is in domain/trust_report.py, which windows load when they need it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
+from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.errors import ConfigError
+from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import SECOND_NS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DECISIONS_KEPT = 100_000  # of a run, the first ones
+WINDOWS_LIMIT = 50  # of a walk-forward analysis
+RUNS_LIMIT = 200  # of the cuts, markets and neighbours
+GRID_LIMIT = 100  # combinations a window
+DRAWS_LIMIT = 10_000
+TRIALS_LIMIT = 10**9
 
 
 class Verdict(StrEnum):
@@ -35,6 +47,89 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     time_ns: int
     line: int | None
     text: str
+
+
+class Check(StrEnum):
+    """The checks, in the order in which they are made."""
+
+    LOOKAHEAD = "lookahead"
+    WARMUP = "warm-up"
+    PARITY = "parity"
+    SHARPE = "sharpe"
+    MONTE_CARLO = "monte carlo"
+    WALK_FORWARD = "walk-forward"
+
+
+class TrustSpec(msgspec.Struct, frozen=True):
+    """Which checks to make of which back-test; the same spec on the same bars gives the same report.
+
+    `backtest_id` is the run that is checked, empty where there is none. `session` is the strategy id of a recorded
+    paper session to compare with, empty for none. The future is cut off, and replaced, at `cuts` moments each. Its
+    trades are drawn `draws` times; `markets` are made of candles in blocks of `block` bars, and `neighbours` sets of
+    parameters are within `jitter` (a fraction) of the present ones. A walk-forward analysis has so many `windows`, of
+    which what is chosen on is `ratio` times as long as what is tested; it chooses among the combinations of `grid`,
+    values by parameter, or of values around the present ones where that is empty. `trials` is how many sets of
+    parameters were tried before this one was chosen, `trial_variance` the variance of their Sharpe ratios a period
+    where that is known. Raises ConfigError on values that make no sense.
+    """
+
+    backtest: BacktestSpec
+    checks: tuple[Check, ...] = tuple(Check)
+    backtest_id: str = ""
+    session: str = ""
+    seed: int = 0
+    cuts: int = 6
+    draws: int = 1_000
+    markets: int = 4
+    block: int = 50
+    neighbours: int = 6
+    jitter: float = 0.2
+    windows: int = 4
+    ratio: float = 3.0
+    anchored: bool = False
+    grid: dict[str, list[Any]] = {}
+    trials: int = 1
+    trial_variance: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is from {low:g} to {high:,}, not {value}")
+        if self.trial_variance is not None and not 0 <= self.trial_variance < 1e6:
+            raise ConfigError(f"the variance of Sharpe ratios cannot be {self.trial_variance}")
+
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("cuts", 1, RUNS_LIMIT),
+    ("draws", 1, DRAWS_LIMIT),
+    ("markets", 0, RUNS_LIMIT),
+    ("block", 1, 1_000_000),
+    ("neighbours", 0, RUNS_LIMIT),
+    ("jitter", 0.0, 1.0),
+    ("windows", 1, WINDOWS_LIMIT),
+    ("ratio", 0.1, 100),
+    ("trials", 1, TRIALS_LIMIT),
+)
+
+
+class TrustSnapshot(msgspec.Struct, frozen=True, tag="trust"):
+    """How far the checks are: `progress` from 0 to 1 of all runs; `stage` names the present check.
+
+    `verdicts` are those of the checks that are done, by name, and `verdict` the worst of them.
+    """
+
+    trust_id: str
+    spec: TrustSpec
+    state: JobState
+    reason: str
+    stage: str
+    progress: float
+    runs: int
+    verdict: Verdict
+    verdicts: dict[str, Verdict]
+    started_ns: int
+    time_ns: int
 
 
 def utc_text(time_ns: int) -> str:

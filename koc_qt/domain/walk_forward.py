@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 
 from koc_qt.domain.errors import ConfigError
-from koc_qt.domain.trust import Verdict
+from koc_qt.domain.trust import WINDOWS_LIMIT, Verdict
 
-WINDOWS_LIMIT = 50
 WORTH = 0.5  # efficiency from which on what was found in sample is taken to last (Pardo's rule of thumb)
 
 

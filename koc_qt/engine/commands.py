@@ -27,6 +27,7 @@ from koc_qt.engine.strategies import StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip
 from koc_qt.engine.telemetry import Telemetry
+from koc_qt.engine.trust import TrustService
 from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.backtest_messages import BacktestCommand
 from koc_qt.link.messages import (
@@ -55,6 +56,7 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
+from koc_qt.link.trust_messages import TrustCommand
 from koc_qt.ports.bars import BarSeries, Span
 
 SNAPSHOT_RECORDS = 100  # closed orders, and as many fills: the newest, which a person wants to see first
@@ -80,6 +82,7 @@ class Commands:
         listing: Listing,
         downloads: Downloads,
         backtests: Backtests,
+        trust: TrustService,
         library: StrategyLibrary,
         log_book: LogBook,
         account_commands: Callable[[AccountCommand], Coroutine[Any, Any, Any]] | None = None,
@@ -93,6 +96,7 @@ class Commands:
         self._listing = listing
         self._downloads = downloads
         self._backtests = backtests
+        self._trust = trust
         self._library = library
         self._log_book = log_book
         self._account_commands = account_commands
@@ -119,6 +123,7 @@ class Commands:
             latency=self._telemetry.latency,
             limits=tuple(store.limits.values()),
             risk=self._services.risk,
+            trust=self._trust.all,
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
@@ -137,6 +142,8 @@ class Commands:
             return await self._account_commands(command)
         if isinstance(command, BacktestCommand):
             return await self._backtests.execute(command)
+        if isinstance(command, TrustCommand):
+            return await self._trust.execute(command)
         match command:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself

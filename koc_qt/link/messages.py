@@ -29,6 +29,7 @@ from koc_qt.domain.state import (
     StrategySpec,
     VenueSnapshot,
 )
+from koc_qt.domain.trust import TrustSnapshot
 from koc_qt.link.account_messages import AccountCommand, AccountLimitsChanged
 from koc_qt.link.backtest_messages import BacktestChanged as BacktestChanged
 from koc_qt.link.backtest_messages import BacktestCommand, BacktestFact
@@ -37,6 +38,7 @@ from koc_qt.link.backtest_messages import FetchBacktest as FetchBacktest
 from koc_qt.link.backtest_messages import FetchBacktestPage as FetchBacktestPage
 from koc_qt.link.backtest_messages import StartBacktest as StartBacktest
 from koc_qt.link.backtest_messages import StopBacktest as StopBacktest
+from koc_qt.link.trust_messages import TrustCommand, TrustFact
 
 PROTOCOL = 6  # raised with every change that an older peer could not read
 
@@ -214,6 +216,7 @@ Command = (
     | StartDownload
     | StopDownload
     | BacktestCommand
+    | TrustCommand
     | AccountCommand
     | Shutdown
 )
@@ -260,6 +263,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     latency: LatencySnapshot | None = None
     limits: tuple[AccountLimits, ...] = ()
     risk: RiskLimits | None = None
+    trust: tuple[TrustSnapshot, ...] = ()
 
 
 class HistoryPage(msgspec.Struct, frozen=True, tag=True):
@@ -430,6 +434,7 @@ Fact = (
     | LogRecorded
     | DownloadChanged
     | BacktestFact
+    | TrustFact
     | LatencyChanged
     | Resync
     | Reply

@@ -19,6 +19,7 @@ from koc_qt.domain.state import (
     StrategySnapshot,
     VenueSnapshot,
 )
+from koc_qt.domain.trust import TrustSnapshot
 from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.backtest_messages import BacktestDeleted
 from koc_qt.link.messages import (
@@ -43,6 +44,7 @@ from koc_qt.link.messages import (
     TradePrinted,
     VenueChanged,
 )
+from koc_qt.link.trust_messages import TrustChanged
 
 PositionKey = tuple[str, str, InstrumentId]  # strategy, account, instrument
 FillKey = tuple[str, str]  # account, fill id
@@ -73,6 +75,7 @@ class Replica:
         self.fills: dict[FillKey, Fill] = {}
         self.downloads: dict[str, DownloadSnapshot] = {}
         self.backtests: dict[str, BacktestSnapshot] = {}
+        self.trust: dict[str, TrustSnapshot] = {}  # checks of strategies
         self.streams: dict[InstrumentId, StreamStatus] = {}
         self.notices: tuple[str, ...] = ()  # what the person has to be told
         self.quotes: dict[InstrumentId, Quote] = {}
@@ -117,6 +120,8 @@ class Replica:
                 self.backtests[backtest.backtest_id] = backtest
             case BacktestDeleted(backtest_id):
                 self.backtests.pop(backtest_id, None)
+            case TrustChanged(trust):
+                self.trust[trust.trust_id] = trust
             case StreamChanged(stream):
                 self.streams[stream.instrument] = stream
             case QuoteChanged(quote):
@@ -142,6 +147,7 @@ class Replica:
         self.positions = {position_key(position): position for position in snapshot.positions}
         self.downloads = {download.download_id: download for download in snapshot.downloads}
         self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
+        self.trust = {trust.trust_id: trust for trust in snapshot.trust}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.notices = snapshot.notices
         self.orders = {}

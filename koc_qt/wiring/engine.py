@@ -55,6 +55,7 @@ from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import RestartPolicy, StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.telemetry import Telemetry
+from koc_qt.engine.trust import TrustService
 from koc_qt.link import messages
 from koc_qt.link.auth import Gatekeeper
 from koc_qt.link.keys import ProfileKeys, load_or_create_keys
@@ -184,6 +185,7 @@ class Engine:
         self._plain_keys = PlainKeyMover(self.registry)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services, paths.backtests)
+        self.trust = TrustService(services, paths.trust)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
         self.listing = Listing(self.store, self.bus)
         self.commands = Commands(
@@ -196,6 +198,7 @@ class Engine:
             listing=self.listing,
             downloads=self.downloads,
             backtests=self.backtests,
+            trust=self.trust,
             library=StrategyLibrary(paths.strategies),
             log_book=self.log_book,
             account_commands=AccountCommands(self.store, self.registry, self._plain_keys).execute,
@@ -256,6 +259,7 @@ class Engine:
             self.host.stop_all(f"the engine stops: {reason}"),
             self.downloads.close(),
             self.backtests.close(),
+            self.trust.close(),
             self._settle(),
             self._link.close(reason),
             self.telemetry.close(),

@@ -32,6 +32,7 @@ from koc_qt.engine.store import Store
 from koc_qt.engine.strategies import RestartPolicy, StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
 from koc_qt.engine.telemetry import Telemetry
+from koc_qt.engine.trust import TrustService
 from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.messages import LogRecorded
 from koc_qt.link.telemetry import TelemetryPublisher
@@ -121,6 +122,7 @@ class EngineDesk:
         self.stops: list[str] = []
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
         self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=0.2)
+        self.trust = TrustService(self.services, folder / "trust", silence_limit_s=0.2)
         self.told: list[LogRecorded] = []
         self.log_book = LogBook(self.clock, self.told.append)
         self.bus.subscribe(LogRecorded, self.log_book.record)
@@ -135,6 +137,7 @@ class EngineDesk:
             listing=self.listing,
             downloads=self.downloads,
             backtests=self.backtests,
+            trust=self.trust,
             library=StrategyLibrary(folder / "strategies"),
             log_book=self.log_book,
         )
@@ -155,6 +158,7 @@ class EngineDesk:
         await self.host.stop_all("the test is over")
         await self.downloads.close()
         await self.backtests.close()
+        await self.trust.close()
         await self.telemetry.close()
         await self.launcher.close()
         await self.accounts.close()

@@ -1,0 +1,299 @@
+"""Whether a strategy's results can be believed: checks made of many back-tests, queued, stopped, and kept on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, assert_never
+
+import msgspec
+from loguru import logger
+
+from koc_qt.domain.backtests import Engine
+from koc_qt.domain.errors import KocError, StorageError, StrategyError
+from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.orders import Fill
+from koc_qt.domain.state import JobState
+from koc_qt.domain.trust import Check, TrustSnapshot, TrustSpec
+from koc_qt.domain.trust_report import TrustReport, overall
+from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S
+from koc_qt.engine.backtests import prepare
+from koc_qt.engine.services import Services
+from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
+from koc_qt.engine.trust_checks import TrustChecks
+from koc_qt.engine.trust_files import JsonFolder, StoredTrust
+from koc_qt.engine.trust_history import SharedHistory
+from koc_qt.engine.trust_runs import TrustRuns
+from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
+from koc_qt.ports.bars import Span
+
+WAITING_LIMIT = 4  # checks that wait for their turn; more are refused
+_ID = re.compile(r"trust-([1-9][0-9]{0,8})", re.ASCII)
+_FIELDS = {
+    Check.LOOKAHEAD: "lookahead",
+    Check.WARMUP: "warmup",
+    Check.PARITY: "certificate",
+    Check.SHARPE: "sharpe",
+    Check.MONTE_CARLO: "monte_carlo",
+    Check.WALK_FORWARD: "walk_forward",
+}
+
+
+class TrustJob:
+    """The checks of one strategy; `play` makes them all, and cancelling that ends their processes.
+
+    `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
+    """
+
+    def __init__(
+        self,
+        trust_id: str,
+        spec: TrustSpec,
+        source: bytes,
+        instruments: tuple[Instrument, ...],
+        services: Services,
+        changed: Callable[[TrustJob, bool], None],
+        silence_limit_s: float,
+    ) -> None:
+        self.trust_id = trust_id
+        self.state = JobState.RUNNING
+        self.reason = ""
+        self.report = TrustReport(spec, strategy=hashlib.sha256(source).hexdigest())
+        self._instruments = instruments
+        self._services = services
+        self._changed = changed
+        self._runs = TrustRuns(source, instruments, services, self._run_ended, silence_limit_s)
+        self._stage = ""
+        self._done = 0  # runs
+        self._planned = 1
+        self._started_ns = services.clock.time_ns()
+        self._ended_ns: int | None = None
+
+    def snapshot(self) -> TrustSnapshot:
+        """How far it is."""
+        report = self.report
+        return TrustSnapshot(
+            trust_id=self.trust_id,
+            spec=report.spec,
+            state=self.state,
+            reason=self.reason,
+            stage=self._stage,
+            progress=1.0 if self.state is JobState.DONE else min(self._done / max(self._planned, 1), 1.0),
+            runs=self._done,
+            verdict=overall(report),
+            verdicts=report.verdicts,
+            started_ns=self._started_ns,
+            time_ns=self._services.clock.time_ns() if self._ended_ns is None else self._ended_ns,
+        )
+
+    def end(self, state: JobState, reason: str) -> None:
+        """Show that it is over."""
+        self.state, self.reason, self._stage = state, clip(reason, LONGEST_REASON), ""
+        self._ended_ns = self._services.clock.time_ns()
+        self._changed(self, True)
+
+    async def play(self) -> None:
+        """Make the checks. One that fails does not stop the others; raises KocError where the first run fails."""
+        spec = self.report.spec
+        backtest = msgspec.structs.replace(spec.backtest, engine=Engine.REPLAY)
+        self._enter("first run")
+        history = SharedHistory(self._services.history, Span(backtest.since_ns, backtest.until_ns))
+        first = await self._runs.run(backtest, history, trace=True)
+        self.report = msgspec.structs.replace(self.report, name=name_of(first.described.name))
+        checks = TrustChecks(spec, first, self._runs, history, self._instruments, self._recorded)
+        made: dict[Check, Callable[[], Awaitable[Any]]] = {
+            Check.LOOKAHEAD: checks.lookahead,
+            Check.WARMUP: checks.warmup,
+            Check.PARITY: checks.parity,
+            Check.SHARPE: checks.sharpe,
+            Check.MONTE_CARLO: checks.monte_carlo,
+            Check.WALK_FORWARD: checks.walk_forward,
+        }
+        wanted = [check for check in Check if check in spec.checks]
+        self._planned = 1 + sum(_runs_of(check, spec, checks) for check in wanted)
+        for check in wanted:
+            self._enter(str(check))
+            try:
+                found = await made[check]()
+            except KocError as error:
+                failed = {**self.report.failed, str(check): clip(str(error), LONGEST_REASON)}
+                self.report = msgspec.structs.replace(self.report, failed=failed)
+            else:
+                self.report = msgspec.structs.replace(self.report, **{_FIELDS[check]: found})
+
+    def _recorded(self, strategy_id: str) -> list[Fill]:
+        """Give what a strategy has done for real, or on paper."""
+        return [fill for fill in self._services.store.fills if fill.strategy_id == strategy_id]
+
+    def _enter(self, stage: str) -> None:
+        self._stage = stage
+        self._changed(self, True)
+
+    def _run_ended(self) -> None:
+        self._done += 1
+        self._changed(self, False)
+
+
+class TrustService:
+    """Sole owner of checks. One strategy is checked at a time; `folder` keeps what was found."""
+
+    def __init__(self, services: Services, folder: Path, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+        self._services = services
+        self._silence_limit_s = silence_limit_s
+        self._files = JsonFolder(folder, StoredTrust, _ID.pattern)
+        self._over = self._files.load()
+        self._jobs: dict[str, TrustJob] = {}  # those that are not over
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._published_ns: dict[str, int] = {}  # monotonic
+        self._last = max(map(_number, self._files.names()), default=0)
+        self._turn = asyncio.Lock()
+        self._disk = asyncio.Lock()
+        self._is_closed = False
+
+    @property
+    def all(self) -> tuple[TrustSnapshot, ...]:
+        """All checks that are known, oldest first."""
+        shown = {key: stored.snapshot for key, stored in self._over.items()}
+        shown |= {key: job.snapshot() for key, job in self._jobs.items()}
+        return tuple(shown[key] for key in sorted(shown, key=_number))
+
+    async def execute(self, command: TrustCommand) -> Any:
+        """Do what a client asks; gives the reply's value. Raises KocError."""
+        match command:
+            case StartTrust(spec):
+                return await self.start(spec)
+            case StopTrust(trust_id):
+                return await self.stop(trust_id)
+            case FetchTrust(trust_id):
+                return msgspec.to_builtins(self.report(trust_id))
+            case _:
+                assert_never(command)
+
+    async def start(self, spec: TrustSpec) -> str:
+        """Begin checks, or let them wait for their turn; give their id. Raises as Backtests.start does."""
+        backtest, source, instruments = await prepare(spec.backtest, self._services)
+        if self._is_closed:
+            raise StrategyError("the engine is stopping: it checks no strategy any more")
+        if len(self._tasks) > WAITING_LIMIT:
+            raise StrategyError(f"{WAITING_LIMIT} strategies wait to be checked already: let one end, or stop one")
+        self._last += 1
+        key = f"trust-{self._last}"
+        spec = msgspec.structs.replace(spec, backtest=backtest)
+        job = TrustJob(
+            key,
+            spec,
+            source,
+            instruments,
+            self._services,
+            self._publish,
+            self._silence_limit_s,
+        )
+        self._jobs[key] = job
+        if self._turn.locked():
+            job.reason = "waits for its turn: one strategy is checked at a time"
+        self._publish(job, True)
+        task = self._tasks[key] = asyncio.create_task(self._run(job), name=key)
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        return key
+
+    async def stop(self, trust_id: str, reason: str = "stopped by its owner") -> None:
+        """Stop checks at once; what they found is kept. Raises StrategyError for an unknown id."""
+        job, task = self._jobs.get(trust_id), self._tasks.get(trust_id)
+        if job is None or task is None:
+            self.report(trust_id)
+            return
+        if job.state is JobState.RUNNING:
+            job.end(JobState.STOPPED, reason)
+        task.cancel()
+        await asyncio.wait([task])
+        if trust_id in self._jobs:  # it had not even begun
+            await self._keep(job)
+
+    def report(self, trust_id: str) -> TrustReport:
+        """Give what checks have found so far. Raises StrategyError for an unknown id."""
+        if trust_id in self._jobs:
+            return self._jobs[trust_id].report
+        stored = self._over.get(trust_id)
+        if stored is None:
+            known = ", ".join(each.trust_id for each in self.all) or "none"
+            raise StrategyError(f"there are no checks {trust_id!r} any more; there are: {known}")
+        return stored.report
+
+    async def close(self) -> None:
+        """Stop everything; no more can be started."""
+        self._is_closed = True
+        await asyncio.gather(*(self.stop(trust_id, "the engine stopped") for trust_id in list(self._tasks)))
+
+    # ---- inside
+
+    async def _run(self, job: TrustJob) -> None:
+        try:
+            async with self._turn:
+                if job.state is JobState.RUNNING:
+                    await self._play(job)
+        finally:
+            await self._keep(job)
+
+    async def _play(self, job: TrustJob) -> None:
+        name = Path(job.report.spec.backtest.path).name
+        job.reason = ""
+        try:
+            await job.play()
+        except KocError as error:
+            job.end(JobState.FAILED, str(error))
+            logger.info("the checks {} of {} failed: {}", job.trust_id, name, job.reason)
+        except Exception as error:
+            logger.exception("the checks {} failed in a way nobody foresaw", job.trust_id)
+            job.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
+        else:
+            job.end(JobState.DONE, "")
+            logger.info("the checks {} of {} are done: {}", job.trust_id, name, overall(job.report))
+
+    async def _keep(self, job: TrustJob) -> None:
+        """Write down checks that are over; older ones make way."""
+        key, stored = job.trust_id, StoredTrust(job.snapshot(), job.report)
+        async with self._disk:
+            self._over[key] = stored
+            self._jobs.pop(key, None)
+            self._published_ns.pop(key, None)
+            try:
+                gone = await asyncio.to_thread(self._files.keep, key, stored)
+            except StorageError as error:
+                logger.warning("{}", error)
+                gone = []
+        for old in gone:
+            self._over.pop(old, None)
+
+    def _publish(self, job: TrustJob, must: bool) -> None:
+        """Tell how far checks are; progress at most ten times a second, changes of state always."""
+        now_ns = self._services.clock.monotonic_ns()
+        if must or now_ns - self._published_ns.get(job.trust_id, -(10**12)) >= PUBLISH_S * 1e9:
+            self._published_ns[job.trust_id] = now_ns
+            self._services.bus.publish(TrustChanged(job.snapshot()))
+
+
+def _runs_of(check: Check, spec: TrustSpec, checks: TrustChecks) -> int:
+    """Give how many runs a check needs."""
+    match check:
+        case Check.LOOKAHEAD:
+            return 1 + 2 * spec.cuts
+        case Check.WARMUP:
+            return 2
+        case Check.PARITY:
+            return len(Engine)
+        case Check.SHARPE:
+            return 0
+        case Check.MONTE_CARLO:
+            return spec.markets + spec.neighbours
+        case Check.WALK_FORWARD:
+            return spec.windows * (checks.grid_size + 1)
+        case _:
+            assert_never(check)
+
+
+def _number(trust_id: str) -> int:
+    found = _ID.fullmatch(trust_id)
+    return int(found[1]) if found else 0

@@ -1,0 +1,117 @@
+"""The back-tests that checks are made of: some at once, each in a process of its own, none of them listed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine, RoundTrip
+from koc_qt.domain.errors import KocError
+from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.orders import Fill
+from koc_qt.domain.trust import Placement
+from koc_qt.engine.backtest_feed import BarHistory, RunServices
+from koc_qt.engine.backtest_run import SILENCE_LIMIT_S, BacktestRun, StoredResult
+from koc_qt.link.messages import BacktestHead
+from koc_qt.ports.clock import Clock
+from koc_qt.ports.workers import WorkerLauncher
+from koc_qt.sdk.channel import Described
+
+RUNS_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class HistoryServices:
+    """Implements RunServices: the engine's, with another history."""
+
+    clock: Clock
+    launcher: WorkerLauncher
+    history: BarHistory
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a run: its result with trades and fills, and its decisions where they were traced."""
+
+    result: BacktestResult
+    placements: tuple[Placement, ...]
+    described: Described
+
+    @property
+    def fill_count(self) -> int:
+        """How many fills there were, those beyond the listed ones too."""
+        return int(self.result.statistics.get("fills") or len(self.result.fills))
+
+
+class TrustRuns:
+    """Runs one file on one set of instruments, RUNS_AT_ONCE at a time; `ended` is called after each."""
+
+    def __init__(
+        self,
+        source: bytes,
+        instruments: tuple[Instrument, ...],
+        services: RunServices,
+        ended: Callable[[], None],
+        silence_limit_s: float = SILENCE_LIMIT_S,
+    ) -> None:
+        self._source = source
+        self._instruments = instruments
+        self._services = services
+        self._ended = ended
+        self._silence_limit_s = silence_limit_s
+        self._turns = asyncio.Semaphore(RUNS_AT_ONCE)
+
+    async def run(
+        self, spec: BacktestSpec, history: BarHistory, *, trace: bool = False, warmup_bars: int | None = None
+    ) -> Outcome:
+        """Run to the end. Raises as BacktestRun.play does; cancelling ends the process."""
+        services = HistoryServices(self._services.clock, self._services.launcher, history)
+        async with self._turns:
+            run = BacktestRun(
+                "trust",
+                spec,
+                self._source,
+                self._instruments,
+                services,
+                lambda _run, _must: None,
+                self._silence_limit_s,
+                trace=trace,
+                warmup_bars=warmup_bars,
+            )
+            try:
+                await run.play()
+            finally:
+                self._ended()
+        assert run.result is not None and run.described is not None  # noqa: S101, PT018 (for the type checker)
+        result = await asyncio.to_thread(_read, run.result)
+        return Outcome(result, tuple(run.placements), run.described)
+
+    async def try_all(
+        self, jobs: Sequence[tuple[BacktestSpec, BarHistory]], *, trace: bool = False, warmup_bars: int | None = None
+    ) -> list[Outcome | str]:
+        """Run several; in the place of each that fails stands why."""
+
+        async def attempt(spec: BacktestSpec, history: BarHistory) -> Outcome | str:
+            try:
+                return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars)
+            except KocError as error:
+                return str(error)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(attempt(*job)) for job in jobs]
+        return [task.result() for task in tasks]
+
+
+def on_engine(spec: BacktestSpec, engine: Engine, **changes: Any) -> BacktestSpec:
+    """Give the spec for another engine."""
+    return msgspec.structs.replace(spec, engine=engine, **changes)
+
+
+def _read(stored: StoredResult) -> BacktestResult:
+    head = msgspec.msgpack.decode(stored.head, type=BacktestHead)
+    trades = [trade for page in stored.trades for trade in msgspec.msgpack.decode(page, type=list[RoundTrip])]
+    fills = [fill for page in stored.fills for fill in msgspec.msgpack.decode(page, type=list[Fill])]
+    return msgspec.structs.replace(head.result, trades=trades, fills=fills)
