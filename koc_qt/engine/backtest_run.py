@@ -53,8 +53,8 @@ _ENDLESS = "no bar was finished: is there an endless loop in a callback?"
 _LIBRARIES_TIMEOUT_S = 150.0  # until a process that loads other people's engines is ready; its launcher is patient too
 # What a process loads before it is locked down. Their own processes: no other has these libraries, or so much memory.
 NEEDS = {
-    Engine.VECTORBT: WorkerNeeds(("koc_qt.worker.engines.vectorbt_library",), 6 << 30),
-    Engine.BACKTRADER: WorkerNeeds(("koc_qt.worker.engines.backtrader_library",), 4 << 30),
+    Engine.VECTORBT: WorkerNeeds(("koc_qt.worker.engines.vectorbt",), 6 << 30),
+    Engine.BACKTRADER: WorkerNeeds(("koc_qt.worker.engines.backtrader",), 4 << 30),
 }
 
 

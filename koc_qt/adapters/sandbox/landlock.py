@@ -16,7 +16,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 # What each ABI adds to the rights that can be taken away. A right that an ABI lacks is left to seccomp.
 _FILE_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}  # all but refer, refer, truncate, ioctl
 _TCP_ABI, _TCP_RIGHTS = 4, 0b11  # bind, connect
@@ -37,16 +37,19 @@ def abi() -> int:
     return syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
-def restrict(version: int, readable: Iterable[str]) -> str:
+def restrict(version: int, readable: Iterable[str], writable: Iterable[str] = ()) -> str:
     """Leave this thread nothing but reading `readable` (files, or folders with all below); raises OSError.
 
-    Needs no_new_privs. Executing files is given to nobody: mapping a library needs no more than reading it.
+    Files of `writable` may be written to as well. Needs no_new_privs. Executing files is given to nobody: mapping a
+    library needs no more than reading it.
     Gives back what was taken away, for people.
     """
     ruleset = _create(version)
     try:
         for path in readable:
-            _allow_reading(ruleset, path)
+            _allow(ruleset, path, _READ_FILE)
+        for path in writable:
+            _allow(ruleset, path, _READ_FILE | _WRITE_FILE)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -63,14 +66,14 @@ def _create(version: int) -> int:
     return syscall(_CREATE_RULESET, ctypes.cast(ctypes.byref(attr), ctypes.c_void_p), 8 * known_fields, 0)
 
 
-def _allow_reading(ruleset: int, path: str) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return  # this machine does not have it, or we may not use it anyway
     try:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        attr = _PathBeneathAttr(_READ_FILE | (_READ_DIR if is_folder else 0), descriptor)
+        attr = _PathBeneathAttr(rights | (_READ_DIR if is_folder else 0), descriptor)
         syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.cast(ctypes.byref(attr), ctypes.c_void_p), 0)
     finally:
         os.close(descriptor)

@@ -67,7 +67,7 @@ def lock_down(channel_fd: int, settings: SandboxSettings, parent_pid: int) -> Lo
 
     layer("limits", lambda: _limit(settings))
     layer("privileges", _drop_privileges)
-    layer("landlock", _landlock)
+    layer("landlock", lambda: _landlock(settings))
     for module in settings.preimport:
         importlib.import_module(module)
     layer("seccomp", _seccomp)
@@ -135,10 +135,12 @@ def _drop_privileges() -> str:
     return "no new ones, no capabilities, not dumpable"
 
 
-def _landlock() -> str:
+def _landlock(settings: SandboxSettings) -> str:
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise OSError(0, "this process has threads already, which it would not bind")
-    return landlock.restrict(landlock.abi(), _readable_paths())
+    # Some libraries open /dev/null for writing while they load; seccomp, which follows, lets nothing be written again.
+    writable = ("/dev/null",) if settings.preimport else ()
+    return landlock.restrict(landlock.abi(), _readable_paths(), writable)
 
 
 def _readable_paths() -> list[str]:

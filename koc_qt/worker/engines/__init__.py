@@ -1,23 +1,24 @@
 """Back-tests by other people's engines, to hold ours against: the same messages, the same results.
 
-Each runs in processes of its own, which load its library before they are locked down (vectorbt_library,
-backtrader_library); nothing else in this program imports one. What cannot be the same is refused with a sentence.
+Each runs in processes of its own, which load its module and library before they are locked down; nothing else in this
+program imports one. What cannot be the same as in ours is refused with a sentence.
 """
 
 from __future__ import annotations
 
+import sys
+
 from koc_qt.domain.backtests import Engine
+from koc_qt.domain.errors import StrategyError
 from koc_qt.worker.replay import Replay
 
 
 def run_class(engine: Engine) -> type[Replay]:
-    """Give what runs a strategy on an engine."""
-    if engine is Engine.VECTORBT:
-        from koc_qt.worker.engines.vectorbt import VectorbtRun
-
-        return VectorbtRun
-    if engine is Engine.BACKTRADER:
-        from koc_qt.worker.engines.backtrader import BacktraderRun
-
-        return BacktraderRun
-    return Replay
+    """Give what runs a strategy on an engine. Raises StrategyError in a process that was not started for that one."""
+    if engine is Engine.REPLAY:
+        return Replay
+    module = sys.modules.get(f"koc_qt.worker.engines.{engine.value}")
+    if module is None:
+        raise StrategyError(f"this process was not started to run {engine.value}")
+    found: type[Replay] = module.RUN
+    return found

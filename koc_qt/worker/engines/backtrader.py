@@ -25,6 +25,7 @@ from koc_qt.domain.orders import (
 from koc_qt.sdk.channel import StartReplay
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.ahead import BarsAhead
+from koc_qt.worker.engines import backtrader_library
 from koc_qt.worker.engines.terms import Terms
 from koc_qt.worker.replay import Pause, Replay
 from koc_qt.worker.replay_desk import ReplayDesk
@@ -260,8 +261,9 @@ def _bridge(library: Any) -> Any:
 
 def _library() -> Any:
     """Give backtrader. Raises StrategyError, with how to get it, where it is not there."""
-    from koc_qt.worker.engines import backtrader_library
-
     if backtrader_library.missing:
         raise StrategyError(backtrader_library.missing)
     return backtrader_library.library
+
+
+RUN = BacktraderRun

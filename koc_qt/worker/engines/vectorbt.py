@@ -21,6 +21,7 @@ from koc_qt.sdk.orders import smallest_quantity, to_decimal
 from koc_qt.sdk.signals import Bars, Signals, checked
 from koc_qt.sdk.strategy import Strategy, overrides
 from koc_qt.worker.ahead import BarsAhead
+from koc_qt.worker.engines import vectorbt_library
 from koc_qt.worker.engines.terms import Terms
 from koc_qt.worker.replay import Pause, Replay
 
@@ -186,8 +187,9 @@ def _is_allowed(instrument: Instrument, quantity: Decimal, close: float) -> bool
 
 def _library() -> Any:
     """Give vectorbt. Raises StrategyError, with how to get it, where it is not there."""
-    from koc_qt.worker.engines import vectorbt_library
-
     if vectorbt_library.missing:
         raise StrategyError(vectorbt_library.missing)
     return vectorbt_library.library
+
+
+RUN = VectorbtRun

@@ -7,6 +7,7 @@ first compilation takes most of a minute and wants a folder to keep what comes o
 from __future__ import annotations
 
 import importlib
+import tempfile
 import warnings
 from typing import Any
 
@@ -18,6 +19,7 @@ def _load() -> Any:
     compiler: Any = importlib.import_module("numba")
     importlib.import_module("numba.typed")
     importlib.import_module("vectorbt_rust")  # its absence would be noticed only after a run without it
+    tempfile.tempdir = tempfile.tempdir or "/"  # a library of its asks for one, and nothing can be written anywhere
     compiler.config.DISABLE_JIT = True
     try:
         with warnings.catch_warnings():
@@ -34,3 +36,5 @@ try:
     library = _load()
 except ImportError as error:
     missing = f"vectorbt cannot be loaded ({error}): install it with pip install 'vectorbt[rust]'"
+except Exception as error:  # whatever it needs and does not find: told to who wants a run, not here
+    missing = f"vectorbt cannot be loaded ({type(error).__name__}: {error})"
