@@ -117,7 +117,7 @@ def test_a_thread_that_landlock_would_not_bind_is_told() -> None:
 def test_a_kernel_without_a_layer_is_told_apart(broken: list[str], missing: str, open_doors: set[str]) -> None:
     setup = f"""
 import errno
-def absent(): raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+def absent(*_): raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 for name in {broken!r}: setattr(linux, "_" + name, absent)
 """
     badge, reason, proofs = _locked_after(setup)
