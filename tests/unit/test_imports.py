@@ -102,6 +102,7 @@ BREACHES = [
     ("A worker sees the SDK and the domain alone", "koc_qt/sdk/channel.py", "import zmq"),
     ("The domain decides; it does no I/O and knows no framework", "koc_qt/domain/risk.py", "import sqlite3"),
     ("The domain decides; it does no I/O and knows no framework", "koc_qt/domain/risk.py", "import time"),
+    ("Reports are made of the domain, and written to files", "koc_qt/reports/page.py", "import koc_qt.config"),
     ("Venue modules never import each other", "koc_qt/adapters/venues/paper.py", "import koc_qt.adapters.venues.binance"),
     ("Qt stays in the composition roots and the worker launcher", "koc_qt/engine/store.py", "import PySide6.QtCore"),
     ("Qt stays in the composition roots and the worker launcher", "koc_qt/cli/main.py", "import qasync"),

@@ -1,0 +1,157 @@
+"""The charts of a report: equity with its drawdown, how trades came out, and how far they were behind and ahead."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+from statistics import quantiles
+
+from koc_qt.domain.backtests import BacktestResult, RoundTrip
+from koc_qt.reports.svg import (
+    Box,
+    Scale,
+    Tick,
+    bottom_axis,
+    circle,
+    decimals_of,
+    left_axis,
+    line,
+    path,
+    rect,
+    round_ticks,
+    spread,
+    svg,
+    text,
+    time_ticks,
+    within,
+)
+from koc_qt.reports.tables import benchmark_of, share_of
+from koc_qt.reports.words import moment, number, percent
+
+WIDTH, HEIGHT = 1000, 430
+_HALF, _HALF_HEIGHT = 490, 300
+_BINS_LEAST, _BINS_MOST = 10, 36
+_ROOM = 3.0  # times the height of equity, which a benchmark may take above or below it
+_DOTS = 1_500  # of trades: the first ones
+_FAR = 8.0  # times the middle half's width: results beyond are counted at the ends of the histogram
+
+
+def equity_chart(result: BacktestResult, decimals: int) -> str:
+    """Draw equity and benchmark, and below them how far equity is under its last peak.
+
+    A benchmark that moves many times as far leaves the picture, for equity would be a flat line beside it.
+    """
+    times_ns, equity = result.equity_ns, result.equity
+    held = [value for value in benchmark_of(result) if value is not None]
+    if len(times_ns) < 2 or not times_ns[-1] > times_ns[0]:
+        return ""
+    upper, lower = Box(78, 12, WIDTH - 12, 290), Box(78, 312, WIDTH - 12, HEIGHT - 30)
+    x = Scale(times_ns[0], times_ns[-1], upper.left, upper.right)
+    low, high = spread(equity) if benchmark_leaves(result) else spread([*equity, *held])
+    y = Scale(low, high, upper.bottom, upper.top)
+    ticks = round_ticks(low, high, 6)
+    places = min(decimals, decimals_of(ticks))
+    stamps = time_ticks(times_ns[0], times_ns[-1], 9)
+    depths = [
+        (value - peak) / peak if peak > 0 else 0.0 for value, peak in zip(equity, accumulate(equity, max), strict=True)
+    ]
+    deepest, _ = spread(depths, zero=True)
+    under = Scale(deepest, 0.0, lower.bottom, lower.top)
+    lines = [
+        path([(x(time), y(value)) for time, value in zip(times_ns, held, strict=False)], "held"),
+        path([(x(time), y(value)) for time, value in zip(times_ns, equity, strict=True)], "equity"),
+    ]
+    parts = [
+        *left_axis(upper, y, [(value, number(value, places)) for value in ticks]),
+        *bottom_axis(upper, x, stamps, words=False),
+        *left_axis(lower, under, _percents(deepest, 0.0, 4)),
+        *bottom_axis(lower, x, stamps),
+        within(upper, lines),
+        path([(x(time), under(value)) for time, value in zip(times_ns, depths, strict=True)], "depth", lower.top),
+        line(lower.left, lower.top, lower.right, lower.top, "axis"),
+    ]
+    return svg(WIDTH, HEIGHT, "Equity and drawdown", parts)
+
+
+def benchmark_leaves(result: BacktestResult) -> bool:
+    """Tell whether the benchmark moves so much further than equity that it is not wholly in the picture."""
+    held = [value for value in benchmark_of(result) if value is not None]
+    if not held or not result.equity:
+        return False
+    low, high = min(result.equity), max(result.equity)
+    return max(max(held) - high, low - min(held)) > _ROOM * (high - low) > 0
+
+
+def results_chart(trips: Sequence[RoundTrip]) -> str:
+    """Draw how many closed trades came out how, as returns on what was put in."""
+    returns = [share for trip in trips if trip.exit_ns is not None and (share := share_of(trip, trip.pnl)) is not None]
+    returns = [value for value in returns if math.isfinite(value)]
+    if not returns:
+        return ""
+    low, high = _usual(returns)
+    width = (high - low) / min(max(2 * math.isqrt(len(returns)), _BINS_LEAST), _BINS_MOST)
+    first = math.floor(low / width)  # zero is between two bins, so that none holds winners and losers
+    last = math.ceil(high / width) - 1
+    counts = Counter(min(max(math.floor(value / width), first), last) for value in returns)
+    box = Box(44, 12, _HALF - 12, _HALF_HEIGHT - 44)
+    x = Scale(first * width, (last + 1) * width, box.left, box.right)
+    most = max(counts.values())
+    y = Scale(0.0, most * 1.06, box.bottom, box.top)
+    parts = left_axis(box, y, [(value, f"{value:,.0f}") for value in round_ticks(0.0, most, 5) if value % 1 == 0])
+    for bin_, count in sorted(counts.items()):
+        begin, end = bin_ * width, (bin_ + 1) * width
+        hint = f"{count:,} of {percent(begin, signed=True)} to {percent(end, signed=True)}"
+        face = "profit" if bin_ >= 0 else "loss"
+        parts.append(rect(Box(x(begin) + 0.5, y(count), x(end) - 0.5, box.bottom), face, hint))
+    ticks = _percents(x.low, x.high, 6)
+    parts += [text(x(value), box.bottom + 18, words, at="middle") for value, words in ticks]
+    parts.append(line(box.left, box.bottom, box.right, box.bottom, "axis"))
+    parts.append(line(x(0.0), box.top, x(0.0), box.bottom, "zero"))
+    parts.append(text((box.left + box.right) / 2, _HALF_HEIGHT - 6, "Return of a trade, after fees", at="middle"))
+    return svg(_HALF, _HALF_HEIGHT, "Results of trades", parts)
+
+
+def excursions_chart(trips: Sequence[RoundTrip]) -> str:
+    """Draw for each closed trade how far it was behind at its worst against how it came out, and ahead at its best."""
+    dots = []
+    for trip in trips[:_DOTS]:
+        behind, ahead = share_of(trip, trip.mae), share_of(trip, trip.mfe)
+        if trip.exit_ns is not None and behind is not None and ahead is not None:
+            dots.append((-behind, ahead, trip))
+    if not dots:
+        return ""
+    box = Box(58, 30, _HALF - 12, _HALF_HEIGHT - 44)
+    _, right = spread((behind for behind, _, _ in dots), zero=True)
+    _, top = spread((ahead for _, ahead, _ in dots), zero=True)
+    x, y = Scale(0.0, right, box.left, box.right), Scale(0.0, top, box.bottom, box.top)
+    parts = left_axis(box, y, _percents(0.0, top, 5)) + bottom_axis(box, x, _percents(0.0, right, 5))
+    both = min(right, top)
+    parts.append(line(x(0.0), y(0.0), x(both), y(both), "held"))
+    for behind, ahead, trip in dots:
+        hint = f"{moment(trip.entry_ns)}: {percent(-behind)} at worst, {percent(ahead)} at best"
+        parts.append(circle(x(behind), y(ahead), 3.2, "profit dot" if trip.pnl > 0 else "loss dot", hint))
+    parts.append(line(box.left, box.bottom, box.right, box.bottom, "axis"))
+    parts.append(line(box.left, box.top, box.left, box.bottom, "axis"))
+    parts.append(text((box.left + box.right) / 2, _HALF_HEIGHT - 6, "Behind at worst (MAE)", at="middle"))
+    parts.append(text(box.left, 14, "Ahead at best (MFE)"))
+    return svg(_HALF, _HALF_HEIGHT, "How far trades were behind and ahead", parts)
+
+
+def _percents(low: float, high: float, most: int) -> list[Tick]:
+    """Give round ticks between two fractions, as percentages."""
+    ticks = round_ticks(low, high, most)
+    places = decimals_of(ticks, 100.0)
+    return [(value, f"{number(value * 100, places)} %") for value in ticks]
+
+
+def _usual(returns: Sequence[float]) -> tuple[float, float]:
+    """Give the range of a histogram: all results, or where a few are far off, the most of them; it holds zero."""
+    low, high = min(*returns, 0.0), max(*returns, 0.0)
+    if len(returns) > 3:
+        first, _, third = quantiles(returns, n=4)
+        reach = _FAR * (third - first)
+        if reach > 0:
+            low, high = max(low, min(first - reach, 0.0)), min(high, max(third + reach, 0.0))
+    return (low, high) if high > low else (-0.01, 0.01)

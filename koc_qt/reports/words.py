@@ -1,0 +1,143 @@
+"""Numbers, times and settings as reports write them. Times are UTC; what is not known is a dash."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
+from koc_qt.domain.figures import FIGURES, Unit
+from koc_qt.domain.timeframes import SECOND_NS
+
+DASH = "—"
+ENGINES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
+_EPOCH = datetime(1970, 1, 1)
+
+
+# ---- times ----------------------------------------------------------------------------------------------------------
+
+
+def iso(time_ns: int) -> str:
+    """Give a UTC time in nanoseconds as ISO 8601, whole seconds or all nine digits after them."""
+    seconds, rest = divmod(time_ns, SECOND_NS)
+    whole = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    return f"{whole}.{rest:09}Z" if rest else f"{whole}Z"
+
+
+def moment(time_ns: int | None) -> str:
+    """Give a UTC time for people, to the minute, or to the second where that is not full."""
+    if time_ns is None:
+        return DASH
+    when = _EPOCH + timedelta(seconds=time_ns // SECOND_NS)
+    return f"{when:%Y-%m-%d %H:%M:%S}" if when.second else f"{when:%Y-%m-%d %H:%M}"
+
+
+def day(time_ns: int) -> str:
+    """Give a UTC date."""
+    return f"{_EPOCH + timedelta(seconds=time_ns // SECOND_NS):%Y-%m-%d}"
+
+
+def duration(seconds: float | None) -> str:
+    """Give a length of time in its two largest units."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    whole = int(seconds)
+    days, hours, minutes, rest = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days:,} d {hours} h" if hours else f"{days:,} d"
+    if hours:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    return f"{minutes} m {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------
+
+
+def number(value: float | None, decimals: int = 2, *, signed: bool = False) -> str:
+    """Give a number with thousands separators; with `signed` its sign is always there, but for zero."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if abs(value) >= 1e15:
+        return f"{value:{'+' if signed else ''}.4e}"
+    text = f"{value:{'+' if signed else ''},.{decimals}f}"
+    return text if any(digit in "123456789" for digit in text) else text.lstrip("+-")
+
+
+def percent(fraction: float | None, *, signed: bool = False) -> str:
+    """Give a fraction (0.01) as a percentage (1.00 %), small ones with four decimals."""
+    if fraction is None or not math.isfinite(fraction):
+        return DASH
+    decimals = 2 if not fraction or abs(fraction) >= 0.001 else 4  # what a bar of a minute loses is small
+    return f"{number(fraction * 100, decimals, signed=signed)} %"
+
+
+def price(value: float | None) -> str:
+    """Give a price or quantity with ten digits at most, and no zeros at its end."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{Decimal(f'{value:.10g}'):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def decimals_of(cash: Decimal) -> int:
+    """Give how many decimals amounts need beside so much cash: 2 for 10,000 USDT, 5 for 1 BTC."""
+    return min(8, max(2, 5 - cash.adjusted()))
+
+
+def figure(name: str, value: float | None, decimals: int) -> str:
+    """Give a statistic as people read it, amounts without their currency; see domain/figures.py."""
+    what = FIGURES[name]
+    match what.unit:
+        case Unit.AMOUNT:
+            return number(value, decimals, signed=what.is_signed)
+        case Unit.FRACTION:
+            return percent(value, signed=what.is_signed)
+        case Unit.RATIO:
+            return number(value)
+        case Unit.COUNT:
+            return number(value, 0)
+        case Unit.SECONDS:
+            return duration(value)
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def settings(result: BacktestResult) -> list[tuple[str, str]]:
+    """Give what a run was asked to do, by its caption."""
+    spec = result.spec
+    return [
+        ("Strategy", result.name),
+        ("File", spec.path),
+        ("Engine", ENGINES[spec.engine]),
+        ("Symbols", ", ".join(map(str, spec.instruments))),
+        ("Timeframe", result.timeframe),
+        ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
+        ("Bars", f"{result.bars:,}"),
+        ("Cash", _plain(spec.cash)),
+        *_costs(spec),
+        ("Short selling", "allowed" if spec.allow_short else "not allowed"),
+        ("Seed", str(spec.seed)),
+        *((f"Parameter {name}", str(value)) for name, value in spec.parameters.items()),
+    ]
+
+
+def _costs(spec: BacktestSpec) -> list[tuple[str, str]]:
+    share = spec.volume_fraction
+    return [
+        ("Fee", "the venue's" if spec.fee is None else _share(spec.fee)),
+        ("Spread", _share(spec.spread)),
+        ("Slippage", _share(spec.slippage) + (f" and {spec.slippage_ticks:,} ticks" if spec.slippage_ticks else "")),
+        ("Latency", duration(spec.latency_ns / SECOND_NS)),
+        ("Of a bar's volume", "as much as is asked" if share is None else f"at most {_share(share)}"),
+    ]
+
+
+def _share(fraction: Decimal) -> str:
+    return f"{_plain(fraction * 100)} %"
+
+
+def _plain(value: Decimal) -> str:
+    text = f"{value + 0:,f}"  # a zero has no sign
+    return text.rstrip("0").rstrip(".") if "." in text else text
