@@ -372,7 +372,10 @@ def _death(number: int) -> str:
 
 
 class QProcessWorkerLauncher:
-    """Implements WorkerLauncher; keeps `warm` workers started and locked down, so that a strategy runs at once."""
+    """Implements WorkerLauncher; keeps `warm` workers started and locked down, so that a strategy runs at once.
+
+    Without `refills` those that were launched are not replaced.
+    """
 
     def __init__(
         self,
@@ -380,11 +383,13 @@ class QProcessWorkerLauncher:
         limits: WorkerLimits | None = None,
         *,
         warm: int = 1,
+        refills: bool = True,
         command: Sequence[str] | None = None,
     ) -> None:
         self._settings = settings or SandboxSettings()
         self._limits = limits or WorkerLimits()
         self._warm_wanted = warm
+        self._refills = refills
         self._command = list(command or worker_command())
         self._workers: list[_Worker] = []
         self._warm: list[_Worker] = []
@@ -414,6 +419,8 @@ class QProcessWorkerLauncher:
         if start_error:
             raise StrategyError(f"{label}: the worker process {self._command[0]} could not be started: {start_error}")
         worker.adopt(label, on_message, on_exit)
+        if not self._refills:
+            return worker
         if self._refill_timer is not None:
             self._refill_timer.cancel()
         self._refill_timer = asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self.warm_up)

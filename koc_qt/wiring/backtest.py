@@ -180,8 +180,9 @@ async def find_rules(venue: MarketDataVenue, symbol: str) -> Instrument:
 
 async def _launcher(config: Config, stack: contextlib.AsyncExitStack) -> QProcessWorkerLauncher:
     limits = SandboxSettings(address_space_bytes=config.engine.workers.memory_mb << 20)
-    launcher = QProcessWorkerLauncher(limits, warm=0)
+    launcher = QProcessWorkerLauncher(limits, refills=False)
     stack.push_async_callback(launcher.close)
+    launcher.warm_up()  # it starts while history is looked for
     return launcher
 
 
