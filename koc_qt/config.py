@@ -91,12 +91,15 @@ class TelemetryConfig(msgspec.Struct, frozen=True):
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
-    """The engine. Strategies report every `heartbeat_s` seconds."""
+    """The engine. Strategies report every `heartbeat_s` seconds. `studies` is where optimisations are kept: the URL of
+    a database such as postgresql://USER:PASSWORD@HOST/NAME; empty for a file of the profile's own.
+    """
 
     heartbeat_s: Annotated[float, _seconds(60)] = 1.0
     workers: WorkersConfig = WorkersConfig()
     link: LinkConfig = LinkConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    studies: str = ""
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True):

@@ -65,10 +65,11 @@ def build_parser(command: str = "") -> tuple[Parser, dict[str, Parser]]:
         if command in ("", name):
             add_parser(commands)
     if not command:
-        from koc_qt.cli import accounts, doctor, fetch, keys, remote
+        from koc_qt.cli import accounts, doctor, fetch, keys, optimize, remote
 
         remote.add_parsers(commands)
         accounts.add_parsers(commands)
+        optimize.add_parser(commands)
         fetch.add_parser(commands)
         keys.add_parser(commands)
         doctor.add_parser(commands)

@@ -225,7 +225,7 @@ class StudySnapshot(msgspec.Struct, frozen=True):
     """How far a study is. `total` is how many trials there will be, None while that is not known.
 
     `counts` maps trial states to how many ended so; `best` is the best trial by the first objective, and `front` are
-    the numbers of those that no other beats in every objective, at most 100.
+    the numbers of those that no other beats in every objective, at most 100. `strategy` is the SHA-256 of the file.
     """
 
     study_id: str
@@ -241,6 +241,7 @@ class StudySnapshot(msgspec.Struct, frozen=True):
     remaining_s: float | None
     started_ns: int
     time_ns: int
+    strategy: str = ""
 
     @property
     def finished(self) -> int:

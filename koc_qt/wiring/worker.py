@@ -1,6 +1,7 @@
 """Composition root of the worker process: lock down, prove it, then let the strategy runtime have the channel.
 
     koc worker --channel FD --parent PID [--settings JSON]
+    koc worker --sweep-kernel        # compiles the optimiser's machine code, and runs no strategy
 
 On Windows, where descriptors are not inherited by number, FD is ``stdin``: the socket's description is read from there.
 """
@@ -36,6 +37,12 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
 def main(argv: Sequence[str]) -> int:
     """Run one strategy for the host at the other end of the channel; gives the exit code."""
+    if list(argv) == ["--sweep-kernel"]:
+        from koc_qt.worker.sweep_compiler import compile_kernel
+
+        sys.stdout.buffer.write(compile_kernel())
+        sys.stdout.flush()
+        return 0
     from koc_qt.worker import run  # not needed by tests, which bring their own
 
     return serve(argv, run)

@@ -1,0 +1,208 @@
+"""The work of ``koc optimize``: have a study made, show how far it is, and hand out what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from koc_qt.cli.backtest_asked import Asked, bench_for, read_asked
+from koc_qt.cli.lines import span
+from koc_qt.cli.optimize_report import OptimizeReport
+from koc_qt.config import Config, load_config
+from koc_qt.domain.errors import ConfigError, InvalidOrder, StrategyError
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec
+from koc_qt.domain.state import JobState
+from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
+from koc_qt.logger import setup_logger
+from koc_qt.paths import Paths, profile_paths
+from koc_qt.wiring.backtest import Bench, on_qt
+from koc_qt.wiring.optimiser import make_optimiser
+
+INTERRUPTED = 130
+_LINE_S = 2.0  # without a terminal, a line so often at most
+
+Show = Callable[[StudySnapshot], None]
+
+
+@dataclass
+class _Found:
+    """What is known of the study; what an interrupt can still report of."""
+
+    study: StudySnapshot | None = None
+    report: OptimizeReport | None = None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, show progress and results, and give the exit code. Raises KocError with a sentence for the person."""
+    asked = read_asked(args)
+    ranges = tuple(map(read_range, args.ranges))
+    objectives = tuple(map(Objective.parse, args.objective)) or (Objective("sharpe"),)
+    for option in ("json", "csv"):
+        name = getattr(args, option)
+        if name and not Path(name).absolute().parent.is_dir():
+            raise ConfigError(f"--{option} {name}: there is no folder {Path(name).absolute().parent}")
+    paths = profile_paths()
+    paths.ensure()
+    config = load_config(paths)
+    found = _Found()
+
+    def study_spec(bench: Bench) -> StudySpec:
+        return StudySpec(
+            base=asked.spec(bench),
+            ranges=ranges,
+            constraints=tuple(args.where),
+            objectives=objectives,
+            method=Method(args.method),
+            trials=args.trials,
+            seed=args.search_seed,
+            prune=args.prune,
+            floor=args.floor,
+            processes=args.processes,
+            cluster=args.dask,
+        )
+
+    code = 0
+    with closing(setup_logger(paths, level="ERROR")):
+        try:
+            with _progress(Path(asked.path).name) as show:
+                on_qt(lambda: _work(asked, study_spec, args, config, paths, show, found))
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+    if found.study is None or found.report is None:
+        return code
+    found.report.show(found.study)
+    if code:
+        print(f"Stopped. All {found.study.finished:,} trials are kept: --resume {found.study.study_id} goes on.")
+    return code
+
+
+def read_range(text: str) -> ParameterRange:
+    """Read NAME=LOW:HIGH, NAME=LOW:HIGH:STEP or NAME=A,B,C. Raises ConfigError."""
+    name, equals, values = text.partition("=")
+    name, parts = name.strip(), values.split(":")
+    if not equals or not name or not values.strip():
+        raise ConfigError(f"--range {text}: write NAME=LOW:HIGH:STEP, such as fast=5:50:5, or NAME=A,B,C")
+    if len(parts) == 1:
+        return ParameterRange(name, choices=tuple(value.strip() for value in values.split(",")))
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3):
+        raise ConfigError(f"--range {text}: write numbers, such as {name}=5:50:5")
+    return ParameterRange(name, numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else None)
+
+
+async def _work(
+    asked: Asked,
+    study_spec: Callable[[Bench], StudySpec],
+    args: argparse.Namespace,
+    config: Config,
+    paths: Paths,
+    show: Show,
+    found: _Found,
+) -> None:
+    async with bench_for(asked, config, paths) as bench:
+        ended = asyncio.Event()
+        wanted = ""
+
+        def publish(snapshot: StudySnapshot) -> None:
+            if snapshot.study_id == wanted:
+                found.study = snapshot
+                show(snapshot)
+                if snapshot.state is not JobState.RUNNING:
+                    ended.set()
+
+        optimiser = make_optimiser(bench, _rules(bench), paths, args.store or config.engine.studies, publish)
+        try:
+            if args.resume:
+                wanted = args.resume
+                await optimiser.resume(wanted)
+            else:
+                spec = study_spec(bench)
+                await optimiser.load()
+                wanted = await optimiser.start(spec)
+            await ended.wait()
+            await _read(found, optimiser, wanted, args)
+        except asyncio.CancelledError:
+            await optimiser.stop(wanted)
+            await _read(found, optimiser, wanted, args)
+            raise
+        finally:
+            await optimiser.close()
+    if found.study is not None and found.study.state is JobState.FAILED:
+        raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
+
+
+def _rules(bench: Bench) -> Callable[[InstrumentId], Any]:
+    async def rules(instrument: InstrumentId) -> Instrument:
+        for each in bench.instruments:
+            if each.id == instrument:
+                return each
+        raise InvalidOrder(f"the study is on {instrument}: name it as it was when the study began")
+
+    return rules
+
+
+async def _read(found: _Found, optimiser: Optimiser, study_id: str, args: argparse.Namespace) -> None:
+    """Take the study's trials page by page, so that few are in memory, and write them to the files asked for."""
+    found.report = report = OptimizeReport(args.top, args.json, args.csv)
+    after = -1
+    with report.writing():
+        while found.study is not None and (page := await optimiser.trials(study_id, after, PAGE_LIMIT)):
+            report.add(found.study, page)
+            after = page[-1].number
+
+
+# ---- what is shown --------------------------------------------------------------------------------------------------
+
+
+def progress_words(study: StudySnapshot) -> str:
+    """Say how far a study is."""
+    said = [study.reason or {"history": "history", "trials": "trials"}.get(study.stage, "starting")]
+    if study.stage == "trials":
+        total = "" if study.total is None else f" of {study.total:,}"
+        said = [*([study.reason] if study.reason else []), f"{study.finished:,}{total} trials"]
+    objective = study.spec.objectives[0]
+    if study.best is not None and (value := study.best.value(objective)) is not None:
+        said.append(f"best {objective.statistic} {value:,.4g}")
+    if study.remaining_s is not None:
+        said.append(f"{span(study.remaining_s)} left")
+    return ", ".join(said)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Show]:
+    """Give what shows progress, on stderr: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+        with Progress(
+            *columns, TextColumn("{task.fields[words]}"), console=Console(stderr=True), transient=True
+        ) as bar:
+            task = bar.add_task(title, total=1.0, words="starting")
+            yield lambda study: bar.update(task, completed=_share(study), words=progress_words(study))
+        return
+    loop_s, stage = -_LINE_S, ""
+
+    def line(study: StudySnapshot) -> None:
+        nonlocal loop_s, stage
+        now_s = study.time_ns / 1e9
+        if study.stage != stage or now_s >= loop_s + _LINE_S:
+            loop_s, stage = now_s, study.stage
+            print(f"{title}: {_share(study):.0%}, {progress_words(study)}", file=sys.stderr, flush=True)
+
+    yield line
+
+
+def _share(study: StudySnapshot) -> float:
+    return study.finished / study.total if study.total else 0.0

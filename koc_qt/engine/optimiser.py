@@ -1,0 +1,258 @@
+"""Studies: started, queued, stopped, resumed; every one that was begun is in the store, and so are its trials."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from loguru import logger
+
+from koc_qt.domain.errors import KocError, StrategyError
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.optimisation import StudySnapshot, StudySpec, Trial
+from koc_qt.domain.state import JobState
+from koc_qt.domain.timeframes import SECOND_NS, duration_ns
+from koc_qt.engine.backtest_feed import RunServices
+from koc_qt.engine.optimiser_study import MakeSampler, Study
+from koc_qt.engine.strategy_file import read_source
+from koc_qt.ports.studies import StudyStore
+
+AT_ONCE = 1  # studies, for each has every core
+WAITING_LIMIT = 8  # studies that wait for their turn; more are refused
+PAGE_LIMIT = 1_000  # trials in one answer
+PUBLISH_S = 0.1  # progress is told ten times a second at most
+KEPT_S = 1.0  # and written once a second
+FORGOTTEN_NS = 5 * SECOND_NS  # whoever runs a study says so every second
+ENGINE_ENDED = "the engine ended while it ran: it can be resumed"
+
+Rules = Callable[[InstrumentId], Awaitable[Instrument]]
+Publish = Callable[[StudySnapshot], None]
+
+
+class Optimiser:
+    """Sole owner of studies. `open_store` blocks and is called in a thread, once; so is everything of the store."""
+
+    def __init__(
+        self,
+        services: RunServices,
+        rules: Rules,
+        open_store: Callable[[], StudyStore],
+        make_sampler: MakeSampler,
+        kernel: Callable[[], Awaitable[bytes]],
+        publish: Publish,
+        *,
+        processes: int,
+    ) -> None:
+        self._services, self._rules, self._open_store = services, rules, open_store
+        self._make_sampler, self._kernel, self._publish = make_sampler, kernel, publish
+        self._processes = processes
+        self._opening = asyncio.Lock()
+        self._store: StudyStore | None = None
+        self._snapshots: dict[str, StudySnapshot] = {}  # oldest first
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: dict[str, str] = {}  # why, by study
+        self._published_ns: dict[str, int] = {}  # monotonic
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._is_closed = False
+
+    @property
+    def all(self) -> tuple[StudySnapshot, ...]:
+        """Every study that is known, oldest first; those of earlier engines once `load` is done."""
+        return tuple(self._snapshots.values())
+
+    async def load(self) -> None:
+        """Take over the studies of other engines, and of the command line; those that ended with theirs are stopped.
+
+        Raises StorageError.
+        """
+        store = await self._opened()
+        for study in await asyncio.to_thread(store.studies):
+            if study.study_id in self._tasks:
+                continue
+            if study.state is JobState.RUNNING and self._services.clock.time_ns() - study.time_ns > FORGOTTEN_NS:
+                study = msgspec.structs.replace(
+                    study, state=JobState.STOPPED, reason=ENGINE_ENDED, stage="", processes=0, remaining_s=None
+                )
+                await asyncio.to_thread(store.put, study)
+            if self._snapshots.get(study.study_id) != study:
+                self._show(study)
+
+    async def load_all(self) -> None:
+        """Do as `load`, and once more when those that were killed a moment ago show no sign of life."""
+        try:
+            await self.load()
+            await asyncio.sleep(FORGOTTEN_NS / 1e9 + 1.0)
+            await self.load()
+        except KocError as error:
+            logger.warning("{}", error)
+
+    async def start(self, spec: StudySpec) -> str:
+        """Start a study, or let it wait for its turn; give its id.
+
+        Raises StrategyError for a file that cannot be read and when too many wait, ConfigError, InvalidOrder for
+        symbols that are not there, BadTimeframe, VenueUnavailable, StorageError.
+        """
+        path = await asyncio.to_thread(_absolute, spec.base.path)
+        spec = msgspec.structs.replace(spec, base=msgspec.structs.replace(spec.base, path=path))
+        await self.load()
+        highest = max(
+            (int(found[1]) for key in self._snapshots if (found := re.fullmatch(r"study-(\d+)", key))), default=0
+        )
+        return await self._begin(f"study-{highest + 1}", spec, None)
+
+    async def resume(self, study_id: str) -> None:
+        """Go on with a study that did not come to its end. Raises as `start` does, and StrategyError where it did."""
+        await self.load()
+        known = self._find(study_id)
+        if study_id in self._tasks:
+            raise StrategyError(f"{study_id} is running")
+        if known.state is JobState.DONE:
+            raise StrategyError(f"{study_id} is done: there is nothing left to try")
+        await self._begin(study_id, known.spec, known)
+
+    async def stop(self, study_id: str, reason: str = "stopped by its owner") -> None:
+        """Stop a study at once, and keep what it found; one that is over stays as it is. Raises StrategyError."""
+        self._find(study_id)
+        task = self._tasks.get(study_id)
+        if task is not None:
+            self._stopping.setdefault(study_id, reason)
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def trials(self, study_id: str, after: int, limit: int) -> list[Trial]:
+        """Give the trials whose numbers are above `after`, at most `limit`. Raises StrategyError, StorageError."""
+        self._find(study_id)
+        if not 1 <= limit <= PAGE_LIMIT:
+            raise StrategyError(f"ask for 1 to {PAGE_LIMIT:,} trials, not {limit:,}")
+        return await asyncio.to_thread((await self._opened()).page, study_id, after, limit)
+
+    async def delete(self, study_id: str) -> None:
+        """Forget a study that is over. Raises StrategyError, StorageError."""
+        self._find(study_id)
+        if study_id in self._tasks:
+            raise StrategyError(f"{study_id} is running: stop it first")
+        await asyncio.to_thread((await self._opened()).delete, study_id)
+        del self._snapshots[study_id]
+
+    async def close(self) -> None:
+        """Stop all studies, keep what they found, let go of the store; no more can be started."""
+        self._is_closed = True
+        await asyncio.gather(*(self.stop(study_id, ENGINE_ENDED) for study_id in list(self._tasks)))
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close)
+
+    # ---- inside
+
+    async def _opened(self) -> StudyStore:
+        async with self._opening:
+            if self._store is None:
+                self._store = await asyncio.to_thread(self._open_store)
+            return self._store
+
+    async def _begin(self, study_id: str, spec: StudySpec, known: StudySnapshot | None) -> str:
+        if spec.base.timeframe:
+            duration_ns(spec.base.timeframe)
+        source = await asyncio.to_thread(read_source, spec.base.path)
+        if known is not None and known.strategy != sha256(source).hexdigest():
+            raise StrategyError(f"{spec.base.path} has changed since {study_id} began: start another study")
+        instruments = tuple([await self._rules(instrument) for instrument in spec.base.instruments])
+        store = await self._opened()
+        self._check_room(study_id)
+        study = Study(
+            study_id,
+            spec,
+            source,
+            instruments,
+            self._services,
+            store,
+            self._make_sampler,
+            self._kernel,
+            self._changed,
+            processes=self._processes,
+            known=known,
+        )
+        if self._turns.locked():
+            study.reason = "waits for its turn: one study runs at once"
+        self._show(study.snapshot())
+        task = asyncio.create_task(self._run(study, store), name=study_id)
+        self._tasks[study_id] = task
+        task.add_done_callback(partial(self._landed, study))
+        return study_id
+
+    async def _run(self, study: Study, store: StudyStore) -> None:
+        """Play a study, and show and keep how it ended."""
+        await asyncio.to_thread(store.put, study.snapshot())
+        keeping = asyncio.create_task(self._keep(study, store))
+        try:
+            async with self._turns:
+                study.reason = ""
+                self._changed(study, True)
+                await study.play()
+            study.end(JobState.DONE, "")
+        except asyncio.CancelledError:
+            study.end(JobState.STOPPED, self._stopping.get(study.study_id, "stopped"))
+        except KocError as error:
+            study.end(JobState.FAILED, str(error))
+        except Exception as error:
+            logger.exception("{} failed in a way nobody foresaw", study.study_id)
+            study.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            try:
+                await asyncio.to_thread(store.put, study.snapshot())
+            except KocError as error:
+                logger.error("{}", error)
+        logger.info("{} of {} is {}: {}", study.study_id, Path(study.spec.base.path).name, study.state, study.reason)
+
+    def _landed(self, study: Study, task: asyncio.Task[None]) -> None:
+        """Show the end also of one that was stopped before it began."""
+        self._tasks.pop(study.study_id, None)
+        reason = self._stopping.pop(study.study_id, "stopped")
+        if study.state is JobState.RUNNING:
+            error = None if task.cancelled() else task.exception()
+            study.end(JobState.STOPPED if error is None else JobState.FAILED, reason if error is None else str(error))
+
+    async def _keep(self, study: Study, store: StudyStore) -> None:
+        """Write how far a study is, for whoever finds it when this process was killed."""
+        while True:
+            await asyncio.sleep(KEPT_S)
+            try:
+                await asyncio.to_thread(store.put, study.snapshot())
+            except KocError as error:
+                logger.warning("{}", error)
+
+    def _check_room(self, study_id: str) -> None:
+        if self._is_closed:
+            raise StrategyError("the engine is stopping: it starts no study any more")
+        if study_id in self._tasks:
+            raise StrategyError(f"{study_id} is running")
+        if len(self._tasks) >= AT_ONCE + WAITING_LIMIT:
+            raise StrategyError(f"{WAITING_LIMIT} studies wait for their turn already: let one end, or stop one")
+
+    def _find(self, study_id: str) -> StudySnapshot:
+        found = self._snapshots.get(study_id)
+        if found is None:
+            known = ", ".join(list(self._snapshots)[-10:]) or "none"
+            raise StrategyError(f"there is no study {study_id!r}; there are: {known}")
+        return found
+
+    def _changed(self, study: Study, must: bool) -> None:
+        """Tell how far a study is; progress at most ten times a second, changes of state always."""
+        now_ns = self._services.clock.monotonic_ns()
+        if must or now_ns - self._published_ns.get(study.study_id, -(10**12)) >= PUBLISH_S * 1e9:
+            self._published_ns[study.study_id] = now_ns
+            self._show(study.snapshot())
+
+    def _show(self, snapshot: StudySnapshot) -> None:
+        self._snapshots[snapshot.study_id] = snapshot
+        self._publish(snapshot)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())

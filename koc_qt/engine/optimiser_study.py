@@ -1,0 +1,413 @@
+"""One study: who evaluates its combinations, what they found, and what becomes of those whose process was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from loguru import logger
+
+from koc_qt.domain.errors import KocError, StrategyError
+from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.optimisation import (
+    Leaders,
+    MedianFloor,
+    StudySnapshot,
+    StudySpec,
+    Trial,
+    TrialState,
+    corners,
+)
+from koc_qt.domain.state import JobState
+from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
+from koc_qt.engine.optimiser_ranges import check_fixed, resolved
+from koc_qt.engine.optimiser_worker import SILENCE_LIMIT_S, SweepWorker
+from koc_qt.engine.strategy_words import LONGEST_REASON, clip
+from koc_qt.ports.bars import Span
+from koc_qt.ports.studies import RunnerLost, Sampler, StudyStore, TrialRunner
+from koc_qt.sdk.channel import ReplayBars, StartReplay, StartSweep
+from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
+
+BATCH_S = 0.25  # how much work a process is given at once
+BATCH_MOST = 512  # combinations
+KEPT_EVERY_S = 0.2  # what was found since is lost when this process is killed, and made again
+DEATHS_IN_A_ROW = 12  # without a trial in between: something else than a combination is wrong
+STARTS_IN_A_ROW = 3  # that fail
+ATTEMPTS = 2
+_PAGE = 2_000  # trials of an earlier run, read at once
+
+MakeSampler = Callable[[StudySpec], Sampler]
+Changed = Callable[["Study", bool], None]
+
+
+class Study:
+    """The life of one study; `play` does it all. Cancelling that keeps what was found; `play` of another goes on.
+
+    `known` is what an earlier run of the study left, whose trials are in the store. `changed` is called when there is
+    something new to show: with True for changes of state, which nobody may miss.
+    """
+
+    def __init__(
+        self,
+        study_id: str,
+        spec: StudySpec,
+        source: bytes,
+        instruments: tuple[Instrument, ...],
+        services: RunServices,
+        store: StudyStore,
+        make_sampler: MakeSampler,
+        kernel: Callable[[], Awaitable[bytes]],
+        changed: Changed,
+        *,
+        processes: int,
+        known: StudySnapshot | None = None,
+        silence_limit_s: float = SILENCE_LIMIT_S,
+    ) -> None:
+        self.study_id, self.spec = study_id, spec
+        self.state, self.reason, self.stage = JobState.RUNNING, "", ""
+        self._source, self._instruments, self._services = source, instruments, services
+        self._store, self._make_sampler, self._kernel, self._changed = store, make_sampler, kernel, changed
+        self._processes = spec.processes or processes
+        self._silence_limit_s = silence_limit_s
+        self._started_ns = services.clock.time_ns() if known is None else known.started_ns
+        self._is_resumed = known is not None
+        self._ended_ns: int | None = None
+        self._digest = sha256(source).hexdigest()
+        self._filename = Path(spec.base.path.replace("\\", "/")).name
+        self._total: int | None = None
+        self._counts: Counter[str] = Counter()
+        self._leaders = Leaders(spec.objectives)
+        self._floor = MedianFloor(float(spec.base.cash), spec.floor, median=spec.prune)
+        self._start: StartSweep | None = None
+        self._feed: BacktestFeed | None = None
+        self._warmup_bars = 0
+        self._board: _Board | None = None
+        self._unkept: list[Trial] = []
+        self._began_ns = 0  # monotonic, of the trials of this run
+        self._made_here = 0
+        self._deaths = self._failed_starts = 0
+        self._working = 0
+
+    def snapshot(self) -> StudySnapshot:
+        """How far it is."""
+        finished = self._counts.total()
+        remaining_s = None
+        if self.stage == "trials" and self._total and self._made_here:
+            elapsed_s = (self._services.clock.monotonic_ns() - self._began_ns) / 1e9
+            remaining_s = max(self._total - finished, 0) * elapsed_s / self._made_here
+        return StudySnapshot(
+            study_id=self.study_id,
+            spec=self.spec,
+            state=self.state,
+            reason=self.reason,
+            stage=self.stage,
+            total=self._total,
+            counts=dict(self._counts),
+            best=self._leaders.best,
+            front=self._leaders.front,
+            processes=self._working,
+            remaining_s=remaining_s,
+            started_ns=self._started_ns,
+            time_ns=self._services.clock.time_ns() if self._ended_ns is None else self._ended_ns,
+            strategy=self._digest,
+        )
+
+    def end(self, state: JobState, reason: str) -> None:
+        """Show that it is over."""
+        self.state, self.reason, self.stage = state, clip(reason, LONGEST_REASON), ""
+        self._ended_ns = self._services.clock.time_ns()
+        self._changed(self, True)
+
+    async def play(self) -> None:
+        """Evaluate all combinations that have not been. Raises KocError where the study cannot go on."""
+        worker = SweepWorker(self._silence_limit_s)
+        try:
+            await self._prepare(worker)
+        except RunnerLost as lost:
+            await worker.close()
+            raise StrategyError(str(lost)) from lost
+        except BaseException:
+            await worker.close()
+            raise
+        assert self._board is not None  # noqa: S101 (for the type checker)
+        self._enter("trials")
+        self._began_ns = self._services.clock.monotonic_ns()
+        keeping = asyncio.create_task(self._keep_on(), name=f"{self.study_id}-keeping")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._processes):
+                    group.create_task(self._work(number, worker if number == 0 else None))
+        except* Exception as failures:
+            raise _first(failures) from None
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await self._keep()
+
+    # ---- before the first trial
+
+    async def _prepare(self, worker: SweepWorker) -> None:
+        """Load the file, settle what is searched, and have the history ready."""
+        await worker.launch(self._services.launcher, f"study of {self._filename}")
+        described = await worker.describe(self._source, self._filename)
+        check_fixed(self.spec, described)
+        self.spec = resolved(self.spec, described)
+        sampler = await asyncio.to_thread(self._make_sampler, self.spec)
+        await self._recall(sampler)
+        self._total = await asyncio.to_thread(sampler.total)
+        if self._total == 0:
+            raise StrategyError("no combination fulfils the constraints: there is nothing to try")
+        self._board = _Board(sampler)
+        self._start = self._message(await self._kernel())
+        loaded = await worker.load(self._start)
+        self._warmup_bars = loaded.warmup_bars
+        span = Span(self.spec.base.since_ns, self.spec.base.until_ns)
+        ids = [rules.id for rules in self._instruments]
+        self._feed = BacktestFeed(self._services.history, ids, loaded.described.timeframe, span)
+        self._enter("history")
+        await self._feed.fetch(lambda _fraction: self._changed(self, False))
+        await worker.supply(self._bars())
+
+    async def _recall(self, sampler: Sampler) -> None:
+        """Take over what an earlier run of this study found."""
+        after = -1
+        while self._is_resumed and (trials := await asyncio.to_thread(self._store.page, self.study_id, after, _PAGE)):
+            await asyncio.to_thread(sampler.tell, trials)
+            for trial in trials:
+                self._count(trial)
+            after = trials[-1].number
+
+    def _message(self, kernel: bytes) -> StartSweep:
+        base = self.spec.base
+        replay = StartReplay(
+            source=self._source,
+            filename=self._filename,
+            parameters=base.parameters,
+            instruments=self._instruments,
+            timeframe=base.timeframe,
+            since_ns=base.since_ns,
+            cash=base.cash,
+            fee=base.fee,
+            slippage=base.slippage,
+            seed=base.seed,
+            allow_short=base.allow_short,
+            spread=base.spread,
+            slippage_ticks=base.slippage_ticks,
+            latency_ns=base.latency_ns,
+            volume_fraction=base.volume_fraction,
+        )
+        wanted = tuple(objective.statistic for objective in self.spec.objectives)
+        return StartSweep(replay, corners(self.spec.ranges), wanted, kernel)
+
+    async def _bars(self) -> AsyncIterator[Sequence[ReplayBars]]:
+        """Read the bars anew for each process: that costs less than to have them all in memory here."""
+        assert self._feed is not None  # noqa: S101 (for the type checker)
+        yield await self._feed.before(self._warmup_bars)
+        async for messages in self._feed.pages():
+            yield messages
+
+    # ---- trials
+
+    async def _work(self, number: int, runner: TrialRunner | None) -> None:
+        """Evaluate combinations in one process, and in another when that is lost."""
+        board, rate_hz = self._board, 0.0
+        assert board is not None  # noqa: S101 (for the type checker)
+        loop = asyncio.get_running_loop()
+        self._working += 1
+        try:
+            while batch := await board.take(self._size(rate_hz)):
+                left = list(batch)
+                try:
+                    if runner is None:
+                        runner = await self._hire(number)
+                    if runner is None:
+                        board.again(batch)
+                        continue
+                    began_s = loop.time()
+                    await runner.evaluate(batch, self._floor.floors(), partial(self._told, left))
+                    rate_hz = len(batch) / max(loop.time() - began_s, 1e-6)
+                except RunnerLost as lost:
+                    rate_hz = 0.0
+                    if runner is not None:
+                        await runner.close()
+                        runner = None
+                    self._lost(board, left, str(lost))
+                finally:
+                    await board.over(len(batch))
+        finally:
+            self._working -= 1
+            if runner is not None:
+                await runner.close()
+
+    async def _hire(self, number: int) -> TrialRunner | None:
+        """Start another process; None where that was lost. Raises StrategyError, also after STARTS_IN_A_ROW."""
+        assert self._start is not None  # noqa: S101 (for the type checker)
+        worker = SweepWorker(self._silence_limit_s)
+        try:
+            await worker.launch(self._services.launcher, f"study of {self._filename} {number + 1}")
+            await worker.load(self._start)
+            await worker.supply(self._bars())
+        except RunnerLost as lost:
+            await worker.close()
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS_IN_A_ROW:
+                raise StrategyError(f"no process can be started any more: {lost}") from lost
+            return None
+        except BaseException:
+            await worker.close()
+            raise
+        self._failed_starts = 0
+        return worker
+
+    def _size(self, rate_hz: float) -> int:
+        """How many combinations make up a batch: few at first and near the end."""
+        size = min(max(int(rate_hz * BATCH_S), 1), BATCH_MOST)
+        if self._total is not None:
+            left = self._total - self._counts.total()
+            size = min(size, max(left // (2 * self._processes), 1))
+        return size
+
+    def _told(self, left: list[TrialAsked], found: Sequence[TrialFound]) -> None:
+        """Take what came of the first ones of those that are left, and take them off."""
+        for trial, outcome in zip(left, found, strict=False):
+            self._finish(
+                Trial(
+                    trial.number,
+                    trial.parameters,
+                    TrialState(outcome.state),
+                    outcome.statistics,
+                    outcome.reason,
+                    outcome.seconds,
+                )
+            )
+            self._floor.add(outcome.equity)
+        del left[: len(found)]
+
+    def _finish(self, trial: Trial) -> None:
+        self._deaths = 0
+        self._made_here += 1
+        self._count(trial)
+        self._unkept.append(trial)
+        if self._board is not None:
+            self._board.hear(trial)
+        self._changed(self, False)
+
+    def _count(self, trial: Trial) -> None:
+        self._counts[trial.state.value] += 1
+        self._leaders.add(trial)
+
+    def _lost(self, board: _Board, left: Sequence[TrialAsked], why: str) -> None:
+        """Have what a lost process left made by others, in halves: so the one that kills it is found.
+
+        Raises StrategyError when processes are lost again and again without a result.
+        """
+        logger.warning("{}: {}; {} of its trials are made again", self.study_id, why, len(left))
+        self._deaths += 1
+        if self._deaths > DEATHS_IN_A_ROW:
+            raise StrategyError(f"processes are lost one after the other: {why}")
+        if len(left) > 1:
+            middle = len(left) // 2
+            board.again(left[:middle])
+            board.again(left[middle:])
+        elif left and board.attempted(left[0].number) >= ATTEMPTS:
+            reason = clip(f"{why}, {ATTEMPTS} times", LONGEST_REASON)
+            self._finish(Trial(left[0].number, left[0].parameters, TrialState.FAILED, reason=reason))
+        else:
+            board.again(left)
+
+    # ---- what is kept
+
+    def _enter(self, stage: str) -> None:
+        self.stage = stage
+        self._changed(self, True)
+
+    async def _keep_on(self) -> None:
+        """Write now and then; what is wrong with that is shown, and ends the study only where it is so at the end."""
+        while True:
+            await asyncio.sleep(KEPT_EVERY_S)
+            try:
+                await self._keep()
+            except KocError as error:
+                self._say(str(error))
+            else:
+                self._say("")
+
+    def _say(self, reason: str) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            self._changed(self, True)
+
+    async def _keep(self) -> None:
+        """Write what was found since; what cannot be written is tried again with the next. Raises StorageError."""
+        trials, self._unkept = self._unkept, []
+        if not trials:
+            return
+        try:
+            await asyncio.shield(asyncio.to_thread(self._store.add, self.study_id, trials))
+        except Exception:
+            self._unkept = trials + self._unkept
+            raise
+
+
+class _Board:
+    """Which combinations are to be evaluated: those that were lost first, then what the sampler proposes."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._found: list[Trial] = []  # that the sampler has not heard of
+        self._asking = asyncio.Lock()
+        self._again: deque[Sequence[TrialAsked]] = deque()
+        self._attempts: Counter[int] = Counter()
+        self._out = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self, count: int) -> Sequence[TrialAsked]:
+        """Give the next ones; none once all are over, for which it waits: others may lose theirs."""
+        while True:
+            async with self._asking:
+                if self._again:
+                    self._out += len(self._again[0])
+                    return self._again.popleft()
+                heard, self._found = self._found, []
+                if heard:
+                    await asyncio.to_thread(self._sampler.tell, heard)
+                found = await asyncio.to_thread(self._sampler.ask, count)
+                self._out += len(found)
+                if found:
+                    return found
+            async with self._changed:
+                if self._out == 0 and not self._again:
+                    return ()
+                await self._changed.wait_for(lambda: self._out == 0 or bool(self._again))
+
+    async def over(self, count: int) -> None:
+        """Note that so many are no longer out, whatever became of them."""
+        async with self._changed:
+            self._out -= count
+            self._changed.notify_all()
+
+    def hear(self, trial: Trial) -> None:
+        """Let the sampler know of a trial before it is asked again."""
+        if self._sampler.learns:
+            self._found.append(trial)
+
+    def again(self, trials: Sequence[TrialAsked]) -> None:
+        """Have these evaluated once more."""
+        self._again.append(list(trials))
+
+    def attempted(self, number: int) -> int:
+        """Count an attempt at a combination that was alone in its batch, and give how many there were."""
+        self._attempts[number] += 1
+        return self._attempts[number]
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the first error of some that came at once."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
