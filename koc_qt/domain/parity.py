@@ -19,7 +19,7 @@ from koc_qt.domain.exact import EXACT, quotient
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill
-from koc_qt.domain.performance import round_trips
+from koc_qt.domain.trips import round_trips
 from koc_qt.domain.trust import Verdict, utc_text, worst
 
 TOLERANCE = 1e-9

@@ -14,10 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from koc_qt.domain.backtests import RoundTrip
 from koc_qt.domain.figures import FIGURES, Unit
-from koc_qt.domain.timeframes import SECOND_NS, YEAR_NS
-from koc_qt.domain.trips import TripBook, round_trips
-
-__all__ = ["STATISTICS", "YEAR_NS", "TripBook", "Unit", "round_trips", "statistics", "thin"]
+from koc_qt.domain.timeframes import SECOND_NS
 
 STATISTICS: Mapping[str, Unit] = {name: figure.unit for name, figure in FIGURES.items()}
 """Every statistic by name, in the order in which they are shown, with its unit.

@@ -20,8 +20,8 @@ from koc_qt.domain.lookahead import DecisionCheck, Repeat, Variation, check_look
 from koc_qt.domain.monte_carlo import MonteCarlo, bootstrap_candles, distribution, draw_trades, jittered, other_future
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.parity import PAPER, Absence, Certificate, EngineRun, certify
-from koc_qt.domain.performance import round_trips
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.domain.trips import round_trips
 from koc_qt.domain.trust import GRID_LIMIT, TrustSpec, Verdict, utc_text
 from koc_qt.domain.trust_report import SharpeCheck, judge_sharpe
 from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult, combinations

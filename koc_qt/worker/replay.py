@@ -27,8 +27,8 @@ from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.orders import Fill, OrderEvent
-from koc_qt.domain.performance import TripBook
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.domain.trips import TripBook
 from koc_qt.sdk.channel import ReplayBars, StartReplay
 from koc_qt.sdk.session import Session
 from koc_qt.sdk.strategy import Strategy, overrides, subscriptions_of

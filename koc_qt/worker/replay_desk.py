@@ -26,10 +26,10 @@ from koc_qt.domain.orders import (
     OrderRequest,
     OrderStatus,
 )
-from koc_qt.domain.performance import TripBook
 from koc_qt.domain.positions import Position
 from koc_qt.domain.risk import RiskContext, RiskLimits, check
 from koc_qt.domain.state import Balance
+from koc_qt.domain.trips import TripBook
 from koc_qt.sdk.channel import Amend, Cancel, PositionState, ReplayBars, RequestHistory, StartReplay, Submit
 from koc_qt.sdk.orders import to_decimal
 from koc_qt.sdk.session import HISTORY_LIMIT, Session

@@ -13,8 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from koc_qt.domain.performance import YEAR_NS
-from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
+from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, YEAR_NS
 
 # Places in `terms`
 FEE, CASH, LOT, LEAST, MOST, LEAST_NOTIONAL, SLIP, SLIP_AMOUNT, END = range(9)

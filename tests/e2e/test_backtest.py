@@ -16,9 +16,10 @@ from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSp
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
-from koc_qt.domain.performance import STATISTICS, round_trips
+from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns
+from koc_qt.domain.trips import round_trips
 from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import load_pair
 from koc_qt.link.messages import BacktestChanged, Fact, FetchBacktest, StartBacktest, StopBacktest

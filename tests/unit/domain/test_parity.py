@@ -25,7 +25,7 @@ from koc_qt.domain.parity import (
     executions,
     pair,
 )
-from koc_qt.domain.performance import round_trips
+from koc_qt.domain.trips import round_trips
 from koc_qt.domain.trust import Placement, Verdict, utc_text, worst
 from tests.unit.domain.examples import ETH, MINUTE_NS, START_NS, fill
 

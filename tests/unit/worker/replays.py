@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from koc_qt.domain.instruments import Instrument
-from koc_qt.domain.performance import round_trips
+from koc_qt.domain.trips import round_trips
 from koc_qt.sdk.channel import ReplayBars, StartReplay
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.replay import Replay
