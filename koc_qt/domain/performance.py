@@ -125,17 +125,6 @@ def statistics(
     return {name: values[name] for name in STATISTICS}
 
 
-def thin(times_ns: Sequence[int], values: Sequence[float], limit: int) -> tuple[list[int], list[float]]:
-    """Give at most `limit` points of a curve, its first and last and the extremes of every stretch among them.
-
-    Raises ValueError for a limit below 4.
-    """
-    from koc_qt.domain.curves import thin_rows  # with numpy, as above
-
-    rows = thin_rows(values, limit)
-    return [times_ns[row] for row in rows], [values[row] for row in rows]
-
-
 # ---- inside ---------------------------------------------------------------------------------------------------------
 
 

@@ -66,3 +66,13 @@ def test_rows_of_a_thinned_curve() -> None:
     assert thin_rows([0.0, 5.0, 1.0, -1.0, 2.0, 3.0], 4) == [0, 1, 3, 5]
     with pytest.raises(ValueError, match="3 points"):
         thin_rows([1.0], 3)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(4, 60))
+def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], limit: int) -> None:
+    rows = thin_rows(values, limit)
+    kept = [values[row] for row in rows]
+    assert len(rows) <= limit
+    assert rows == sorted(set(rows))
+    assert (rows[0], rows[-1]) == (0, len(values) - 1)
+    assert (min(kept), max(kept)) == (min(values), max(values))

@@ -16,7 +16,7 @@ from koc_qt.domain.backtests import RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Liquidity
-from koc_qt.domain.performance import STATISTICS, statistics, thin
+from koc_qt.domain.performance import STATISTICS, statistics
 from koc_qt.domain.positions import Position
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, YEAR_NS
 from koc_qt.domain.trips import TripBook, round_trips
@@ -291,25 +291,6 @@ def test_the_trades_together_earn_what_the_account_earned(
     assert math.fsum(each.fees for each in trips) == pytest.approx(float(sum(each.fee for each in fills)), abs=1e-9)
     assert all(each.entry_ns <= each.exit_ns for each in trips if each.exit_ns is not None)
     assert sum(each.exit_ns is None for each in trips) <= 2
-
-
-# ---- thinning
-
-
-def test_a_short_curve_stays_as_it_is() -> None:
-    assert thin(range(3), [1.0, 2.0, 3.0], 4) == ([0, 1, 2], [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="3 points"):
-        thin([0], [1.0], 3)
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(4, 60))
-def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], limit: int) -> None:
-    times, kept = thin(range(len(values)), values, limit)
-    assert len(times) == len(kept) <= limit
-    assert [values[time] for time in times] == kept
-    assert times == sorted(set(times))
-    assert (times[0], times[-1]) == (0, len(values) - 1)
-    assert (min(kept), max(kept)) == (min(values), max(values))
 
 
 def test_what_happened_within_a_day_says_nothing_about_a_year() -> None:
