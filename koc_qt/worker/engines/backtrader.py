@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.market import Bar, Side
+from koc_qt.domain.matching.ledger import unit_cost
+from koc_qt.domain.matching.market import exact_price
 from koc_qt.domain.orders import (
     Order,
     OrderAccepted,
@@ -35,7 +39,16 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400
 _EPOCH_DAYS = 719_163  # backtrader counts days from the year 1, as datetime's ordinals do
+_ZERO = Decimal(0)
 _NO_MONEY = "insufficient funds: backtrader refused it"
+
+
+class _Work(msgspec.Struct, frozen=True):
+    """An order at work: ours, theirs, and what it may cost."""
+
+    order: Order
+    theirs: Any
+    cost: Decimal
 
 
 class BacktraderVenue:
@@ -45,10 +58,11 @@ class BacktraderVenue:
         self.place: Callable[[bool, float], Any] | None = None
         self.withdraw: Callable[[Any], None] | None = None
         self._terms = terms
-        self._works: dict[int, tuple[Order, Any]] = {}  # by backtrader's number
+        self._works: dict[int, _Work] = {}  # by backtrader's number
         self._events: list[OrderEvent] = []
-        self._held = Decimal(0)
+        self._held = _ZERO
         self._cash = terms.cash
+        self._mark = _ZERO
 
     @property
     def is_idle(self) -> bool:
@@ -71,23 +85,24 @@ class BacktraderVenue:
             )
         if self.place is None:
             raise StrategyError("backtrader takes no order before the first bar has closed: order later than on_start")
-        quantity = request.quantity
+        key, quantity, reducible = order.client_order_id, request.quantity, self._reducible(request.side)
         if request.reduce_only:
-            quantity = min(quantity, self._reducible(request.side))
+            quantity = min(quantity, reducible)
             if not quantity:
-                return (OrderRejected(order.client_order_id, now_ns, "reduce-only: there is nothing to reduce"),)
+                return (OrderRejected(key, now_ns, "reduce-only: there is nothing to reduce"),)
+        cost = EXACT.multiply(unit_cost(self._mark, self._terms.fee), max(EXACT.subtract(quantity, reducible), _ZERO))
+        if refusal := self._refusal(request.side, cost):
+            return (OrderRejected(key, now_ns, refusal),)
         work = self.place(request.side is Side.BUY, float(quantity))
-        self._works[work.ref] = order, work
-        return (OrderAccepted(order.client_order_id, now_ns, f"backtrader-{work.ref}"),)
+        self._works[work.ref] = _Work(order, work, cost)
+        return (OrderAccepted(key, now_ns, f"backtrader-{work.ref}"),)
 
     def cancel(self, client_order_id: str, now_ns: int) -> Sequence[OrderEvent]:
         """Withdraw an order."""
-        for number, (order, work) in self._works.items():
-            if order.client_order_id == client_order_id and self.withdraw is not None:
-                self.withdraw(work)
-                del self._works[number]
-                return (OrderCanceled(client_order_id, now_ns, "requested"),)
-        return ()
+        number = next(number for number, work in self._works.items() if work.order.client_order_id == client_order_id)
+        if self.withdraw is not None:
+            self.withdraw(self._works.pop(number).theirs)
+        return (OrderCanceled(client_order_id, now_ns, "requested"),)
 
     def amend(
         self, client_order_id: str, quantity: Decimal, price: Decimal | None, now_ns: int
@@ -97,6 +112,7 @@ class BacktraderVenue:
 
     def on_bar(self, bar: Bar) -> Sequence[OrderEvent]:
         """Give what came of the orders at the bar's open; backtrader has told it already."""
+        self._mark = exact_price(bar.close)
         events, self._events = self._events, []
         for event in events:
             if isinstance(event, OrderFilled):
@@ -108,7 +124,7 @@ class BacktraderVenue:
         known = self._works.get(work.ref)
         if known is None:
             return
-        order, key = known[0], known[0].client_order_id
+        order, key = known.order, known.order.client_order_id
         if work.status == statuses.Completed:
             del self._works[work.ref]
             for bit in work.executed.iterpending():
@@ -131,9 +147,24 @@ class BacktraderVenue:
     def _reducible(self, side: Side) -> Decimal:
         """Give how much an order of this side could close, once those before it are done."""
         held = self._held
-        for order, _ in self._works.values():
-            held = EXACT.add(held, order.request.quantity * order.request.side.sign)
-        return max(held.copy_negate() if side is Side.BUY else held, Decimal(0))
+        for work in self._works.values():
+            held = EXACT.add(held, work.order.request.quantity * work.order.request.side.sign)
+        return max(held.copy_negate() if side is Side.BUY else held, _ZERO)
+
+    def _refusal(self, side: Side, cost: Decimal) -> str:
+        """Say why the account cannot pay `cost` for what an order adds to its holding: backtrader sells short freely.
+
+        The rule is that of our own accounts, see domain/matching/ledger.py.
+        """
+        if not cost:
+            return ""
+        if side is Side.SELL and not self._terms.allow_short:
+            return f"insufficient funds: {self._held:f} {self._terms.instrument.base} free"
+        shorts = EXACT.multiply(max(self._held.copy_negate(), _ZERO), self._mark)
+        free = EXACT.subtract(self._cash, EXACT.add(shorts, shorts))
+        for work in self._works.values():
+            free = EXACT.subtract(free, work.cost)
+        return "" if cost <= free else f"insufficient margin: {free:f} {self._terms.instrument.quote} free"
 
 
 class BacktraderDesk(ReplayDesk):

@@ -30,6 +30,7 @@ class Terms:
         self.fee = self.instrument.taker_fee if start.fee is None else start.fee
         self.slippage = start.slippage + start.spread / 2
         self.cash = start.cash
+        self.allow_short = start.allow_short
         self.volume_fraction = start.volume_fraction
         self._above_share = 0
 

@@ -144,6 +144,36 @@ def test_a_fast_average_that_is_slow_is_refused() -> None:
         desk.session.start()
 
 
+# ---- sma_signals
+
+
+def signalling(**options: Any) -> Desk:
+    desk = Desk(sample("sma_signals.py", fast=2, slow=4, quantity=3.0), timeframe="1s", **options)
+    desk.session.start()
+    return desk
+
+
+def test_the_signals_are_long_in_a_rise_and_flat_in_a_fall() -> None:
+    desk = signalling()
+    assert desk.strategy.warmup_bars == 4
+    for index, price in enumerate((100, 100, 100, 100, 101, 102, 103, 99, 95, 95)):
+        desk.session.on_bar(bar(price, index), warmup=index < 4)
+        fill_all(desk, quote(price, price))
+    assert [(str(request.side), request.quantity) for _, request in desk.submitted] == [("buy", 3), ("sell", 3)]
+
+
+def test_the_signals_go_on_after_a_restart() -> None:
+    desk = signalling(positions=[holding("3")])
+    for index, price in enumerate((100, 100, 100, 100, 99)):
+        desk.session.on_bar(bar(price, index), warmup=index < 4)
+    assert [str(request.side) for _, request in desk.submitted] == ["sell"]
+
+
+def test_signals_of_averages_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(StrategyError, match=r"fast \(9\) must be below slow \(4\)"):
+        Desk(sample("sma_signals.py", fast=9, slow=4)).session.start()
+
+
 # ---- scalping
 
 
