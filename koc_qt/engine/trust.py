@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -19,6 +19,7 @@ from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import Check, TrustSnapshot, TrustSpec
 from koc_qt.domain.trust_report import TrustReport, overall
+from koc_qt.engine.backtest_feed import RunServices
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S
 from koc_qt.engine.backtests import prepare
 from koc_qt.engine.services import Services
@@ -46,6 +47,7 @@ class TrustJob:
     """The checks of one strategy; `play` makes them all, and cancelling that ends their processes.
 
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
+    `recorded` gives what a strategy has done for real, or on paper.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class TrustJob:
         spec: TrustSpec,
         source: bytes,
         instruments: tuple[Instrument, ...],
-        services: Services,
+        services: RunServices,
         changed: Callable[[TrustJob, bool], None],
-        silence_limit_s: float,
+        silence_limit_s: float = SILENCE_LIMIT_S,
+        recorded: Callable[[str], Sequence[Fill]] = lambda _strategy_id: (),
     ) -> None:
         self.trust_id = trust_id
         self.state = JobState.RUNNING
@@ -65,6 +68,7 @@ class TrustJob:
         self._instruments = instruments
         self._services = services
         self._changed = changed
+        self._recorded = recorded
         self._runs = TrustRuns(source, instruments, services, self._run_ended, silence_limit_s)
         self._stage = ""
         self._done = 0  # runs
@@ -123,10 +127,6 @@ class TrustJob:
                 self.report = msgspec.structs.replace(self.report, failed=failed)
             else:
                 self.report = msgspec.structs.replace(self.report, **{_FIELDS[check]: found})
-
-    def _recorded(self, strategy_id: str) -> list[Fill]:
-        """Give what a strategy has done for real, or on paper."""
-        return [fill for fill in self._services.store.fills if fill.strategy_id == strategy_id]
 
     def _enter(self, stage: str) -> None:
         self._stage = stage
@@ -190,6 +190,7 @@ class TrustService:
             self._services,
             self._publish,
             self._silence_limit_s,
+            self._recorded,
         )
         self._jobs[key] = job
         if self._turn.locked():
@@ -266,6 +267,10 @@ class TrustService:
                 gone = []
         for old in gone:
             self._over.pop(old, None)
+
+    def _recorded(self, strategy_id: str) -> list[Fill]:
+        """Give what a strategy has done for real, or on paper."""
+        return [fill for fill in self._services.store.fills if fill.strategy_id == strategy_id]
 
     def _publish(self, job: TrustJob, must: bool) -> None:
         """Tell how far checks are; progress at most ten times a second, changes of state always."""
