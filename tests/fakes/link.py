@@ -44,6 +44,7 @@ from koc_qt.domain.state import (
 )
 from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.auth import Context, Gatekeeper
+from koc_qt.link.backtest_messages import BacktestDeleted, DeleteBacktest, NoteBacktest
 from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import ProfileKeys, load_or_create_keys
 from koc_qt.link.messages import (
@@ -316,6 +317,12 @@ class FakeEngine:
                 return key
             case StopBacktest(key):
                 self.backtest(key, state=JobState.STOPPED)
+            case NoteBacktest(key, note):
+                self.backtest(key, note=note)
+            case DeleteBacktest(key):
+                self._result(key)
+                del self.backtests[key], self.results[key]
+                self.publish(BacktestDeleted(key))
             case FetchBacktest(key):
                 result = self._result(key)
                 pages = (math.ceil(len(records) / RESULT_PAGE) for records in (result.trades, result.fills))

@@ -54,7 +54,7 @@ def test_a_run_shows_how_far_it_is_and_stops(
     assert shown.equity.text() == "10,123.40  (+1.23 %)"
     assert shown.remaining.text() == "4.2 s"
     assert shown.until.toolTip() == "2023-11-14 22:13:20.000 UTC"
-    assert "43%" in ready.runs.currentText()
+    assert "43%" in ready.bar.runs.currentText()
     shown.stop.click()
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
     assert fake.sent(StopBacktest) == [StopBacktest(key)]
@@ -75,17 +75,17 @@ def test_several_runs_and_another_is_looked_at(
 ) -> None:
     first = start()
     second = start()
-    assert [ready.runs.itemData(row) for row in range(2)] == [second, first]
+    assert [ready.bar.runs.itemData(row) for row in range(2)] == [second, first]
     finish(fake, first)
-    qtbot.waitUntil(lambda: " %" in ready.runs.itemText(1))
+    qtbot.waitUntil(lambda: " %" in ready.bar.runs.itemText(1))
     assert ready.pages.currentWidget() is ready.progress  # of the second, which goes on
     assert not fake.sent(FetchBacktest)
-    ready.runs.setCurrentIndex(1)
-    ready.runs.activated.emit(1)
+    ready.bar.runs.setCurrentIndex(1)
+    ready.bar.runs.activated.emit(1)
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     assert fake.sent(FetchBacktest) == [FetchBacktest(first)]
     fake.engine.backtest(second, stage="run", progress=0.5)
-    qtbot.waitUntil(lambda: "50%" in ready.runs.itemText(0))
+    qtbot.waitUntil(lambda: "50%" in ready.bar.runs.itemText(0))
     assert ready.pages.currentWidget() is ready.result
     assert len(fake.sent(FetchBacktest)) == 1
     ready.look_at(second)
@@ -100,7 +100,7 @@ def test_a_failure_is_said_in_place_and_nothing_typed_is_lost(
     fake.engine.backtest(key, state=JobState.FAILED, reason="sma_cross.py, line 41: division by zero")
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
     assert "line 41: division by zero" in ready.message.text.text()
-    assert ready.pill.text() == "failed"
+    assert ready.bar.pill.text() == "failed"
     assert field(ready, "fast").text() == "9"
 
 
@@ -153,7 +153,7 @@ def test_another_engine_has_other_runs(
     fake.engine.backtests.clear()
     fake.client.connect()
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
-    assert not ready.bar.isVisibleTo(ready)
+    assert ready.bar.runs.count() == 0
     assert start() == key  # the same id, and not the same run
     assert ready.pages.currentWidget() is ready.progress
 
@@ -322,7 +322,7 @@ def test_a_result_that_does_not_come_is_asked_for_once_and_again_on_demand(
     qtbot.waitUntil(lambda: ready.message.title.text() == "The result did not come")
     assert "no result" in ready.message.text.text()
     fake.engine.backtest(second, stage="run", progress=0.5)
-    qtbot.waitUntil(lambda: "50%" in ready.runs.itemText(0))
+    qtbot.waitUntil(lambda: "50%" in ready.bar.runs.itemText(0))
     assert len(fake.sent(FetchBacktest)) == 1
     finish(fake, first)
     ready.message.retry.click()

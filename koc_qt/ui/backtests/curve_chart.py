@@ -27,7 +27,7 @@ from PySide6.QtWidgets import QWidget
 
 from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.ui.backtests.curves import Curve, DateMark, Look, date_marks, thinned
-from koc_qt.ui.charts.colors import ChartColors, dark_colors
+from koc_qt.ui.charts.colors import ChartColors, dark_colors, text_on
 from koc_qt.ui.charts.lines import polyline
 from koc_qt.ui.charts.series import Floats
 from koc_qt.ui.charts.texts import TextCache, axis_font
@@ -328,8 +328,7 @@ class CurveChart(QWidget):
         height = self._texts.height
         top = round(min(max(y - height / 2 - 1, room.top()), room.bottom() - height - 2))
         painter.fillRect(QRectF(self._width + 1, top, self.width() - self._width, height + 2), color)
-        light = color.lightness() > 110
-        painter.setPen(QColor("#000000") if light else QColor("#ffffff"))
+        painter.setPen(text_on(color))
         self._texts.draw(painter, self._width + _PAD_PX, top + 1, text)
 
     def _paint_crosshair(self, painter: QPainter) -> None:

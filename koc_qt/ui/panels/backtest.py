@@ -4,91 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QSpacerItem,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
-from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec, RoundTrip
-from koc_qt.domain.errors import KocError
+from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, RoundTrip
+from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.state import JobState
-from koc_qt.link.messages import StartBacktest, StopBacktest
+from koc_qt.link.backtest_messages import BacktestHead, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
+from koc_qt.ui.backtests.compare import ComparePage, Run
+from koc_qt.ui.backtests.export import KINDS, Exporter
+from koc_qt.ui.backtests.history import HistoryPage, name_of
+from koc_qt.ui.backtests.message import MessageView
+from koc_qt.ui.backtests.run_bar import RunBar
 from koc_qt.ui.backtests.splitter import ShapedSplitter
+from koc_qt.ui.backtests.words import ENGINE_NAMES
 from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
-from koc_qt.ui.panels.backtest_fields import WheelGuard
 from koc_qt.ui.panels.backtest_result import ResultView
-from koc_qt.ui.panels.backtest_runs import PILLS, ProgressView, run_text
+from koc_qt.ui.panels.backtest_runs import ProgressView
 from koc_qt.ui.panels.backtest_setup import BacktestSetup
-from koc_qt.ui.theme import style_as
+
+if TYPE_CHECKING:
+    from koc_qt.ui.backtests.player import PlayerPage
 
 START_TIMEOUT_S = 30.0
 RESULT_TIMEOUT_S = 30.0
 COMMAND = "backtest.run"
 _WIDE_PX = 560  # from which setup and result have room side by side
 _SETUP_PX = 330
-_FIXED, _GROWING = QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding
 _EMPTY = (
     "Choose a strategy, a symbol and a range, then press Run.\n"
     "Its equity, statistics and trades appear here; nothing is traded."
 )
 
 
-class MessageView(QWidget):
-    """Words in the place of a result, with a button where something can be done."""
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.title, self.text = QLabel(self), QLabel(self)
-        style_as(self.title, face="title")
-        self.text.setWordWrap(True)
-        self.text.setTextFormat(Qt.TextFormat.PlainText)
-        self.text.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
-        self.retry = QPushButton("Try again", self)
-        row = QHBoxLayout()
-        row.addWidget(self.retry)
-        row.addStretch(1)
-        self._above = QSpacerItem(0, 0, QSizePolicy.Policy.Minimum, _GROWING)
-        self._column = column = QVBoxLayout(self)
-        column.setContentsMargins(14, 12, 14, 12)
-        column.setSpacing(8)
-        column.addItem(self._above)
-        column.addWidget(self.title)
-        column.addWidget(self.text)
-        column.addLayout(row)
-        column.addItem(QSpacerItem(0, 0, QSizePolicy.Policy.Minimum, _GROWING))
-
-    def say(self, title: str, text: str, *, tone: str | None = None, can_retry: bool = False) -> None:
-        """Say this."""
-        self.title.setText(title)
-        self.title.setVisible(bool(title))
-        self.text.setText(text)
-        style_as(self.title, tone=tone)
-        style_as(self.text, tone=None if title else "muted")
-        self.text.setAlignment(Qt.AlignmentFlag.AlignLeft if title else Qt.AlignmentFlag.AlignCenter)
-        self._above.changeSize(0, 0, QSizePolicy.Policy.Minimum, _FIXED if title else _GROWING)
-        self._column.invalidate()
-        self.retry.setVisible(can_retry)
-
-
 class BacktestPanel(Panel):
-    """Setup on one side, the runs of this session and the result of one of them on the other."""
+    """Setup on one side; on the other the result of one of the runs, the list of all, or several side by side."""
 
     NAME: ClassVar[str] = "backtest"
     TITLE: ClassVar[str] = "Back-test"
@@ -100,16 +58,20 @@ class BacktestPanel(Panel):
         super().__init__(bench, parent)
         self._clock_ns = clock_ns
         self._run_id = ""  # the run that is looked at
+        self._view = ""  # what is looked at in its place
         self._awaited = ""  # one that was started, until it is heard of
         self._loaded: tuple[str, int] | None = None  # id and start of the run whose result is shown
         self._fetched: tuple[str, int] | None = None  # the one whose result was asked for last
         self._wants_run = False  # once what was typed has been looked up
         self._starting = Errand(self.desk, self)
         self._fetching = Errand(self.desk, self)
+        self._comparing = Errand(self.desk, self)
+        self.player: PlayerPage | None = None  # made when it is wanted first: it needs what takes long to load
+        self.exporter = Exporter(self.desk, self, clock_ns=clock_ns)
         self.make()
 
     def parts(self) -> Iterator[None]:
-        """Make the setup, then the list of runs with a page for each of the states of one."""
+        """Make the setup, then the line of runs with a page for each of the states of one, and the other views."""
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         self.splitter = ShapedSplitter(self, wide_px=_WIDE_PX, kept_px=_SETUP_PX)
@@ -124,7 +86,7 @@ class BacktestPanel(Panel):
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        self._make_bar(right)
+        self.bar = RunBar(self.bench.theme, right, kinds=KINDS)
         column.addWidget(self.bar)
         self.pages = QStackedWidget(right)
         column.addWidget(self.pages, 1)
@@ -132,38 +94,32 @@ class BacktestPanel(Panel):
         self.message = MessageView(self.pages)
         self.progress = ProgressView(self.bench.theme, self.pages)
         self.result = ResultView(self.bench, self.pages)
-        for page in (self.message, self.progress, self.result):
-            self.pages.addWidget(page)
-        yield
         yield from self.result.parts()
+        yield
+        self.history = HistoryPage(self.bench, self.pages)
+        yield
+        self.compared = ComparePage(self.bench.theme, self.pages)
+        for page in (self.message, self.progress, self.result, self.history, self.compared):
+            self.pages.addWidget(page)
         yield
         self._connect()
         self._show_runs()
 
-    def _make_bar(self, parent: QWidget) -> None:
-        self.bar = QWidget(parent)
-        row = QHBoxLayout(self.bar)
-        row.setContentsMargins(8, 6, 8, 4)
-        row.setSpacing(6)
-        self.runs = QComboBox(self.bar)
-        self.runs.setAccessibleName("Runs")
-        self.runs.setToolTip("The back-tests of this engine, the newest first")
-        self.runs.setMinimumContentsLength(12)
-        self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        WheelGuard(self).watch(self.runs)
-        self.pill = QLabel(self.bar)
-        style_as(self.pill, pill="neutral")  # before it is shown first: later only the colours change, not the room
-        row.addWidget(self.runs, 1)
-        row.addWidget(self.pill)
-
     def _connect(self) -> None:
         self.setup.run_wanted.connect(self.run)
         self.setup.settled.connect(self._run_if_wanted)
-        self.runs.activated.connect(lambda place: self.look_at(str(self.runs.itemData(place))))
+        self.bar.run_chosen.connect(self.look_at)
+        self.bar.view_chosen.connect(self.show_view)
+        self.bar.export_wanted.connect(self._export)
+        self.bar.replay_wanted.connect(self._replay)
         self.progress.stop_wanted.connect(self._stop)
         self.message.retry.clicked.connect(lambda _checked: self.look_at(self._run_id))
         self.result.trade_opened.connect(self._open_trade)
         self.result.marks_toggled.connect(lambda _on: self._mark(None))
+        self.history.opened.connect(self.look_at)
+        self.history.compare_wanted.connect(self.compare)
+        self.history.settings_wanted.connect(self.setup.take)
+        self.compared.closed.connect(lambda: self.show_view("history"))
         self.bench.requests.trips_marked.connect(self._marks_changed)
         self.bench.requests.backtest_offered.connect(self.offer)
         self.desk.framed.connect(self._on_frame)
@@ -188,7 +144,9 @@ class BacktestPanel(Panel):
         return {
             "setup": self.setup.state(),
             "sizes": self.splitter.moved_to,
+            "overview": self.result.overview.splitter.moved_to,
             "columns": self.result.trades.table.column_state(),
+            "runs": self.history.table.column_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -196,13 +154,18 @@ class BacktestPanel(Panel):
         if isinstance(setup := state.get("setup"), dict):
             self.setup.restore(setup)
         self.splitter.restore_sizes(state.get("sizes"))
-        if isinstance(columns := state.get("columns"), dict):
-            self.result.trades.table.restore_columns(columns)
+        self.result.overview.splitter.restore_sizes(state.get("overview"))
+        for name, table in (("columns", self.result.trades.table), ("runs", self.history.table)):
+            if isinstance(columns := state.get(name), dict):
+                table.restore_columns(columns)
 
     def retire(self) -> None:
         """Take the command away, and no answer that is still on its way."""
-        self._starting.cancel()
-        self._fetching.cancel()
+        for errand in (self._starting, self._fetching, self._comparing):
+            errand.cancel()
+        self.exporter.stop()
+        if self.player is not None:
+            self.player.stop()
         self.bench.requests.mark(MarkedTrips())
         self.bench.actions.remove(COMMAND)
 
@@ -252,8 +215,15 @@ class BacktestPanel(Panel):
     def look_at(self, run_id: str) -> None:
         """Show another run."""
         self._run_id, self._fetched = run_id, None
-        self.runs.setCurrentIndex(self.runs.findData(run_id))
-        self._show_run()
+        self.show_view("")
+
+    def show_view(self, name: str) -> None:
+        """Show the list of all runs in the place of one, or with "" that one."""
+        self._view = name
+        self._comparing.cancel()
+        if self.player is not None:
+            self.player.stop()
+        self._show_runs()
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
@@ -264,39 +234,29 @@ class BacktestPanel(Panel):
     def _show_runs(self) -> None:
         """Bring the list up to date, and what is shown of the chosen one."""
         runs = self.desk.replica.backtests
-        keys = list(reversed(runs))
         if self._awaited in runs:
-            self._run_id, self._awaited = self._awaited, ""
+            self._run_id, self._awaited, self._view = self._awaited, "", ""
         if self._run_id not in runs:
-            self._run_id = keys[0] if keys else ""
-        if keys != [self.runs.itemData(place) for place in range(self.runs.count())]:
-            self.runs.clear()
-            for key in keys:
-                self.runs.addItem(run_text(runs[key]), key)
-        for place, key in enumerate(keys):
-            text = run_text(runs[key])
-            if self.runs.itemText(place) != text:
-                self.runs.setItemText(place, text)
-                self.runs.setItemData(place, text, Qt.ItemDataRole.ToolTipRole)
-        self.runs.setCurrentIndex(self.runs.findData(self._run_id))
-        self._show_run()
+            self._run_id = next(reversed(runs), "")
+        self.bar.show_runs(runs, self._run_id)
+        self.bar.show_view("history" if self._view == "compare" else self._view)
+        self.history.show_runs(runs)
+        if self._view == "history":
+            self.pages.setCurrentWidget(self.history)
+        elif not self._view:
+            self._show_run()
 
     def _show_run(self) -> None:
         run = self.desk.replica.backtests.get(self._run_id)
-        self.bar.setVisible(run is not None)
         if run is None or run.state is not JobState.DONE:
             self._fetching.cancel()
             self._fetched = None
         if run is None:
             self._loaded = None
             self._say("", _EMPTY)
-            return
-        self.pill.setText(run.state.value)
-        style_as(self.pill, pill=PILLS[run.state])
-        if run.state is JobState.DONE:
+        elif run.state is JobState.DONE:
             self._show_result(run)
-            return
-        if run.state is JobState.RUNNING:
+        elif run.state is JobState.RUNNING:
             self.progress.show_run(run)
             self.pages.setCurrentWidget(self.progress)
         elif run.state is JobState.FAILED:
@@ -323,13 +283,75 @@ class BacktestPanel(Panel):
         result = await fetch_result(self.desk, wanted[0], timeout_s=RESULT_TIMEOUT_S)
         self._loaded = None
         await self.result.show_result(result)
+        self._loaded = wanted
         if self.bench.requests.marked:  # those of another run
             self._mark(None)
-        self._loaded = wanted
-        self.pages.setCurrentWidget(self.result)
+        if not self._view:
+            self.pages.setCurrentWidget(self.result)
 
     def _not_fetched(self, error: KocError) -> None:
-        self._say("The result did not come", str(error), can_retry=True)
+        if not self._view:
+            self._say("The result did not come", str(error), can_retry=True)
+
+    def _export(self, ending: str) -> None:
+        """Write the result that is shown to a file."""
+        result = self.result.result
+        if result is not None and self._loaded is not None and self._loaded[0] == self._run_id:
+            self.exporter.ask(ending, self._run_id, result, self.result.currency)
+
+    def _replay(self) -> None:
+        """Play the run bar by bar, its fills and all."""
+        self._view = "replay"
+        self._say("", "Fetching the run…")
+        self._fetching.start(self._fetch_to_replay(self._run_id), self._not_replayed)
+
+    async def _fetch_to_replay(self, run_id: str) -> None:
+        from koc_qt.ui.backtests.player import PlayerPage
+
+        result = await fetch_result(self.desk, run_id, with_fills=True, timeout_s=RESULT_TIMEOUT_S)
+        if self.player is None:
+            self.player = PlayerPage(self.bench, self.pages)
+            self.player.closed.connect(lambda: self.show_view(""))
+            self.pages.addWidget(self.player)
+        self.pages.setCurrentWidget(self.player)
+        self.player.show_run(result)
+        self.player.play.setFocus()
+
+    def _not_replayed(self, error: KocError) -> None:
+        self.desk.notify(str(error))
+        self.show_view("")
+
+    # ---- several side by side ---------------------------------------------------------------------------------------
+
+    def compare(self, run_ids: list[str]) -> None:
+        """Show these runs side by side."""
+        self._view = "compare"
+        self._say("", "Fetching the results…")
+        self._comparing.start(self._compare(run_ids), self._not_compared)
+
+    async def _compare(self, run_ids: list[str]) -> None:
+        runs: list[Run] = []
+        for run_id in run_ids:
+            answer = await self.desk.request(FetchBacktest(run_id), timeout_s=RESULT_TIMEOUT_S)
+            try:
+                result = msgspec.convert(answer, BacktestHead).result
+            except msgspec.ValidationError as error:
+                raise LinkError(f"the engine's result cannot be read: {error}") from error
+            runs.append(Run(self._label(run_id, result, len(runs) + 1), result))
+        self.compared.show_runs(runs, self.result.currency_of(runs[0].result))
+        self.pages.setCurrentWidget(self.compared)
+
+    def _label(self, run_id: str, result: BacktestResult, number: int) -> str:
+        run = self.desk.replica.backtests.get(run_id)
+        name = result.name or (name_of(run) if run is not None else run_id)
+        note = f" · {run.note}" if run is not None and run.note else ""
+        return f"{number} {name} · {ENGINE_NAMES[result.spec.engine]}{note}"
+
+    def _not_compared(self, error: KocError) -> None:
+        self.desk.notify(str(error))
+        self.show_view("history")
+
+    # ---- trades on charts -------------------------------------------------------------------------------------------
 
     def _open_trade(self, trip: RoundTrip) -> None:
         """Show a trade on a chart."""

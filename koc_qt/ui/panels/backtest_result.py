@@ -109,7 +109,9 @@ class ResultView(QWidget):
     @property
     def currency(self) -> str:
         """What the amounts of the result are in; empty where that is not known."""
-        if self.result is None:
-            return ""
-        rules = self._bench.desk.replica.instruments.get(self.result.spec.instruments[0])
+        return "" if self.result is None else self.currency_of(self.result)
+
+    def currency_of(self, result: BacktestResult) -> str:
+        """Give what the amounts of a result are in; empty where that is not known."""
+        rules = self._bench.desk.replica.instruments.get(result.spec.instruments[0])
         return rules.quote if rules is not None else ""

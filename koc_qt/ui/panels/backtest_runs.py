@@ -27,7 +27,7 @@ def run_text(run: BacktestSnapshot) -> str:
     spec = run.spec
     symbols = spec.instruments[0].symbol + (f" +{len(spec.instruments) - 1}" if len(spec.instruments) > 1 else "")
     name = PurePath(spec.path.replace("\\", "/")).stem
-    return f"{name}  {outcome(run)} · {symbols} {spec.timeframe} · {_range(spec.since_ns, spec.until_ns)}"
+    return f"{name}  {outcome(run)} · {symbols} {spec.timeframe} · {range_text(spec.since_ns, spec.until_ns)}"
 
 
 def outcome(run: BacktestSnapshot) -> str:
@@ -44,7 +44,8 @@ def gain(run: BacktestSnapshot) -> float | None:
     return None if run.equity is None else run.equity / float(run.spec.cash) - 1.0
 
 
-def _range(since_ns: int, until_ns: int) -> str:
+def range_text(since_ns: int, until_ns: int) -> str:
+    """Give a range of UTC times in short."""
     since, until = (datetime.fromtimestamp(time_ns // SECOND_NS, UTC) for time_ns in (since_ns, until_ns))
     if until_ns - since_ns < 3 * DAY_NS:
         return f"{since:%b %d %H:%M} + {formats.duration((until_ns - since_ns) / SECOND_NS)}"

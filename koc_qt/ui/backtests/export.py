@@ -1,0 +1,100 @@
+"""A run written to a file: where to is asked, the writing is done in a thread, and what became of it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePath
+
+import msgspec
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from koc_qt.domain.backtests import BacktestResult
+from koc_qt.domain.errors import KocError
+from koc_qt.domain.timeframes import SECOND_NS
+from koc_qt.link.results import fetch_result
+from koc_qt.reports.export import export
+from koc_qt.reports.report import Report
+from koc_qt.ui.backtests.command import command_of, moment
+from koc_qt.ui.desk import Desk, Level
+from koc_qt.ui.errands import Errand
+
+KINDS = {
+    ".html": "Report to read or print (HTML)…",
+    ".csv": "Tables for a spreadsheet (CSV)…",
+    ".parquet": "Tables to compute with (Parquet)…",
+    ".json": "All of it (JSON)…",
+}
+_FILTERS = {
+    ".html": "Web pages (*.html)",
+    ".csv": "CSV (*.csv)",
+    ".parquet": "Parquet (*.parquet)",
+    ".json": "JSON (*.json)",
+}
+_UNFIT = re.compile(r"[^\w.-]+")
+PAGE_TIMEOUT_S = 30.0
+
+
+class Exporter(QObject):
+    """Writes one run at a time; a new one ends the one before."""
+
+    def __init__(self, desk: Desk, parent: QWidget, *, clock_ns: Callable[[], int]) -> None:
+        super().__init__(parent)
+        self._desk, self._window = desk, parent
+        self._clock_ns = clock_ns
+        self._writing = Errand(desk, self)
+        self.dialog: QFileDialog | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a file is being written."""
+        return self._writing.is_running
+
+    def ask(self, ending: str, run_id: str, result: BacktestResult, currency: str) -> None:
+        """Ask where to, then write; amounts are in `currency`."""
+        dialog = self.dialog = QFileDialog(self._window.window(), "Write the run to a file")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix(ending[1:])
+        dialog.setNameFilters([_FILTERS[ending], "All files (*)"])
+        dialog.selectFile(proposed_name(result, ending))
+        dialog.fileSelected.connect(lambda path: self.write(Path(path), run_id, result, currency))
+        dialog.finished.connect(self._asked)
+        dialog.open()
+
+    def _asked(self, _result: int) -> None:
+        if self.dialog is not None:
+            self.dialog.deleteLater()
+            self.dialog = None
+
+    def write(self, file: Path, run_id: str, result: BacktestResult, currency: str) -> None:
+        """Fetch the run's fills, and write all of it."""
+        self._writing.start(self._write(file, run_id, result, currency), self._failed)
+
+    async def _write(self, file: Path, run_id: str, result: BacktestResult, currency: str) -> None:
+        whole = await fetch_result(self._desk, run_id, with_fills=True, timeout_s=PAGE_TIMEOUT_S)
+        shown = msgspec.structs.replace(whole, trades=result.trades)
+        report = Report((shown,), command=command_of(result.spec), currency=currency, made_ns=self._clock_ns())
+        files = await asyncio.to_thread(export, report, file)
+        names = ", ".join(each.name for each in files)
+        self._desk.notify(f"Wrote {names} to {file.parent}")
+
+    def _failed(self, error: KocError) -> None:
+        self._desk.notify(f"The run was not written: {error}", Level.ERROR)
+
+    def stop(self) -> None:
+        """End what is under way."""
+        self._writing.cancel()
+        if self.dialog is not None:
+            self.dialog.close()
+
+
+def proposed_name(result: BacktestResult, ending: str) -> str:
+    """Give a file name that says which run it is."""
+    spec = result.spec
+    stem = PurePath(spec.path.replace("\\", "/")).stem
+    days = "_".join(
+        moment(each // (86_400 * SECOND_NS) * 86_400 * SECOND_NS) for each in (spec.since_ns, spec.until_ns)
+    )
+    return _UNFIT.sub("-", f"{stem}_{spec.instruments[0].symbol}_{result.timeframe}_{days}") + ending
