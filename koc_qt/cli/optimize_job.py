@@ -8,18 +8,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from koc_qt.cli.backtest_asked import Asked, bench_for, read_asked
 from koc_qt.cli.lines import span
 from koc_qt.cli.optimize_report import OptimizeReport
 from koc_qt.config import Config, load_config
+from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, InvalidOrder, StrategyError
-from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec
 from koc_qt.domain.state import JobState
 from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
+from koc_qt.engine.strategy_file import read_source
+from koc_qt.link.optimiser_messages import StudyChanged, StudyFact
 from koc_qt.logger import setup_logger
 from koc_qt.paths import Paths, profile_paths
 from koc_qt.wiring.backtest import Bench, on_qt
@@ -113,14 +116,16 @@ async def _work(
         ended = asyncio.Event()
         wanted = ""
 
-        def publish(snapshot: StudySnapshot) -> None:
-            if snapshot.study_id == wanted:
-                found.study = snapshot
-                show(snapshot)
-                if snapshot.state is not JobState.RUNNING:
+        def publish(fact: StudyFact) -> None:
+            if isinstance(fact, StudyChanged) and fact.study.study_id == wanted:
+                found.study = fact.study
+                show(fact.study)
+                if fact.study.state is not JobState.RUNNING:
                     ended.set()
 
-        optimiser = make_optimiser(bench, _rules(bench), paths, args.store or config.engine.studies, publish)
+        optimiser = make_optimiser(
+            bench, partial(_prepared, bench), paths, args.store or config.engine.studies, publish
+        )
         try:
             if args.resume:
                 wanted = args.resume
@@ -141,14 +146,12 @@ async def _work(
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
 
 
-def _rules(bench: Bench) -> Callable[[InstrumentId], Any]:
-    async def rules(instrument: InstrumentId) -> Instrument:
-        for each in bench.instruments:
-            if each.id == instrument:
-                return each
-        raise InvalidOrder(f"the study is on {instrument}: name it as it was when the study began")
-
-    return rules
+async def _prepared(bench: Bench, spec: BacktestSpec) -> tuple[BacktestSpec, bytes, tuple[Instrument, ...]]:
+    """Give what a run needs, of the bench's instruments. Raises StrategyError, InvalidOrder."""
+    if set(spec.instruments) != {each.id for each in bench.instruments}:
+        asked = ", ".join(map(str, spec.instruments))
+        raise InvalidOrder(f"the study is on {asked}: name its symbols and files as they were when it began")
+    return spec, await asyncio.to_thread(read_source, spec.path), bench.instruments
 
 
 async def _read(found: _Found, optimiser: Optimiser, study_id: str, args: argparse.Namespace) -> None:

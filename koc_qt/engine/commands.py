@@ -22,6 +22,7 @@ from koc_qt.engine.downloads import Downloads
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
+from koc_qt.engine.optimiser import Optimiser
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategies import StrategyHost
 from koc_qt.engine.strategy_library import StrategyLibrary
@@ -56,6 +57,7 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
+from koc_qt.link.optimiser_messages import StudyCommand
 from koc_qt.link.trust_messages import TrustCommand
 from koc_qt.ports.bars import BarSeries, Span
 
@@ -83,6 +85,7 @@ class Commands:
         downloads: Downloads,
         backtests: Backtests,
         trust: TrustService,
+        optimiser: Optimiser,
         library: StrategyLibrary,
         log_book: LogBook,
         account_commands: Callable[[AccountCommand], Coroutine[Any, Any, Any]] | None = None,
@@ -97,6 +100,7 @@ class Commands:
         self._downloads = downloads
         self._backtests = backtests
         self._trust = trust
+        self._optimiser = optimiser
         self._library = library
         self._log_book = log_book
         self._account_commands = account_commands
@@ -124,6 +128,7 @@ class Commands:
             limits=tuple(store.limits.values()),
             risk=self._services.risk,
             trust=self._trust.all,
+            studies=self._optimiser.all,
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
@@ -144,6 +149,8 @@ class Commands:
             return await self._backtests.execute(command)
         if isinstance(command, TrustCommand):
             return await self._trust.execute(command)
+        if isinstance(command, StudyCommand):
+            return await self._optimiser.execute(command)
         match command:
             case Hello() | RequestSnapshot():
                 return None  # the transport answers these itself

@@ -8,30 +8,47 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, assert_never
 
 import msgspec
 from loguru import logger
 
+from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import KocError, StrategyError
-from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import StudySnapshot, StudySpec, Trial
 from koc_qt.domain.state import JobState
-from koc_qt.domain.timeframes import SECOND_NS, duration_ns
+from koc_qt.domain.timeframes import SECOND_NS
 from koc_qt.engine.backtest_feed import RunServices
 from koc_qt.engine.optimiser_study import MakeSampler, Study
-from koc_qt.engine.strategy_file import read_source
+from koc_qt.link.optimiser_messages import (
+    DeleteStudy,
+    FetchTrials,
+    ResumeStudy,
+    StartStudy,
+    StopStudy,
+    StudyChanged,
+    StudyCommand,
+    StudyDeleted,
+    StudyFact,
+    TrialsPage,
+)
 from koc_qt.ports.studies import StudyStore
 
 AT_ONCE = 1  # studies, for each has every core
 WAITING_LIMIT = 8  # studies that wait for their turn; more are refused
+LISTED = 50  # studies that clients are told of, the newest
 PAGE_LIMIT = 1_000  # trials in one answer
 PUBLISH_S = 0.1  # progress is told ten times a second at most
 KEPT_S = 1.0  # and written once a second
+LOAD_AFTER_S = 1.0  # the library behind the store takes a quarter of a second to load
 FORGOTTEN_NS = 5 * SECOND_NS  # whoever runs a study says so every second
 ENGINE_ENDED = "the engine ended while it ran: it can be resumed"
 
-Rules = Callable[[InstrumentId], Awaitable[Instrument]]
-Publish = Callable[[StudySnapshot], None]
+Prepare = Callable[[BacktestSpec], Awaitable[tuple[BacktestSpec, bytes, tuple[Instrument, ...]]]]
+"""Gives a run with its path made absolute, its file's source, and its instruments' rules. Raises KocError."""
+
+Publish = Callable[[StudyFact], None]
 
 
 class Optimiser:
@@ -40,7 +57,7 @@ class Optimiser:
     def __init__(
         self,
         services: RunServices,
-        rules: Rules,
+        prepare: Prepare,
         open_store: Callable[[], StudyStore],
         make_sampler: MakeSampler,
         kernel: Callable[[], Awaitable[bytes]],
@@ -48,7 +65,7 @@ class Optimiser:
         *,
         processes: int,
     ) -> None:
-        self._services, self._rules, self._open_store = services, rules, open_store
+        self._services, self._prepare, self._open_store = services, prepare, open_store
         self._make_sampler, self._kernel, self._publish = make_sampler, kernel, publish
         self._processes = processes
         self._opening = asyncio.Lock()
@@ -62,8 +79,25 @@ class Optimiser:
 
     @property
     def all(self) -> tuple[StudySnapshot, ...]:
-        """Every study that is known, oldest first; those of earlier engines once `load` is done."""
-        return tuple(self._snapshots.values())
+        """The newest studies that are known, oldest first; those of earlier engines once `load` is done."""
+        return tuple(self._snapshots.values())[-LISTED:]
+
+    async def execute(self, command: StudyCommand) -> Any:
+        """Do what a client asks; gives the reply's value. Raises KocError."""
+        match command:
+            case StartStudy(spec):
+                return await self.start(spec)
+            case StopStudy(study_id):
+                return await self.stop(study_id)
+            case ResumeStudy(study_id):
+                return await self.resume(study_id)
+            case DeleteStudy(study_id):
+                return await self.delete(study_id)
+            case FetchTrials(study_id, after, limit, statistics):
+                trials = await self.trials(study_id, after, limit)
+                return msgspec.Raw(await asyncio.to_thread(_page, trials, statistics, len(trials) < limit))
+            case _:
+                assert_never(command)
 
     async def load(self) -> None:
         """Take over the studies of other engines, and of the command line; those that ended with theirs are stopped.
@@ -83,8 +117,9 @@ class Optimiser:
                 self._show(study)
 
     async def load_all(self) -> None:
-        """Do as `load`, and once more when those that were killed a moment ago show no sign of life."""
+        """Do as `load` once the start is over, and again when what was killed a moment ago shows no sign of life."""
         try:
+            await asyncio.sleep(LOAD_AFTER_S)
             await self.load()
             await asyncio.sleep(FORGOTTEN_NS / 1e9 + 1.0)
             await self.load()
@@ -97,8 +132,6 @@ class Optimiser:
         Raises StrategyError for a file that cannot be read and when too many wait, ConfigError, InvalidOrder for
         symbols that are not there, BadTimeframe, VenueUnavailable, StorageError.
         """
-        path = await asyncio.to_thread(_absolute, spec.base.path)
-        spec = msgspec.structs.replace(spec, base=msgspec.structs.replace(spec.base, path=path))
         await self.load()
         highest = max(
             (int(found[1]) for key in self._snapshots if (found := re.fullmatch(r"study-(\d+)", key))), default=0
@@ -138,6 +171,7 @@ class Optimiser:
             raise StrategyError(f"{study_id} is running: stop it first")
         await asyncio.to_thread((await self._opened()).delete, study_id)
         del self._snapshots[study_id]
+        self._publish(StudyDeleted(study_id))
 
     async def close(self) -> None:
         """Stop all studies, keep what they found, let go of the store; no more can be started."""
@@ -155,12 +189,10 @@ class Optimiser:
             return self._store
 
     async def _begin(self, study_id: str, spec: StudySpec, known: StudySnapshot | None) -> str:
-        if spec.base.timeframe:
-            duration_ns(spec.base.timeframe)
-        source = await asyncio.to_thread(read_source, spec.base.path)
+        base, source, instruments = await self._prepare(spec.base)
+        spec = msgspec.structs.replace(spec, base=base)
         if known is not None and known.strategy != sha256(source).hexdigest():
             raise StrategyError(f"{spec.base.path} has changed since {study_id} began: start another study")
-        instruments = tuple([await self._rules(instrument) for instrument in spec.base.instruments])
         store = await self._opened()
         self._check_room(study_id)
         study = Study(
@@ -251,8 +283,13 @@ class Optimiser:
 
     def _show(self, snapshot: StudySnapshot) -> None:
         self._snapshots[snapshot.study_id] = snapshot
-        self._publish(snapshot)
+        self._publish(StudyChanged(snapshot))
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
+def _page(trials: list[Trial], statistics: tuple[str, ...], is_last: bool) -> bytes:
+    if statistics:
+        trials = [
+            msgspec.structs.replace(trial, statistics={name: trial.statistics.get(name) for name in statistics})
+            for trial in trials
+        ]
+    return msgspec.msgpack.encode(TrialsPage(trials, is_last))

@@ -18,6 +18,7 @@ from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Bar, Book, Quote, StreamStatus, Trade
+from koc_qt.domain.optimisation import StudySnapshot
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import (
@@ -38,6 +39,7 @@ from koc_qt.link.backtest_messages import FetchBacktest as FetchBacktest
 from koc_qt.link.backtest_messages import FetchBacktestPage as FetchBacktestPage
 from koc_qt.link.backtest_messages import StartBacktest as StartBacktest
 from koc_qt.link.backtest_messages import StopBacktest as StopBacktest
+from koc_qt.link.optimiser_messages import StudyCommand, StudyFact
 from koc_qt.link.trust_messages import TrustCommand, TrustFact
 
 PROTOCOL = 6  # raised with every change that an older peer could not read
@@ -216,6 +218,7 @@ Command = (
     | StartDownload
     | StopDownload
     | BacktestCommand
+    | StudyCommand
     | TrustCommand
     | AccountCommand
     | Shutdown
@@ -264,6 +267,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     limits: tuple[AccountLimits, ...] = ()
     risk: RiskLimits | None = None
     trust: tuple[TrustSnapshot, ...] = ()
+    studies: tuple[StudySnapshot, ...] = ()
 
 
 class HistoryPage(msgspec.Struct, frozen=True, tag=True):
@@ -434,6 +438,7 @@ Fact = (
     | LogRecorded
     | DownloadChanged
     | BacktestFact
+    | StudyFact
     | TrustFact
     | LatencyChanged
     | Resync

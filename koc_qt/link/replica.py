@@ -9,6 +9,7 @@ from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.latency import LatencySnapshot
 from koc_qt.domain.market import Book, Quote, StreamStatus, Trade
+from koc_qt.domain.optimisation import StudySnapshot
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import (
@@ -44,6 +45,7 @@ from koc_qt.link.messages import (
     TradePrinted,
     VenueChanged,
 )
+from koc_qt.link.optimiser_messages import StudyChanged, StudyDeleted
 from koc_qt.link.trust_messages import TrustChanged
 
 PositionKey = tuple[str, str, InstrumentId]  # strategy, account, instrument
@@ -76,6 +78,7 @@ class Replica:
         self.downloads: dict[str, DownloadSnapshot] = {}
         self.backtests: dict[str, BacktestSnapshot] = {}
         self.trust: dict[str, TrustSnapshot] = {}  # checks of strategies
+        self.studies: dict[str, StudySnapshot] = {}  # searches of parameters
         self.streams: dict[InstrumentId, StreamStatus] = {}
         self.notices: tuple[str, ...] = ()  # what the person has to be told
         self.quotes: dict[InstrumentId, Quote] = {}
@@ -122,6 +125,10 @@ class Replica:
                 self.backtests.pop(backtest_id, None)
             case TrustChanged(trust):
                 self.trust[trust.trust_id] = trust
+            case StudyChanged(study):
+                self.studies[study.study_id] = study
+            case StudyDeleted(study_id):
+                self.studies.pop(study_id, None)
             case StreamChanged(stream):
                 self.streams[stream.instrument] = stream
             case QuoteChanged(quote):
@@ -148,6 +155,7 @@ class Replica:
         self.downloads = {download.download_id: download for download in snapshot.downloads}
         self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
         self.trust = {trust.trust_id: trust for trust in snapshot.trust}
+        self.studies = {study.study_id: study for study in snapshot.studies}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.notices = snapshot.notices
         self.orders = {}

@@ -67,6 +67,7 @@ from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.venue import TradingVenue
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import EngineFactory, fills_of_present_modes, key_fields, market_speed, own_accounts
+from koc_qt.wiring.optimiser import engine_optimiser
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.signals import stop_signals
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
@@ -186,6 +187,7 @@ class Engine:
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services, paths.backtests)
         self.trust = TrustService(services, paths.trust)
+        self.optimiser = engine_optimiser(services, paths, config)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
         self.listing = Listing(self.store, self.bus)
         self.commands = Commands(
@@ -199,6 +201,7 @@ class Engine:
             downloads=self.downloads,
             backtests=self.backtests,
             trust=self.trust,
+            optimiser=self.optimiser,
             library=StrategyLibrary(paths.strategies),
             log_book=self.log_book,
             account_commands=AccountCommands(self.store, self.registry, self._plain_keys).execute,
@@ -231,6 +234,7 @@ class Engine:
         self._launcher.warm_up()
         self._plan()
         self._announce()
+        self._spawn(self.optimiser.load_all())
         self._starts = [asyncio.create_task(self._start_strategy(spec)) for spec in self._to_start(self._wanted)]
         for task in self._starts:
             self._keep(task)
@@ -260,6 +264,7 @@ class Engine:
             self.downloads.close(),
             self.backtests.close(),
             self.trust.close(),
+            self.optimiser.close(),
             self._settle(),
             self._link.close(reason),
             self.telemetry.close(),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from koc_qt.adapters.sweep_kernel_file import KernelFile
-from koc_qt.domain.optimisation import Method, StudySnapshot, StudySpec
+from koc_qt.config import Config
+from koc_qt.domain.optimisation import Method, StudySpec
 from koc_qt.engine.backtest_feed import RunServices
-from koc_qt.engine.optimiser import Optimiser, Rules
+from koc_qt.engine.backtests import prepare
+from koc_qt.engine.optimiser import Optimiser, Prepare
 from koc_qt.engine.optimiser_samplers import ListedSampler
+from koc_qt.engine.services import Services
+from koc_qt.link.optimiser_messages import StudyFact
 from koc_qt.paths import Paths
 from koc_qt.ports.studies import Sampler, StudyStore
 
 
 def make_optimiser(
-    services: RunServices, rules: Rules, paths: Paths, where: str, publish: Callable[[StudySnapshot], None]
+    services: RunServices, prepare: Prepare, paths: Paths, where: str, publish: Callable[[StudyFact], None]
 ) -> Optimiser:
     """Make an optimiser whose studies are in the database at the URL `where`, or in the profile's own file."""
 
@@ -28,7 +33,14 @@ def make_optimiser(
         return open_study_store(place)
 
     return Optimiser(
-        services, rules, open_store, make_sampler, KernelFile(paths.kernels).code, publish, processes=cores()
+        services, prepare, open_store, make_sampler, KernelFile(paths.kernels).code, publish, processes=cores()
+    )
+
+
+def engine_optimiser(services: Services, paths: Paths, config: Config) -> Optimiser:
+    """Make the engine's, whose studies are told on its bus; those that there are it loads once the start is over."""
+    return make_optimiser(
+        services, partial(prepare, services=services), paths, config.engine.studies, services.bus.publish
     )
 
 

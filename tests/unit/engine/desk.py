@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from koc_qt.adapters.study_store import open_study_store
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import EngineState, StrategySpec, StrategyState, TradingMode
 from koc_qt.engine.accounts import AccountInfo, Accounts
-from koc_qt.engine.backtests import Backtests
+from koc_qt.engine.backtests import Backtests, prepare
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
@@ -26,6 +28,8 @@ from koc_qt.engine.ledger import Ledger
 from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
 from koc_qt.engine.market_data import MarketData
+from koc_qt.engine.optimiser import Optimiser
+from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.engine.orders import OrderService
 from koc_qt.engine.services import Services
 from koc_qt.engine.store import Store
@@ -53,6 +57,11 @@ class FakeMeter:
     def sample(self, pid: int) -> ProcessUse | None:
         """Give the same for every process."""
         return ProcessUse(12.5, 50_000_000)
+
+
+async def no_kernel() -> bytes:
+    """Have everything replayed."""
+    return b""
 
 
 class EngineDesk:
@@ -123,6 +132,15 @@ class EngineDesk:
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
         self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=0.2)
         self.trust = TrustService(self.services, folder / "trust", silence_limit_s=0.2)
+        self.optimiser = Optimiser(
+            self.services,
+            partial(prepare, services=self.services),
+            lambda: open_study_store(folder / "studies.sqlite"),
+            ListedSampler,
+            no_kernel,
+            self.bus.publish,
+            processes=2,
+        )
         self.told: list[LogRecorded] = []
         self.log_book = LogBook(self.clock, self.told.append)
         self.bus.subscribe(LogRecorded, self.log_book.record)
@@ -138,6 +156,7 @@ class EngineDesk:
             downloads=self.downloads,
             backtests=self.backtests,
             trust=self.trust,
+            optimiser=self.optimiser,
             library=StrategyLibrary(folder / "strategies"),
             log_book=self.log_book,
         )
@@ -159,6 +178,7 @@ class EngineDesk:
         await self.downloads.close()
         await self.backtests.close()
         await self.trust.close()
+        await self.optimiser.close()
         await self.telemetry.close()
         await self.launcher.close()
         await self.accounts.close()

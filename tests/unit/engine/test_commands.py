@@ -48,6 +48,7 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
+from koc_qt.link.optimiser_messages import StudyCommand
 from koc_qt.link.trust_messages import TrustCommand
 from koc_qt.sdk.channel import Describe, Described, FillUpdate, LogLine, OrderUpdate, StopRun, Submit
 from tests.conditions import until
@@ -61,7 +62,8 @@ NOWHERE = InstrumentId("nowhere", "BTC/USDT")
 
 
 def test_every_command_is_tried_here() -> None:
-    handed_on = {*get_args(AccountCommand), *get_args(TrustCommand)}  # tried where they are carried out
+    # tried where they are carried out
+    handed_on = {*get_args(AccountCommand), *get_args(TrustCommand), *get_args(StudyCommand)}
     commands = set(get_args(messages.Command)) - handed_on
     assert {value for value in globals().values() if value in get_args(messages.Command)} - handed_on == commands
 
