@@ -408,6 +408,18 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
     capfd.readouterr()
 
 
+def test_packages_are_compiled_but_for_what_cannot_be_and_what_is_seldom_wanted(
+    bootstrap: ModuleType, tmp_path: Path
+) -> None:
+    for name, code in (("good", "x = 1\n"), ("bad", "x = = 1\n"), ("ccxt/venue", "x = 1\n"), ("deep/er", "x = 1\n")):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    bootstrap.compile_packages(Path(sys.executable), tmp_path)
+    assert sorted(path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")) == ["er", "good"]
+    bootstrap.compile_packages(tmp_path / "no-python", tmp_path)
+
+
 def test_two_at_once_do_not_get_in_each_others_way(
     bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
