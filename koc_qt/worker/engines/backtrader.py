@@ -50,6 +50,12 @@ class _Work(msgspec.Struct, frozen=True):
     theirs: Any
     cost: Decimal
 
+    @property
+    def signed(self) -> Decimal:
+        """Its quantity, below zero for a sale."""
+        quantity = self.order.request.quantity
+        return quantity if self.order.request.side is Side.BUY else quantity.copy_negate()
+
 
 class BacktraderVenue:
     """Implements replay_desk.Venue: backtrader's broker, in our words. `place` and `withdraw` reach it once it runs."""
@@ -85,15 +91,15 @@ class BacktraderVenue:
             )
         if self.place is None:
             raise StrategyError("backtrader takes no order before the first bar has closed: order later than on_start")
-        key, quantity, reducible = order.client_order_id, request.quantity, self._reducible(request.side)
-        if request.reduce_only:
-            quantity = min(quantity, reducible)
-            if not quantity:
-                return (OrderRejected(key, now_ns, "reduce-only: there is nothing to reduce"),)
-        cost = EXACT.multiply(unit_cost(self._mark, self._terms.fee), max(EXACT.subtract(quantity, reducible), _ZERO))
+        # Orders that only reduce have been held against the position already, by the desk.
+        key, opening = (
+            order.client_order_id,
+            max(EXACT.subtract(request.quantity, self._reducible(request.side)), _ZERO),
+        )
+        cost = EXACT.multiply(unit_cost(self._mark, self._terms.fee), opening)
         if refusal := self._refusal(request.side, cost):
             return (OrderRejected(key, now_ns, refusal),)
-        work = self.place(request.side is Side.BUY, float(quantity))
+        work = self.place(request.side is Side.BUY, float(request.quantity))
         self._works[work.ref] = _Work(order, work, cost)
         return (OrderAccepted(key, now_ns, f"backtrader-{work.ref}"),)
 
@@ -132,8 +138,6 @@ class BacktraderVenue:
                 fill = self._terms.fill(number, side, bit.price, abs(bit.size), bit.comm, time_ns)
                 self._count(fill.side, fill.quantity, EXACT.multiply(fill.price, fill.quantity), fill.fee)
                 self._events.append(OrderFilled(key, time_ns, fill))
-                if fill.quantity < order.request.quantity:
-                    self._events.append(OrderCanceled(key, time_ns, "reduce-only: nothing is left to reduce"))
         elif work.status in (statuses.Margin, statuses.Rejected):
             del self._works[work.ref]
             self._events.append(OrderCanceled(key, time_ns, _NO_MONEY))
@@ -148,7 +152,7 @@ class BacktraderVenue:
         """Give how much an order of this side could close, once those before it are done."""
         held = self._held
         for work in self._works.values():
-            held = EXACT.add(held, work.order.request.quantity * work.order.request.side.sign)
+            held = EXACT.add(held, work.signed)
         return max(held.copy_negate() if side is Side.BUY else held, _ZERO)
 
     def _refusal(self, side: Side, cost: Decimal) -> str:
