@@ -118,13 +118,23 @@ class Execution(msgspec.Struct, frozen=True, gc=False):
 
 
 def certify(
-    runs: Sequence[EngineRun], absent: Sequence[Absence] = (), *, bar_ns: int, spec: BacktestSpec | None = None
+    runs: Sequence[EngineRun],
+    absent: Sequence[Absence] = (),
+    *,
+    bar_ns: int,
+    spec: BacktestSpec | None = None,
+    session: Comparison | None = None,
 ) -> Certificate:
-    """Hold every run against the first of them; `bar_ns` is the length of a bar. Raises ValueError for equal names."""
+    """Hold every run against the first of them; `bar_ns` is the length of a bar.
+
+    `session` is what came of comparing a recorded session to a run of its own. Raises ValueError for equal names.
+    """
     names = tuple(run.source for run in runs)
     if len(set(names)) < len(names):
         raise ValueError(f"an engine is there twice: {', '.join(names)}")
     comparisons = tuple(compare(runs[0], run, bar_ns=bar_ns) for run in runs[1:])
+    if session is not None:
+        names, comparisons = (*names, session.source), (*comparisons, session)
     if comparisons:
         verdict = worst([each.verdict for each in comparisons])
         told = [each for each in comparisons if each.verdict is verdict]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from koc_qt.domain.market import Bar
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
@@ -24,7 +25,8 @@ class Services:
 
     `heartbeat` is told of every heartbeat: strategy id, beat, the run's pulse before it, monotonic nanoseconds now.
     `spawn` keeps a task that has to outlive whoever starts it. `clock_speed` gives how many seconds of a venue pass in
-    one of the world's: 1 but for simulated markets. `risk` is what each strategy, and a person, may do.
+    one of the world's: 1 but for simulated markets. `risk` is what each strategy, and a person, may do. `saw_bar` is
+    told of every bar that a strategy is sent: its id, a name for its run, the bar, and whether that is warm-up.
     """
 
     store: Store
@@ -41,3 +43,4 @@ class Services:
     seed: int
     heartbeat_s: float
     risk: RiskLimits
+    saw_bar: Callable[[str, str, Bar, bool], None] = lambda *_: None

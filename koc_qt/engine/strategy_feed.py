@@ -28,6 +28,7 @@ class StrategyFeed:
         send: Callable[[HostMessage], None],
         log: Callable[[str, str], None],
     ) -> None:
+        self._strategy_id = spec.strategy_id
         self._instruments = spec.instruments
         self._timeframe = spec.timeframe
         self._services = services
@@ -113,4 +114,5 @@ class StrategyFeed:
     def _send_bar(self, bar: Bar, *, warmup: bool) -> None:
         if bar.open_time_ns > self._last_bar_ns.get(bar.instrument, -1):
             self._last_bar_ns[bar.instrument] = bar.open_time_ns
+            self._services.saw_bar(self._strategy_id, self._owner, bar, warmup)
             self._send(BarClosed(bar, warmup))

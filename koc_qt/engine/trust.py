@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -15,13 +15,14 @@ from loguru import logger
 from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import KocError, StorageError, StrategyError
 from koc_qt.domain.instruments import Instrument
-from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import Check, TrustSnapshot, TrustSpec
 from koc_qt.domain.trust_report import TrustReport, overall
 from koc_qt.engine.backtest_feed import RunServices
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S
 from koc_qt.engine.backtests import prepare
+from koc_qt.engine.drift_replay import SessionReplays
+from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
 from koc_qt.engine.trust_checks import TrustChecks
@@ -47,7 +48,7 @@ class TrustJob:
     """The checks of one strategy; `play` makes them all, and cancelling that ends their processes.
 
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
-    `recorded` gives what a strategy has done for real, or on paper.
+    `replays` run sessions of strategies once more; None where there are no sessions.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class TrustJob:
         services: RunServices,
         changed: Callable[[TrustJob, bool], None],
         silence_limit_s: float = SILENCE_LIMIT_S,
-        recorded: Callable[[str], Sequence[Fill]] = lambda _strategy_id: (),
+        replays: SessionReplays | None = None,
     ) -> None:
         self.trust_id = trust_id
         self.state = JobState.RUNNING
@@ -68,7 +69,7 @@ class TrustJob:
         self._instruments = instruments
         self._services = services
         self._changed = changed
-        self._recorded = recorded
+        self._replays = replays
         self._runs = TrustRuns(source, instruments, services, self._run_ended, silence_limit_s)
         self._stage = ""
         self._done = 0  # runs
@@ -107,7 +108,7 @@ class TrustJob:
         history = SharedHistory(self._services.history, Span(backtest.since_ns, backtest.until_ns))
         first = await self._runs.run(backtest, history, trace=True)
         self.report = msgspec.structs.replace(self.report, name=name_of(first.described.name))
-        checks = TrustChecks(spec, first, self._runs, history, self._instruments, self._recorded)
+        checks = TrustChecks(spec, first, self._runs, history, self._instruments, self._replays)
         made: dict[Check, Callable[[], Awaitable[Any]]] = {
             Check.LOOKAHEAD: checks.lookahead,
             Check.WARMUP: checks.warmup,
@@ -140,8 +141,11 @@ class TrustJob:
 class TrustService:
     """Sole owner of checks. One strategy is checked at a time; `folder` keeps what was found."""
 
-    def __init__(self, services: Services, folder: Path, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+    def __init__(
+        self, services: Services, folder: Path, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S
+    ) -> None:
         self._services = services
+        self._replays = SessionReplays(services, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s
         self._files = JsonFolder(folder, StoredTrust, _ID.pattern)
         self._over = self._files.load()
@@ -190,7 +194,7 @@ class TrustService:
             self._services,
             self._publish,
             self._silence_limit_s,
-            self._recorded,
+            self._replays,
         )
         self._jobs[key] = job
         if self._turn.locked():
@@ -267,10 +271,6 @@ class TrustService:
                 gone = []
         for old in gone:
             self._over.pop(old, None)
-
-    def _recorded(self, strategy_id: str) -> list[Fill]:
-        """Give what a strategy has done for real, or on paper."""
-        return [fill for fill in self._services.store.fills if fill.strategy_id == strategy_id]
 
     def _publish(self, job: TrustJob, must: bool) -> None:
         """Tell how far checks are; progress at most ten times a second, changes of state always."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,17 +15,16 @@ import numpy as np
 from koc_qt.domain import monte_carlo, walk_forward
 from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.deflated_sharpe import even_returns, moments
-from koc_qt.domain.errors import ConfigError, KocError
+from koc_qt.domain.errors import ConfigError, KocError, StrategyError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.lookahead import DecisionCheck, Repeat, Variation, check_lookahead, check_warmup, cuts
 from koc_qt.domain.monte_carlo import MonteCarlo, bootstrap_candles, distribution, draw_trades, jittered, other_future
-from koc_qt.domain.orders import Fill
-from koc_qt.domain.parity import PAPER, Absence, Certificate, EngineRun, certify
+from koc_qt.domain.parity import PAPER, Absence, Certificate, Comparison, EngineRun, certify, compare
 from koc_qt.domain.timeframes import duration_ns
-from koc_qt.domain.trips import round_trips
 from koc_qt.domain.trust import GRID_LIMIT, TrustSpec, Verdict, utc_text
 from koc_qt.domain.trust_report import SharpeCheck, judge_sharpe
 from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult, combinations
+from koc_qt.engine.drift_replay import SessionReplays
 from koc_qt.engine.trust_history import SharedHistory, as_candles, as_columns, joined, part, rows
 from koc_qt.engine.trust_runs import Outcome, TrustRuns, on_engine
 from koc_qt.ports.bars import BarSeries, Span
@@ -50,14 +50,14 @@ class TrustChecks:
         runs: TrustRuns,
         history: SharedHistory,
         instruments: Sequence[Instrument],
-        session_fills: Callable[[str], Sequence[Fill]],
+        replays: SessionReplays | None,
     ) -> None:
         self._spec = spec
         self._first = first
         self._runs = runs
         self._history = history
         self._instruments = instruments
-        self._session_fills = session_fills
+        self._replays = replays
         self._backtest = msgspec.structs.replace(spec.backtest, engine=Engine.REPLAY)
         self._bar_ns = duration_ns(first.result.timeframe)
         self._series = [BarSeries(rules.id, first.result.timeframe) for rules in instruments]
@@ -139,24 +139,23 @@ class TrustChecks:
                 result = outcome.result
                 fills, trades = tuple(result.fills), tuple(result.trades)
                 runs.append(EngineRun(str(engine), fills, trades, result.provenance, outcome.fill_count))
+        session: Comparison | None = None
         if self._spec.session:
-            fills = self._recorded()
-            if fills:
-                runs.append(EngineRun(PAPER, fills, tuple(round_trips(fills))))
-            else:
-                reason = f"{self._spec.session} has no recorded fills of these symbols within that time"
-                absent.append(Absence(PAPER, reason))
-        return await asyncio.to_thread(certify, runs, absent, bar_ns=self._bar_ns, spec=plain)
+            try:
+                session = await self._session()
+            except KocError as error:
+                absent.append(Absence(PAPER, str(error)))
+        return await asyncio.to_thread(certify, runs, absent, bar_ns=self._bar_ns, spec=plain, session=session)
 
-    def _recorded(self) -> tuple[Fill, ...]:
-        """Give what the strategy's paper session did within the time of the run, oldest first."""
-        since_ns, until_ns = self._backtest.since_ns, self._backtest.until_ns
-        fills = (
-            fill
-            for fill in self._session_fills(self._spec.session)
-            if fill.instrument in self._backtest.instruments and since_ns <= fill.time_ns < until_ns
-        )
-        return tuple(sorted(fills, key=lambda fill: fill.time_ns))
+    async def _session(self) -> Comparison:
+        """Hold what a session did against a replay of it, over its own time and on the bars that it saw."""
+        if self._replays is None:
+            raise StrategyError("sessions are known to the engine alone: ask it")
+        session = await self._replays.replay(self._spec.session)
+        if Path(session.strategy.path) != Path(self._backtest.path):
+            raise StrategyError(f"{self._spec.session} runs {session.strategy.path}, another file")
+        expected = EngineRun(str(Engine.REPLAY), tuple(session.outcome.result.fills), ())
+        return compare(expected, EngineRun(PAPER, session.fills, ()), bar_ns=session.bar_ns)
 
     # ---- luck
 

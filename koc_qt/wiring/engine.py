@@ -37,6 +37,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
 from koc_qt.engine.downloads import Downloads
+from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
@@ -163,6 +164,7 @@ class Engine:
         )
         workers = config.engine.workers
         self._launcher = QProcessWorkerLauncher(SandboxSettings(address_space_bytes=workers.memory_mb << 20))
+        sessions = Sessions()
         services = Services(
             store=self.store,
             bus=self.bus,
@@ -178,6 +180,7 @@ class Engine:
             seed=config.simulator.seed,
             heartbeat_s=config.engine.heartbeat_s,
             risk=config.risk,
+            saw_bar=sessions.saw,
         )
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)
@@ -186,7 +189,7 @@ class Engine:
         self._plain_keys = PlainKeyMover(self.registry)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services, paths.backtests)
-        self.trust = TrustService(services, paths.trust)
+        self.trust = TrustService(services, paths.trust, sessions)
         self.optimiser = engine_optimiser(services, paths, config)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))
         self.listing = Listing(self.store, self.bus)

@@ -90,6 +90,14 @@ def test_one_engine_alone_proves_nothing_and_one_twice_is_a_mistake() -> None:
         certify([run("replay", ())] * 2, bar_ns=MINUTE_NS)
 
 
+def test_a_session_has_a_run_of_its_own() -> None:
+    session = against((1, "buy", "100.5"), source=PAPER, expected=FOUR[:1])
+    certificate = certify([run("replay", fills(*FOUR))], bar_ns=MINUTE_NS, session=session)
+    assert certificate.engines == ("replay", PAPER)
+    assert certificate.comparisons == (session,)
+    assert (certificate.verdict, certificate.sentence) == (Verdict.AMBER, session.sentence)
+
+
 def test_the_worst_engine_decides_and_is_named() -> None:
     cheap = run("vectorbt", fills(*FOUR[:3], (9, "sell", "98.5")))
     short = run("backtrader", fills(*FOUR[:2]))

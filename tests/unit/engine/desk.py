@@ -20,6 +20,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.commands import Commands
 from koc_qt.engine.downloads import Downloads
+from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.exposure import Exposure
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.kill_switch import KillSwitch
@@ -110,6 +111,7 @@ class EngineDesk:
         )
         self.telemetry.state = EngineState.RUNNING
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.sessions = Sessions()
         self.services = Services(
             store=self.store,
             bus=self.bus,
@@ -125,13 +127,14 @@ class EngineDesk:
             seed=7,
             heartbeat_s=0.5,
             risk=RiskLimits(),
+            saw_bar=self.sessions.saw,
         )
         self.exposure = Exposure(self.store, self.bus, self.market, self._spawn)
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)
         self.stops: list[str] = []
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
         self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=0.2)
-        self.trust = TrustService(self.services, folder / "trust", silence_limit_s=0.2)
+        self.trust = TrustService(self.services, folder / "trust", self.sessions, silence_limit_s=0.2)
         self.optimiser = Optimiser(
             self.services,
             partial(prepare, services=self.services),

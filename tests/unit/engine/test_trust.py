@@ -136,7 +136,7 @@ class Desk:
         self.launcher = ThreadLauncher()
         services = engine.services.__class__(**{**vars(engine.services), "launcher": self.launcher})
         self.services = services
-        self.trust = TrustService(services, engine.folder / "trust", silence_limit_s=20.0)
+        self.trust = TrustService(services, engine.folder / "trust", engine.sessions, silence_limit_s=20.0)
         self.told: list[TrustSnapshot] = []
         engine.bus.subscribe(TrustChanged, lambda fact: self.told.append(fact.trust))
         self.until_ns = bar_open_ns(engine.clock.time_ns(), "1m") - 10 * MINUTE_NS
@@ -262,7 +262,7 @@ async def test_all_checks_of_one_strategy(desk: Desk) -> None:
     assert reasons == {
         "vectorbt": "its libraries are not installed here",
         "backtrader": "its libraries are not installed here",
-        "paper": "sma has no recorded fills of these symbols within that time",
+        "paper": "sma has seen no bar since the engine was started: there is no session",
     }
     assert report.sharpe is not None
     assert (report.sharpe.trials, report.sharpe.periods) == (12, 250)
@@ -304,7 +304,7 @@ async def test_the_same_checks_again_find_the_same(desk: Desk) -> None:
 async def test_what_was_found_survives_a_restart(desk: Desk) -> None:
     report = await desk.report(CROSS, Check.SHARPE)
     (desk.engine.folder / "trust" / "trust-7.json").write_text("{}")
-    later = TrustService(desk.services, desk.engine.folder / "trust")
+    later = TrustService(desk.services, desk.engine.folder / "trust", desk.engine.sessions)
     assert [each.trust_id for each in later.all] == ["trust-1"]
     assert later.report("trust-1") == report
     assert later.all == desk.trust.all

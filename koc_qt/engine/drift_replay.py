@@ -1,0 +1,217 @@
+"""A strategy's session on paper, or live, once more as a back-test: on the bars that it saw, by its own settings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+import numpy as np
+
+from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.instruments import Instrument, InstrumentId
+from koc_qt.domain.orders import Fill
+from koc_qt.domain.state import StrategySpec
+from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.engine.backtest_run import SILENCE_LIMIT_S
+from koc_qt.engine.backtests import prepare
+from koc_qt.engine.drift_sessions import Session, Sessions
+from koc_qt.engine.services import Services
+from koc_qt.engine.trust_history import SharedHistory, part
+from koc_qt.engine.trust_runs import Outcome, TrustRuns
+from koc_qt.ports.bars import BarSeries, Columns, Span
+
+QUIET_BARS = 2  # around the end of what is compared nothing is traded: an order may be on its way
+_LEAST_CASH = Decimal(1_000_000)  # what a strategy cannot pay was refused live; in a back-test that is no matter here
+
+
+class SessionReplay(msgspec.Struct, frozen=True):
+    """A session and its back-test, both up to a moment around which nothing was traded.
+
+    `fills` are what was done live on since_ns <= t < until_ns, `outcome` the back-test on the bars that the strategy
+    saw, without the fills after that. `seen` are those bars, of all of the spec's time.
+    """
+
+    strategy: StrategySpec
+    spec: BacktestSpec
+    since_ns: int
+    until_ns: int
+    bar_ns: int
+    fills: tuple[Fill, ...]
+    outcome: Outcome
+    seen: dict[BarSeries, Columns]
+
+
+class SessionReplays:
+    """Runs sessions once more. One at a time a caller: each run is a process."""
+
+    def __init__(self, services: Services, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+        self._services = services
+        self._sessions = sessions
+        self._silence_limit_s = silence_limit_s
+
+    async def replay(self, strategy_id: str) -> SessionReplay:
+        """Run a strategy's session once more, on the bars that it saw.
+
+        Raises StrategyError with a sentence where there is no session, or nothing to compare, and what a run raises.
+        """
+        snapshot, session = self._services.store.strategies.get(strategy_id), self._sessions.get(strategy_id)
+        if snapshot is None or session is None:
+            raise StrategyError(f"{strategy_id} has seen no bar since the engine was started: there is no session")
+        strategy, bar_ns = snapshot.spec, duration_ns(session.timeframe)
+        columns = self._seen(strategy, session)
+        until_ns = min(int(each.open_time_ns[-1]) for each in columns.values()) + bar_ns
+        since_ns = self._since(strategy, session, columns)
+        if since_ns >= until_ns:
+            raise StrategyError(f"{strategy_id} has held something ever since: a back-test begins with nothing")
+        spec, source, instruments = await prepare(self._spec(strategy, session, since_ns, until_ns), self._services)
+        runs = TrustRuns(source, instruments, self._services, lambda: None, self._silence_limit_s)
+        span = Span(since_ns, until_ns)
+        seen = {series: part(each, span) for series, each in columns.items()}
+        outcome = await runs.run(spec, SharedHistory(self._services.history, span).changed(seen))
+        fills = [fill for fill in self._fills(strategy) if since_ns <= fill.time_ns < until_ns]
+        times_ns = [fill.time_ns for fill in (*fills, *outcome.result.fills)]
+        end_ns = quiet_end(times_ns, since_ns, until_ns, QUIET_BARS * bar_ns)
+        if end_ns <= since_ns:
+            raise StrategyError(f"{strategy_id} has not run for long enough: there is nothing to compare yet")
+        return SessionReplay(
+            strategy=strategy,
+            spec=spec,
+            since_ns=since_ns,
+            until_ns=end_ns,
+            bar_ns=bar_ns,
+            fills=tuple(fill for fill in fills if fill.time_ns < end_ns),
+            outcome=_until(outcome, end_ns),
+            seen=seen,
+        )
+
+    async def on_history(self, replay: SessionReplay) -> tuple[Outcome, int]:
+        """Run it on the bars that history has by now; gives that, and how many bars are others or absent there."""
+        _, source, instruments = await prepare(replay.spec, self._services)
+        runs = TrustRuns(source, instruments, self._services, lambda: None, self._silence_limit_s)
+        history = SharedHistory(self._services.history, Span(replay.spec.since_ns, replay.spec.until_ns))
+        outcome = await runs.run(replay.spec, history)
+        changed = sum(changed_bars(seen, history.run[series]) for series, seen in replay.seen.items())
+        return _until(outcome, replay.until_ns), changed
+
+    # ---- inside
+
+    def _seen(self, strategy: StrategySpec, session: Session) -> dict[BarSeries, Columns]:
+        found = {}
+        for instrument in strategy.instruments:
+            series = BarSeries(instrument, session.timeframe)
+            bars = self._sessions.bars(series)
+            if instrument not in session.first_ns or bars is None:
+                raise StrategyError(f"{strategy.strategy_id} has seen no bar of {instrument} yet")
+            found[series] = bars
+        return found
+
+    def _since(self, strategy: StrategySpec, session: Session, columns: Mapping[BarSeries, Columns]) -> int:
+        """Give the first bar of the session at which the strategy held nothing."""
+        oldest = (int(each.open_time_ns[0]) for each in columns.values())
+        since_ns = max(*session.first_ns.values(), *oldest)
+        fills = [fill for fill in self._fills(strategy) if fill.time_ns >= since_ns]
+        held = self._held(strategy)
+        for fill in fills:
+            held[fill.instrument] -= self._moved(fill)
+        if self._is_flat(held):
+            return since_ns
+        for fill in fills:
+            held[fill.instrument] += self._moved(fill)
+            if self._is_flat(held):
+                return bar_open_ns(fill.time_ns, session.timeframe) + duration_ns(session.timeframe)
+        return max(int(each.open_time_ns[-1]) for each in columns.values()) + duration_ns(session.timeframe)
+
+    def _held(self, strategy: StrategySpec) -> defaultdict[InstrumentId, Decimal]:
+        held: defaultdict[InstrumentId, Decimal] = defaultdict(Decimal)
+        for position in self._services.store.positions_of(strategy.strategy_id):
+            if position.account_id == strategy.account_id:
+                held[position.instrument.id] += position.quantity
+        return held
+
+    def _moved(self, fill: Fill) -> Decimal:
+        """Give what a fill adds to the holding; a fee that is taken in the base currency is no longer held."""
+        rules = self._services.store.instrument(fill.instrument)
+        kept_back = fill.fee if rules is not None and fill.fee_currency == rules.base else Decimal(0)
+        return fill.side.sign * fill.quantity - kept_back
+
+    def _is_flat(self, held: Mapping[InstrumentId, Decimal]) -> bool:
+        """Tell whether nothing is held but rests that cannot be sold."""
+        rules = self._services.store.instruments
+        return all(abs(quantity) < _lot(rules.get(instrument)) for instrument, quantity in held.items())
+
+    def _fills(self, strategy: StrategySpec) -> list[Fill]:
+        fills = (
+            fill
+            for fill in self._services.store.fills
+            if (fill.strategy_id, fill.account_id) == (strategy.strategy_id, strategy.account_id)
+        )
+        return sorted(fills, key=lambda fill: fill.time_ns)
+
+    def _spec(self, strategy: StrategySpec, session: Session, since_ns: int, until_ns: int) -> BacktestSpec:
+        account = self._services.store.accounts.get(strategy.account_id)
+        balances = () if account is None else account.balances
+        return BacktestSpec(
+            path=strategy.path,
+            instruments=strategy.instruments,
+            timeframe=session.timeframe,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            parameters=strategy.parameters,
+            cash=max((_LEAST_CASH, *(balance.total for balance in balances if balance.total < 10**12))),
+            fee=None if account is None else account.taker_fee,
+            volume_fraction=None,
+        )
+
+
+def quiet_end(times_ns: Iterable[int], since_ns: int, until_ns: int, quiet_ns: int) -> int:
+    """Give the last moment that is at least `quiet_ns` away from `until_ns` and from every one of some times.
+
+    One in the first half is too early: then `quiet_ns` before the end has to do.
+    """
+    end_ns = until_ns - quiet_ns
+    for time_ns in sorted(times_ns, reverse=True):
+        if time_ns <= end_ns - quiet_ns:
+            break
+        end_ns = min(end_ns, time_ns - quiet_ns)
+    return end_ns if end_ns >= (since_ns + until_ns) // 2 else until_ns - quiet_ns
+
+
+def changed_bars(seen: Columns, history: Columns) -> int:
+    """Give how many bars that were seen are others in history, or absent there."""
+    if not len(history.open_time_ns):
+        return len(seen.open_time_ns)
+    places = np.minimum(np.searchsorted(history.open_time_ns, seen.open_time_ns), len(history.open_time_ns) - 1)
+    same = np.ones(len(seen.open_time_ns), np.bool_)
+    for one, other in zip(seen, history, strict=True):
+        same &= one == other[places]
+    return int(len(same) - np.count_nonzero(same))
+
+
+def _until(outcome: Outcome, end_ns: int) -> Outcome:
+    kept = [fill for fill in outcome.result.fills if fill.time_ns < end_ns]
+    return msgspec.structs.replace(outcome, result=msgspec.structs.replace(outcome.result, fills=kept))
+
+
+def _lot(rules: Instrument | None) -> Decimal:
+    return Decimal(0) if rules is None else rules.lot_size
+
+
+def marks_of(columns: Mapping[BarSeries, Columns], until_ns: int) -> dict[InstrumentId, float]:
+    """Give the last close of each instrument before a time."""
+    found = {}
+    for series, bars in columns.items():
+        row = int(np.searchsorted(bars.open_time_ns, until_ns)) - 1
+        found[series.instrument] = float(bars.close[max(row, 0)])
+    return found
+
+
+def opening_of(columns: Sequence[tuple[InstrumentId, Columns]], instrument: InstrumentId, time_ns: int) -> float | None:
+    """Give the opening price of the bar that a time falls into, or the newest before it; None where there is none."""
+    for key, bars in columns:
+        if key == instrument:
+            row = int(np.searchsorted(bars.open_time_ns, time_ns, side="right")) - 1
+            return float(bars.open[row]) if row >= 0 else None
+    return None
