@@ -67,7 +67,8 @@ def apply(order: Order, event: OrderEvent) -> Order:
     - submitting what is UNKNOWN or over: that could place it twice;
     - reinstating what is FILLED.
     """
-    _require_id("event", event.client_order_id, order)
+    if event.client_order_id != order.client_order_id:
+        _require_id("event", event.client_order_id, order)
     match event:
         case OrderFilled():
             return _filled(order, event)

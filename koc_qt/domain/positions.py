@@ -136,6 +136,11 @@ class Position:
         """Number of fills counted."""
         return len(self._fill_ids)
 
+    @property
+    def paid_out(self) -> Decimal:
+        """Profit after fees if the open lots were worth nothing, in quote currency, to 28 significant digits."""
+        return self._realised - self._cost - self._fees
+
     def unrealised_pnl(self, mark: Decimal | None) -> Decimal:
         """Profit of the open lots at the price `mark`, in quote currency; zero while there is no mark."""
         if mark is None:

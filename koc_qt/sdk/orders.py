@@ -62,15 +62,15 @@ def build_request(
     (a buy up, a sell down). Raises InvalidOrder when nothing is left or fields contradict each other.
     """
     return OrderRequest(
-        instrument=instrument.id,
-        side=side,
-        type=_TYPES[price is not None, stop is not None],
-        quantity=_whole_lots(instrument, to_decimal(quantity, "quantity")),
-        price=None if price is None else _on_tick(instrument, to_decimal(price, "price"), up=side is Side.SELL),
-        stop_price=None if stop is None else _on_tick(instrument, to_decimal(stop, "stop"), up=side is Side.BUY),
-        time_in_force=_time_in_force(time_in_force),
-        post_only=post_only,
-        reduce_only=reduce_only,
+        instrument.id,
+        side,
+        _TYPES[price is not None, stop is not None],
+        _whole_lots(instrument, to_decimal(quantity, "quantity")),
+        None if price is None else _on_tick(instrument, to_decimal(price, "price"), up=side is Side.SELL),
+        None if stop is None else _on_tick(instrument, to_decimal(stop, "stop"), up=side is Side.BUY),
+        time_in_force if type(time_in_force) is TimeInForce else _time_in_force(time_in_force),
+        post_only,
+        reduce_only,
     )
 
 
@@ -122,8 +122,6 @@ def smallest_quantity(instrument: Instrument, price: Decimal) -> Decimal:
 
 
 def _time_in_force(value: TimeInForce | str) -> TimeInForce:
-    if type(value) is TimeInForce:
-        return value
     try:
         return TimeInForce(value.lower())
     except ValueError:

@@ -123,6 +123,7 @@ class Session:
             self._open[key] = OrderHandle.of_earlier_worker(order)
         has_signals = overrides(type(strategy), "signals") and not overrides(type(strategy), "on_bar")
         self.signal_trader = strategy._koc_trader = SignalTrader(strategy) if has_signals else None
+        self._hears_orders = self.signal_trader is not None or overrides(type(strategy), "on_order")
         strategy.timeframe = timeframe
         strategy._koc_session = self
 
@@ -131,6 +132,7 @@ class Session:
     def start(self) -> None:
         """Call on_start, and run() up to its first wait."""
         self._strategy.on_start()
+        self._hears_orders |= "on_order" in vars(self._strategy)
         if overrides(type(self._strategy), "run"):
             self._script = Script(self._strategy.run(Api(self), self._data))
             self._step()
@@ -149,14 +151,14 @@ class Session:
             self._feed_script(bar, warmup)
 
     def teller(self, instrument: InstrumentId) -> Callable[[Bar], None]:
-        """Give what tells of bars of one instrument, as on_bar does, once the caller has advanced its indicators."""
-        slot, strategy = self._slots[instrument], self._strategy
-        keep = slot.bars.append
+        """Give what tells of bars after the warm-up, as on_bar does, once the caller has advanced the indicators."""
         if self._script is not None:
             return self.on_bar
+        self._replaying = False
+        slot, strategy = self._slots[instrument], self._strategy
+        keep = slot.bars.append
 
         def tell(bar: Bar) -> None:
-            self._replaying = False
             slot.newest = bar
             keep(bar)
             strategy.on_bar(bar)
@@ -215,7 +217,8 @@ class Session:
                 self.cancel(handle)
         if not handle.is_open:
             self._file(handle)
-        self._strategy.on_order(handle)
+        if self._hears_orders:
+            self._strategy.on_order(handle)
         if self._script is not None:
             self._step()
 
@@ -303,9 +306,9 @@ class Session:
         reduce_only: bool,
     ) -> OrderHandle:
         """Place an order. Raises InvalidOrder; during warm-up the handle is rejected and nothing is sent."""
-        rules = self.resolve(instrument)
+        rules = self.instruments[0] if instrument is None else self.resolve(instrument)
         request = build_request(rules, side, quantity, price, stop, time_in_force, post_only, reduce_only)
-        if self.warming_up:
+        if self._replaying is not False and self.warming_up:
             handle = OrderHandle(request, 0)
             handle.reject("the strategy is warming up on history: no order is sent before live data")
             return handle

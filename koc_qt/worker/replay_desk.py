@@ -261,9 +261,10 @@ class ReplayDesk:
             else:
                 del self._orders[key], self._requests[key]
             if isinstance(event, OrderFilled):
-                self.book(event.fill)
+                fill = event.fill
+                self.book(fill)
                 self._session.on_order_update(request_id, order)
-                self._session.on_fill(request_id, event.fill, self._holding(event.fill.instrument), self._money())
+                self._session.on_fill(request_id, fill, self._holding(fill.instrument), self._by_row[0].free)
             else:
                 self._session.on_order_update(request_id, order)
 
@@ -278,16 +279,12 @@ class ReplayDesk:
         if len(self.fills) < FILLS_KEPT:
             self.fills.append(fill)
         self.quantities[row] = float(position.quantity)
-        self._bases[row] = float(position.realised_pnl + position.unrealised_pnl(_ZERO) - position.fees)
+        self._bases[row] = float(position.paid_out)
         self.base = math.fsum((self._cash, *self._bases))
 
     def _holding(self, instrument: InstrumentId) -> PositionState:
         held = self._positions[instrument]
         return PositionState(instrument, held.quantity, held.average_price, held.realised_pnl, held.fees)
-
-    def _money(self) -> dict[str, Decimal]:
-        """Give the free money of the first instrument's account, as the live engine does."""
-        return self._by_row[0].free
 
     def _give_history(self, asked: RequestHistory) -> None:
         seen = self._session.seen_bars(HISTORY_LIMIT, None, asked.instrument)

@@ -55,6 +55,10 @@ class Blotter:
         """Give an open order."""
         return self._open.get(client_order_id)
 
+    def knows(self, client_order_id: str) -> bool:
+        """Whether there is a report of an order."""
+        return client_order_id in self._open or client_order_id in self._ended
+
     def report(self, client_order_id: str) -> OrderReport | None:
         """Say what is known of an order, open or ended; None when it was never seen or is forgotten."""
         work = self._open.get(client_order_id)

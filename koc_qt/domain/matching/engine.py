@@ -203,6 +203,9 @@ class MatchingEngine:
         delay_ns = self._model.latency_ns
         if self._model.latency_jitter_ns:
             delay_ns += self._rng.randint(0, self._model.latency_jitter_ns)
+        if not delay_ns and not self._pending:
+            self._act(message, self._moment(now_ns))
+            return self._take_events()
         self._pending.append((now_ns + delay_ns, message))
         self._due_ns = self._pending[0][0]
         return self.advance(now_ns)
@@ -211,21 +214,23 @@ class MatchingEngine:
         # a connection keeps its order: what was drawn a shorter delay waits for what was sent before it
         while self._pending and self._pending[0][0] <= now_ns:
             due_ns, message = self._pending.popleft()
-            time_ns = self._moment(due_ns)
-            if isinstance(message, Order):
-                self._arrive(message, time_ns)
-            elif isinstance(message, _Amendment):
-                self._amend(message, time_ns)
-            else:
-                self._cancel(message, time_ns)
+            self._act(message, self._moment(due_ns))
         self._due_ns = self._pending[0][0] if self._pending else _NEVER_NS
+
+    def _act(self, message: _Message, time_ns: int) -> None:
+        if isinstance(message, Order):
+            self._arrive(message, time_ns)
+        elif isinstance(message, _Amendment):
+            self._amend(message, time_ns)
+        else:
+            self._cancel(message, time_ns)
 
     def _arrive(self, order: Order, time_ns: int) -> None:
         market = self._markets.get(order.request.instrument)
         price = None if market is None else self._reference_price(order, market)
-        if order.account_id != self.account_id:
+        if order.account_id != self._blotter.account_id:
             reason = f"account {order.account_id} does not trade here; this is {self.account_id}"
-        elif self._blotter.report(order.client_order_id) is not None:
+        elif self._blotter.knows(order.client_order_id):
             reason = f"duplicate client order id {order.client_order_id}"
         elif market is None:
             reason = f"unknown symbol {order.request.instrument.symbol}"
@@ -272,6 +277,7 @@ class MatchingEngine:
         market = self._markets.get(quote.instrument)
         if market is not None:
             market.quote = quote
+            market.has_ladder = True
             market.sweep = None
             if market.worn:
                 market.refresh()
@@ -287,6 +293,7 @@ class MatchingEngine:
         market = self._markets.get(book.instrument)
         if market is not None:
             market.book = book
+            market.has_ladder = True
             market.quote = market.sweep = None
             if market.worn:
                 market.refresh()
@@ -392,7 +399,8 @@ class MatchingEngine:
 
     def _moment(self, time_ns: int) -> int:
         """Give the time of what happens now: never before what happened already."""
-        self._now_ns = max(self._now_ns, time_ns)
+        if time_ns > self._now_ns:
+            self._now_ns = time_ns
         return self._now_ns
 
     def _take_events(self) -> Sequence[OrderEvent]:

@@ -17,8 +17,6 @@ from koc_qt.domain.state import Balance
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
 
-_NONE: Mapping[str, WorkingOrder] = {}
-
 Pairs = Mapping[tuple[str, str], Market]
 """Markets by base and quote currency."""
 
@@ -129,8 +127,9 @@ class Ledger:
         if self._allow_short and work.order.request.reduce_only:
             return Capacity(self.reducible(work), _ZERO)
         if self._allow_short:
-            reserved = EXACT.subtract(self._covered(work), work.cover)
-            cover = EXACT.subtract(self.reducible(work), reserved)
+            cover = self.reducible(work)
+            if works := self._works.get(instrument.base):
+                cover = EXACT.subtract(cover, EXACT.subtract(_covered(works, work.is_buy), work.cover))
             quote = instrument.quote
             return Capacity(cover, EXACT.subtract(self._free(quote, work), self._collateral(quote)))
         if work.is_buy:
@@ -154,7 +153,8 @@ class Ledger:
         return f"insufficient funds: {self._unlocked(work).normalize():f} {instrument.base} free"
 
     def _free(self, currency: str, work: WorkingOrder) -> Decimal:
-        return EXACT.add(EXACT.subtract(self.total(currency), self.locked(currency)), work.locked_quote)
+        unlocked = EXACT.subtract(self._totals.get(currency, _ZERO), self._locked.get(currency, _ZERO))
+        return EXACT.add(unlocked, work.locked_quote) if work.locked_quote else unlocked
 
     def _unlocked(self, work: WorkingOrder) -> Decimal:
         """Give the base currency that this sell may use."""
@@ -173,22 +173,16 @@ class Ledger:
                 value = EXACT.subtract(value, EXACT.multiply(held, price))
         return EXACT.add(value, value)
 
-    def _covered(self, work: WorkingOrder) -> Decimal:
-        covered = _ZERO
-        for other in self._works.get(work.instrument.base, _NONE).values():
-            if other.is_buy is work.is_buy:
-                covered = EXACT.add(covered, other.cover)
-        return covered
-
     # ---- reservation ----------------------------------------------------------------------------------------------
 
     def reserve(self, work: WorkingOrder) -> None:
         """Lock what the rest of an open order needs; call it again after each of its fills."""
         if self._allow_short:
             base = work.instrument.base
+            works = self._works.setdefault(base, {})
             if not work.order.request.reduce_only:
-                self._works.setdefault(base, {})[work.client_order_id] = work
-            self._allocate(base)
+                works[work.client_order_id] = work
+            self._allocate(works, base)
         elif work.is_buy:
             self._set(work, _ZERO, self._cost(work, work.remaining))
         else:
@@ -199,21 +193,22 @@ class Ledger:
         self._set(work, _ZERO, _ZERO)
         if self._allow_short:
             base = work.instrument.base
-            works = self._works.get(base)
-            if works is not None:
+            if works := self._works.get(base):
                 works.pop(work.client_order_id, None)
-                self._allocate(base)
+                self._allocate(works, base)
 
-    def _allocate(self, base: str) -> None:
+    def _allocate(self, works: Mapping[str, WorkingOrder], base: str) -> None:
         """Share the holding among the orders that would reduce it, oldest first."""
-        works = self._works.get(base, _NONE)
         if not works:
             return
         holding = self.total(base)
-        left = {True: max(holding.copy_negate(), _ZERO), False: max(holding, _ZERO)}
+        owed, held = max(holding.copy_negate(), _ZERO), max(holding, _ZERO)
         for work in works.values():  # in the order of their arrival
-            cover = min(left[work.is_buy], work.remaining)
-            left[work.is_buy] = EXACT.subtract(left[work.is_buy], cover)
+            cover = min(owed if work.is_buy else held, work.remaining)
+            if work.is_buy:
+                owed = EXACT.subtract(owed, cover)
+            else:
+                held = EXACT.subtract(held, cover)
             self._set(work, cover, self._cost(work, EXACT.subtract(work.remaining, cover)))
 
     def _cost(self, work: WorkingOrder, quantity: Decimal) -> Decimal:
@@ -230,3 +225,12 @@ class Ledger:
     def _shift(self, currency: str, change: Decimal) -> None:
         if change:
             self._locked[currency] = EXACT.add(self.locked(currency), change)
+
+
+def _covered(works: Mapping[str, WorkingOrder], is_buy: bool) -> Decimal:
+    """Give what orders of a side reduce."""
+    covered = _ZERO
+    for work in works.values():
+        if work.is_buy is is_buy:
+            covered = EXACT.add(covered, work.cover)
+    return covered

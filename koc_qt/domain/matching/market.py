@@ -27,6 +27,7 @@ class Market:
         "_closed",
         "bar",
         "book",
+        "has_ladder",
         "instrument",
         "orders",
         "quote",
@@ -42,6 +43,7 @@ class Market:
         self.orders = OpenOrders()
         self.quote: Quote | None = None
         self.book: Book | None = None
+        self.has_ladder = False  # whether a quote or a book is known
         self.trade: Trade | None = None
         self.sweep: Trade | None = None
         self.bar: Bar | None = None
@@ -50,11 +52,6 @@ class Market:
         self.used_asks: dict[Decimal, Decimal] = {}
         self.used_bids: dict[Decimal, Decimal] = {}
         self.worn = False
-
-    @property
-    def has_ladder(self) -> bool:
-        """Whether a quote or a book is known."""
-        return self.quote is not None or self.book is not None
 
     @property
     def has_ticks(self) -> bool:
@@ -69,6 +66,7 @@ class Market:
     def forget(self) -> None:
         """Forget everything, because data may be missing from here on; open orders stay."""
         self.quote = self.book = self.trade = self.sweep = self.bar = None
+        self.has_ladder = False
         self.used_asks.clear()
         self.used_bids.clear()
         self.worn = False

@@ -34,10 +34,13 @@ class WorkingOrder:
 
     __slots__ = (
         "ahead",
+        "client_order_id",
         "cover",
+        "fill_or_kill",
         "fills",
         "instrument",
         "is_buy",
+        "is_immediate",
         "key",
         "limit",
         "lock_price",
@@ -57,6 +60,9 @@ class WorkingOrder:
     def __init__(self, order: Order, market: Market, sequence: int, lock_price: Decimal) -> None:
         request = order.request
         self.order = order
+        self.client_order_id = order.client_order_id
+        self.is_immediate = request.time_in_force is not TimeInForce.GTC  # what is not filled at once expires
+        self.fill_or_kill = request.time_in_force is TimeInForce.FOK
         self.market = market
         self.instrument: Instrument = market.instrument
         self.sequence = sequence
@@ -77,11 +83,6 @@ class WorkingOrder:
         self.key: tuple[Decimal, int] = (_ZERO, sequence)
 
     @property
-    def client_order_id(self) -> str:
-        """The engine's id of it."""
-        return self.order.client_order_id
-
-    @property
     def is_open(self) -> bool:
         """Whether it may still be filled."""
         return not self.status.is_terminal
@@ -90,16 +91,6 @@ class WorkingOrder:
     def filled(self) -> Decimal:
         """How much of it is filled."""
         return EXACT.subtract(self.order.request.quantity, self.remaining)
-
-    @property
-    def is_immediate(self) -> bool:
-        """Whether what is not filled at once expires."""
-        return self.order.request.time_in_force is not TimeInForce.GTC
-
-    @property
-    def fill_or_kill(self) -> bool:
-        """Whether it is filled whole or not at all."""
-        return self.order.request.time_in_force is TimeInForce.FOK
 
     def changed(self, quantity: Decimal, price: Decimal | None, sequence: int) -> WorkingOrder:
         """Give what it would be with another total quantity and limit, with what it has locked and in no queue.
