@@ -28,8 +28,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="replay",
         help="what runs it; 'all' compares those that can (default: replay)",
     )
+    parser.add_argument("--trust", action="store_true", help="check whether the result can be believed: takes long")
     outputs = parser.add_argument_group("results, besides what is printed")
-    outputs.add_argument("--json", metavar="FILE", help="everything as JSON; '-' prints it in the place of tables")
+    outputs.add_argument("--report", metavar="FILE.html", help="a page to read and to print")
+    outputs.add_argument("--json", metavar="FILE.json", help="everything; '-' prints it in the place of tables")
+    outputs.add_argument("--csv", metavar="FOLDER", help="trades, fills and equity as three tables")
+    outputs.add_argument("--parquet", metavar="FOLDER", help="the same as parquet")
     parser.set_defaults(run=run)
 
 

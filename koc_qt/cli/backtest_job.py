@@ -1,10 +1,11 @@
-"""The work of ``koc backtest``: run it on one engine or on all that can, compare them, and hand out what came of it."""
+"""The work of ``koc backtest``: run it on one engine or on all that can, check it, and hand out what came of it."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,124 +13,164 @@ from pathlib import Path
 import msgspec
 
 from koc_qt.cli.backtest_asked import Asked, bench_for, data_words, read_asked
-from koc_qt.cli.backtest_progress import Show, shown_progress
+from koc_qt.cli.backtest_progress import Show, shown_progress, words
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
 from koc_qt.domain.errors import ConfigError, KocError, StorageError
 from koc_qt.domain.parity import Absence, Certificate, EngineRun, certify
+from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
+from koc_qt.engine.backtest_run import BacktestRun
 from koc_qt.logger import setup_logger
 from koc_qt.paths import Paths, profile_paths
+from koc_qt.reports.report import Check, Report
 from koc_qt.ui.backtests.command import command_of
 from koc_qt.wiring.backtest import Bench, Outcome, on_qt
 from koc_qt.wiring.backtest import run as run_one
 
-_ALL = "all"
 STDOUT = "-"
+_ALL = "all"
+_FILES = {"report": (".html", ".htm"), "json": (".json",)}  # options that name a file, and how such names end
+_FOLDERS = {"csv": ".csv", "parquet": ".parquet"}  # options that name a folder, and the kind of what goes there
 _CANNOT = {
     Engine.VECTORBT: "it runs one symbol, and strategies that declare signals() alone",
     Engine.BACKTRADER: "it runs one symbol",
-    Engine.REPLAY: "the strategy hears no bars",
 }
 
 
 @dataclass
-class Report:
-    """What came of a command: a result for each engine that took part, in order, and what is known about them."""
+class _Found:
+    """What is known so far: a result for each engine that took part, in order."""
 
-    command: str
-    notes: tuple[str, ...]
-    currency: str
-    results: dict[str, BacktestResult] = field(default_factory=dict)
+    results: list[BacktestResult] = field(default_factory=list)
     absences: list[Absence] = field(default_factory=list)
     certificate: Certificate | None = None
+    checks: tuple[Check, ...] = ()
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it, show progress and results, and give the exit code. Raises KocError with a sentence for the person."""
     asked = read_asked(args)
-    _check_file("--json", args.json)
+    outputs = list(_outputs(args, Path(asked.path).stem))
     paths = profile_paths()
     paths.ensure()
     config = load_config(paths)
     with closing(setup_logger(paths, level="WARNING")):
         with shown_progress(Path(asked.path).name) as show:
-            report = on_qt(lambda: _work(asked, args.engine, config, paths, show))
-        hand_out(report, args)
+            report = on_qt(lambda: _work(asked, args.engine, args.trust, config, paths, show))
+        if args.json == STDOUT:
+            from koc_qt.reports.documents import to_json
+
+            sys.stdout.write(to_json(report).decode())
+        else:
+            from koc_qt.cli.backtest_view import print_report
+
+            print_report(report)
+        _write(report, outputs)
     return 0
 
 
-def hand_out(report: Report, args: argparse.Namespace) -> None:
-    """Print what came of it, and write the files that were asked for. Raises StorageError."""
-    if args.json:
-        from koc_qt.cli.backtest_json import json_text
-
-        text = json_text(report)
-        if args.json == STDOUT:
-            sys.stdout.write(text)
-        else:
-            _write(Path(args.json), text)
-    if args.json != STDOUT:
-        from koc_qt.cli.backtest_view import print_report
-
-        print_report(report)
-
-
-async def _work(asked: Asked, engine: str, config: Config, paths: Paths, show: Show) -> Report:
+async def _work(asked: Asked, engine: str, trust: bool, config: Config, paths: Paths, show: Show) -> Report:
     async with bench_for(asked, config, paths) as bench:
         spec = asked.spec(bench)
-        report = Report(_command(asked, spec, engine), bench.notes, bench.instruments[0].quote)
-        if engine != _ALL:
-            await _run(report, bench, msgspec.structs.replace(spec, engine=Engine(engine)), show)
-            return report
-        outcome = await _run(report, bench, spec, show)
-        for other in (Engine.VECTORBT, Engine.BACKTRADER):
-            if other not in outcome.described.engines:
-                report.absences.append(Absence(other.value, _CANNOT[other]))
-                continue
-            try:
-                await _run(report, bench, msgspec.structs.replace(spec, engine=other), show)
-            except KocError as error:
-                report.absences.append(Absence(other.value, str(error)))
-        runs = [_engine_run(name, result) for name, result in report.results.items()]
-        bar_ns = duration_ns(outcome.result.timeframe)
-        report.certificate = certify(runs, report.absences, bar_ns=bar_ns, spec=spec)
-        return report
+        found = _Found()
+        if engine == _ALL:
+            await _run_all(found, bench, spec, show)
+        else:
+            spec = msgspec.structs.replace(spec, engine=Engine(engine))
+            await _run(found, bench, spec, show)
+        if trust:
+            await _check(found, bench, found.results[0].spec, show)
+        more = data_words(asked) + (["--engine", _ALL] if engine == _ALL else []) + (["--trust"] if trust else [])
+        return Report(
+            tuple(found.results),
+            command=" ".join([command_of(spec), *([shlex.join(more)] if more else [])]),
+            currency=bench.instruments[0].quote,
+            certificate=found.certificate,
+            checks=found.checks,
+            notes=bench.notes,
+            made_ns=bench.clock.time_ns(),
+        )
 
 
-async def _run(report: Report, bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
-    with show(spec.engine.value) as changed:
-        outcome = await run_one(bench, spec, lambda run, _must: changed(run.snapshot()))
-    report.results[spec.engine.value] = outcome.result
+async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> None:
+    """Run it on every engine that can, the replay engine first, and hold the others against that."""
+    first = await _run(found, bench, spec, show)
+    for other, why in _CANNOT.items():
+        if other not in first.described.engines:
+            found.absences.append(Absence(other.value, why))
+            continue
+        try:
+            await _run(found, bench, msgspec.structs.replace(spec, engine=other), show)
+        except KocError as error:
+            found.absences.append(Absence(other.value, str(error)))
+    runs = [_engine_run(result) for result in found.results]
+    found.certificate = certify(runs, found.absences, bar_ns=duration_ns(first.result.timeframe), spec=spec)
+
+
+async def _run(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
+    with show(f"on {spec.engine.value}") as tell:
+
+        def changed(run: BacktestRun, _must: bool) -> None:
+            snapshot = run.snapshot()
+            if snapshot.state is JobState.RUNNING:
+                tell(snapshot.progress, words(snapshot))
+
+        outcome = await run_one(bench, spec, changed)
+    found.results.append(outcome.result)
     return outcome
 
 
-def _engine_run(name: str, result: BacktestResult) -> EngineRun:
+def _engine_run(result: BacktestResult) -> EngineRun:
     count = result.statistics.get("fills")
     fills = len(result.fills) if count is None else int(count)
-    return EngineRun(name, tuple(result.fills), tuple(result.trades), result.provenance, fills)
+    return EngineRun(result.spec.engine.value, tuple(result.fills), tuple(result.trades), result.provenance, fills)
 
 
-def _command(asked: Asked, spec: BacktestSpec, engine: str) -> str:
-    """Give the command that makes this again, ages and defaults made plain."""
-    single = spec if engine == _ALL else msgspec.structs.replace(spec, engine=Engine(engine))
-    more = data_words(asked) + (["--engine", _ALL] if engine == _ALL else [])
-    return " ".join([command_of(single), *([shlex.join(more)] if more else [])])
+async def _check(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> None:
+    """Check whether the result can be believed; the engines are not held against each other a second time."""
+    from koc_qt.cli.backtest_trust import check
+
+    with show("checks") as tell:
+        report, found.checks = await check(bench, spec, found.certificate is not None, tell)
+    found.certificate = found.certificate or report.certificate
 
 
-def _check_file(option: str, name: str | None) -> None:
-    """Refuse a file that could not be written, before anything is run."""
-    if not name or name == STDOUT:
-        return
-    file = Path(name)
-    if file.is_dir():
-        raise ConfigError(f"{option} {name}: that is a folder; name a file")
-    if not file.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {name}: there is no folder {file.absolute().parent}")
+def _outputs(args: argparse.Namespace, name: str) -> Iterator[Path]:
+    """Give the files to write; refuse, before anything is run, what could not be written. Raises ConfigError."""
+    for option, endings in _FILES.items():
+        text = getattr(args, option)
+        if not text or (text == STDOUT and option == "json"):
+            continue
+        file = Path(text)
+        if file.is_dir():
+            raise ConfigError(f"--{option} {text}: that is a folder; name a file")
+        if file.suffix.lower() not in endings:
+            raise ConfigError(f"--{option} {text}: let its name end in {endings[0]}")
+        _check_folder(option, text, file.absolute().parent)
+        yield file
+    for option, ending in _FOLDERS.items():
+        if text := getattr(args, option):
+            folder = Path(text)
+            if folder.exists() and not folder.is_dir():
+                raise ConfigError(f"--{option} {text}: that is a file; name a folder")
+            _check_folder(option, text, folder.absolute().parent)
+            yield folder / f"{name}{ending}"
 
 
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise StorageError(f"{file} cannot be written: {error.strerror or error}") from error
+def _check_folder(option: str, text: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigError(f"--{option} {text}: there is no folder {folder}")
+
+
+def _write(report: Report, files: list[Path]) -> None:
+    """Write the files that were asked for, and say where they are. Raises StorageError."""
+    from koc_qt.reports.export import export
+
+    for file in files:
+        try:
+            file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the folder {file.parent} cannot be made: {error.strerror or error}") from error
+        for written in export(report, file):
+            print(f"Written: {written}", file=sys.stderr)

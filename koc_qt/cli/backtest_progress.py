@@ -14,8 +14,8 @@ from koc_qt.domain.trust import utc_text
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Changed = Callable[[BacktestSnapshot], None]
-Show = Callable[[str], AbstractContextManager[Changed]]
+Tell = Callable[[float, str], None]  # the fraction done, and how far that is in words
+Show = Callable[[str], AbstractContextManager[Tell]]  # given what it does, such as the engine that runs
 
 _STEP = 0.1  # without a terminal, a line for each tenth
 _STAGES = {"history": "history", "run": "run", "": "starting"}
@@ -23,16 +23,16 @@ _STAGES = {"history": "history", "run": "run", "": "starting"}
 
 @contextmanager
 def shown_progress(title: str) -> Iterator[Show]:
-    """Give what shows the progress of one run after the other, each by the name of its engine."""
+    """Give what shows the progress of one piece of work after the other."""
     if not sys.stderr.isatty():
-        yield lambda engine: _lines(f"{title} on {engine}")
+        yield lambda work: _lines(f"{title} {work}")
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield lambda engine: _bar(progress, f"{title} on {engine}")
+        yield lambda work: _bar(progress, f"{title} {work}")
 
 
 def words(run: BacktestSnapshot) -> str:
@@ -48,24 +48,25 @@ def words(run: BacktestSnapshot) -> str:
 
 
 @contextmanager
-def _bar(progress: Progress, title: str) -> Iterator[Changed]:
+def _bar(progress: Progress, title: str) -> Iterator[Tell]:
     task = progress.add_task(title, total=1.0, words="starting")
     try:
-        yield lambda run: progress.update(task, completed=run.progress, words=words(run))
+        yield lambda fraction, text: progress.update(task, completed=fraction, words=text)
     finally:
         progress.remove_task(task)
 
 
 @contextmanager
-def _lines(title: str) -> Iterator[Changed]:
-    stage, shown, reason = "", 0.0, ""
+def _lines(title: str) -> Iterator[Tell]:
+    """Print a line for each tenth, and for another kind of work than before, which the first word names."""
+    kind, shown = "starting", 0.0
 
-    def line(run: BacktestSnapshot) -> None:
-        nonlocal stage, shown, reason
-        if run.stage != stage:
-            stage, shown = run.stage, 0.0
-        if (stage and run.progress >= shown + _STEP) or run.reason != reason:
-            shown, reason = run.progress, run.reason
-            print(f"{title}: {run.progress:.0%}, {words(run)}", file=sys.stderr, flush=True)
+    def line(fraction: float, text: str) -> None:
+        nonlocal kind, shown
+        if (first := text.partition(",")[0]) != kind:
+            kind, shown = first, 0.0
+        if fraction >= shown + _STEP:
+            shown = fraction
+            print(f"{title}: {fraction:.0%}, {text}", file=sys.stderr, flush=True)
 
     yield line

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +13,9 @@ from rich.text import Text
 from koc_qt.cli.lines import clean, counted, span
 from koc_qt.domain.backtests import BacktestResult, Provenance
 from koc_qt.domain.figures import FIGURES, GROUPS, Unit
-from koc_qt.domain.parity import Absence, Certificate
+from koc_qt.domain.parity import Absence
 from koc_qt.domain.trust import Verdict, utc_text
-
-if TYPE_CHECKING:
-    from koc_qt.cli.backtest_job import Report
+from koc_qt.reports.report import Report
 
 _WIDE = 240  # columns of output that is no terminal: nothing is cut for a program that reads it
 _LINES_SHOWN = 10  # of a strategy's log, the last ones
@@ -29,20 +26,23 @@ _COLOURS = {Verdict.GREEN: "green", Verdict.AMBER: "yellow", Verdict.RED: "bold 
 def print_report(report: Report) -> None:
     """Print all of it."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-    results = report.results
-    first = next(iter(results.values()))
+    results = dict(zip(report.labels, report.results, strict=True))
+    first = report.results[0]
     _say(console, _heading(first))
     for note in report.notes:
         _say(console, f"Note: {note}.")
     console.print(figures_table(results, report.currency))
     _say_log(console, first)
-    if report.certificate is not None:
-        _say_verdict(console, report.certificate)
-    for absence in report.absences:
-        _say(console, absence_line(absence))
+    certificate = report.certificate
+    if certificate is not None:
+        _say_verdict(console, "Parity", certificate.verdict, certificate.sentence)
+        for absence in certificate.absent:
+            _say(console, absence_line(absence))
+    for check in report.checks:
+        _say_verdict(console, check.title, check.verdict, check.sentence)
     for line in provenance_lines({name: result.provenance for name, result in results.items()}):
         _say(console, line)
-    _say(console, f"Again: {report.command}", soft_wrap=True)
+    _say(console, f"Again: {report.command}")
 
 
 def figures_table(results: Mapping[str, BacktestResult], currency: str) -> Table:
@@ -113,13 +113,12 @@ def _say_log(console: Console, result: BacktestResult) -> None:
             _say(console, f"  {line}")
 
 
-def _say_verdict(console: Console, certificate: Certificate) -> None:
-    verdict = certificate.verdict
-    console.print(Text(f"Parity {verdict}: ", style=_COLOURS[verdict]) + Text(clean(certificate.sentence)))
+def _say_verdict(console: Console, what: str, verdict: Verdict, sentence: str) -> None:
+    console.print(Text(f"{what} {verdict}: ", style=_COLOURS[verdict]) + Text(clean(sentence)), soft_wrap=True)
 
 
-def _say(console: Console, text: str, *, soft_wrap: bool = False) -> None:
-    console.print(Text(clean(text)), soft_wrap=soft_wrap)
+def _say(console: Console, text: str) -> None:
+    console.print(Text(clean(text)), soft_wrap=True)
 
 
 def _decimals(cash: Decimal) -> int:

@@ -323,8 +323,9 @@ class BacktestRun:
     def _encode(self) -> StoredResult:
         done, running = self._done, self._running
         assert done is not None and running is not None  # noqa: S101, PT018 (for the type checker)
+        taken = {name: running.parameters.get(name, value) for name, value in self.spec.parameters.items()}
         result = BacktestResult(
-            spec=self.spec,
+            spec=msgspec.structs.replace(self.spec, parameters=taken),  # in their own types: they may come as text
             name=name_of(running.described.name),
             timeframe=running.described.timeframe,
             bars=done.bars,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,12 +17,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from koc_qt.cli import backtest_trust
 from koc_qt.cli.backtest_progress import shown_progress, words
 from koc_qt.cli.main import main
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
+from koc_qt.domain.trust import Check, TrustSpec, Verdict
+from koc_qt.domain.trust_report import TrustReport
 from koc_qt.paths import Paths
 from tests.conditions import PATIENCE
 from tests.e2e.processes import ROOT, SAMPLES, environment
@@ -110,11 +114,12 @@ def test_json_has_it_all_and_the_same_command_gives_the_same_bytes(
         assert "SHA-256" in out
     assert first.read_bytes() == second.read_bytes()
     found = json.loads(first.read_text(encoding="utf-8"))
-    assert (found["symbols"], found["timeframe"], found["currency"]) == (["file:ABC-USD"], "1h", "USD")
-    assert (found["since"], found["until"]) == ("2024-01-01T00:00:00Z", "2024-01-17T16:00:00Z")
-    assert found["strategy"]["parameters"] == {"fast": "10", "slow": "50"}
-    assert (found["settings"]["cash"], found["settings"]["fee"], found["certificate"]) == ("5000", "0.001", None)
+    assert (found["currency"], found["certificate"], found["checks"]) == ("USD", None, [])
     run = found["engines"]["replay"]
+    settings = run["settings"]
+    assert (settings["instruments"], run["timeframe"]) == ([{"venue": "file", "symbol": "ABC-USD"}], "1h")
+    assert (settings["cash"], settings["fee"]) == ("5000", "0.001")
+    assert settings["parameters"] == {"fast": 10, "slow": 50}
     assert list(run["statistics"]) == list(STATISTICS)
     assert run["statistics"]["trades"] == sum(trade["exit_ns"] is not None for trade in run["trades"])
     for trade in run["trades"]:
@@ -125,7 +130,7 @@ def test_json_has_it_all_and_the_same_command_gives_the_same_bytes(
         assert trade["fees"] == pytest.approx(cost)
     equity = run["equity"]
     assert len(equity["time"]) == len(equity["time_ns"]) == len(equity["value"]) == 401
-    assert (equity["time"][0], equity["value"][0]) == ("2024-01-01T00:00:00Z", 5000.0)
+    assert (equity["time"][0][:19], equity["value"][0]) == ("2024-01-01T00:00:00", 5000.0)
     assert equity["value"][-1] == run["statistics"]["final_equity"]
     assert set(run["provenance"]) == {"data", "strategy", "settings", "result", "versions"}
     again = found["command"].split(" ", 2)[2]
@@ -133,14 +138,12 @@ def test_json_has_it_all_and_the_same_command_gives_the_same_bytes(
 
 
 def test_the_command_that_is_told_does_it_again(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import shlex
-
     asked = [SMA, "--data", str(bars), "--from", "10d", "--to", "2d", *SETTINGS, "--spread", "0.0002", "--seed", "7"]
     asked += ["--latency-ms", "250", "--slippage", "0.0001", "--volume-share", "none", "--no-short", "--lot", "0.5"]
     first = as_json(capsys, *asked)
     second = as_json(capsys, *shlex.split(first["command"])[2:])
     assert first == second
-    assert first["since"] == "2024-01-07T16:00:00Z"
+    assert first["engines"]["replay"]["equity"]["time"][0].startswith("2024-01-07T16:00:00")
     quantities = {trade["quantity"] % 0.5 for trade in first["engines"]["replay"]["trades"]}
     assert quantities == {0.0}
 
@@ -165,7 +168,8 @@ def test_several_files_are_several_symbols(bars: Path, tmp_path: Path, capsys: p
 
 def test_longer_bars_than_the_files(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, SMA, "--data", str(bars), "--timeframe", "4h", "--set", "fast=3", "--set", "slow=9")
-    assert (found["timeframe"], found["engines"]["replay"]["bars"]) == ("4h", 100)
+    run = found["engines"]["replay"]
+    assert (run["timeframe"], run["bars"]) == ("4h", 100)
 
 
 def test_notes_on_the_data_and_lines_of_the_strategy_are_told(
@@ -188,6 +192,69 @@ def test_notes_on_the_data_and_lines_of_the_strategy_are_told(
     assert "The strategy wrote 200 lines, the last 10:\n" in out
     assert out.count("one more") == 10
     assert "\x1b" not in out
+
+
+def test_engines_are_compared_where_they_can_run_the_file(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = told(capsys, SMA, "--data", str(bars), *SETTINGS, "--engine", "all")
+    assert code == 0, err
+    assert re.search(r"^ +replay +backtrader$", out, re.MULTILINE)
+    assert re.search(r"^Parity green: backtrader and replay made the same \d+ fills\.$", out, re.MULTILINE)
+    assert "Vectorbt took no part: it runs one symbol, and strategies that declare signals() alone\n" in out
+    assert out.splitlines()[-1].endswith(f"--data '{bars}' --engine all")
+
+
+def test_results_are_written_where_they_were_asked_for(
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, folder = tmp_path / "a page.html", tmp_path / "tables"
+    code, _, err = told(
+        capsys,
+        SMA,
+        "--data",
+        str(bars),
+        *SETTINGS,
+        "--report",
+        str(page),
+        "--csv",
+        str(folder),
+        "--parquet",
+        str(folder),
+    )
+    assert code == 0, err
+    assert "SMA cross" in page.read_text(encoding="utf-8")
+    names = [f"sma_cross-{table}.{kind}" for kind in ("csv", "parquet") for table in ("trades", "fills", "equity")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert [line for line in err.splitlines() if line.startswith("Written: ")] == [
+        f"Written: {path}" for path in (page, *(folder / name for name in names))
+    ]
+    trades = pd.read_parquet(folder / "sma_cross-trades.parquet")
+    assert len(trades) == len(pd.read_csv(folder / "sma_cross-trades.csv")) > 2
+
+
+def test_a_result_is_checked(
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(spec: BacktestSpec, checks: tuple[Check, ...]) -> TrustSpec:
+        assert checks == tuple(Check)
+        return TrustSpec(spec, checks=(Check.LOOKAHEAD, Check.SHARPE), cuts=1)
+
+    monkeypatch.setattr(backtest_trust, "TrustSpec", few)
+    page = tmp_path / "page.html"
+    code, out, err = told(
+        capsys, strategy(tmp_path, BUYS.format(quantity=1)), "--data", str(bars), "--trust", "--report", str(page)
+    )
+    assert code == 0, err
+    assert re.search(r"^Lookahead green: With 2 other futures every decision .*$", out, re.MULTILINE)
+    assert re.search(r"^Sharpe ratio (green|amber|red): With .*$", out, re.MULTILINE)
+    assert "mine.py checks: " in err
+    assert "With 2 other futures" in page.read_text(encoding="utf-8")
+    assert out.splitlines()[-1].endswith(" --trust")
+
+
+def test_a_check_that_could_not_be_made_says_why() -> None:
+    report = TrustReport(TrustSpec(SNAPSHOT.spec), failed={str(Check.MONTE_CARLO): "there were no trades"})
+    [found] = backtest_trust.checks_of(report)
+    assert (found.title, found.verdict, found.sentence) == ("Monte Carlo", Verdict.NONE, "there were no trades")
 
 
 # ---- what a strategy may do
@@ -260,7 +327,11 @@ def test_a_strategys_own_mistake_is_said_with_its_line(
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--seed", "-1"], 1, "--seed -1: it must be zero"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--set", "fast"], 1, "write NAME=VALUE"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--engine", "zipline"], 2, "invalid choice: 'zipline'"),
-        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--json", "no/such/file"], 1, "there is no folder"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--json", "no/such.json"], 1, "--json no/such.json: there is no folder"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--json", "a.txt"], 1, "--json a.txt: let its name end in .json"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--report", "a.pdf"], 1, "--report a.pdf: let its name end in .html"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--csv", "no/such/folder"], 1, "there is no folder"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--csv", SMA], 1, "that is a file; name a folder"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--json", "."], 1, "that is a folder; name a file"),
         ([SMA, "--data", "no.parquet"], 1, "no.parquet cannot be read: No such file"),
         ([SMA, "--data", "a.csv", "--data", "b.csv", "--symbol", "A"], 1, "2 files and 1 symbols"),
@@ -341,8 +412,8 @@ def test_progress_on_a_terminal_is_a_bar_that_goes(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
-    with shown_progress("mine.py") as show, show("replay") as changed:
-        changed(SNAPSHOT)
+    with shown_progress("mine.py") as show, show("on replay") as tell:
+        tell(0.5, words(SNAPSHOT))
     said = capsys.readouterr()
     assert said.out == ""
     assert "mine.py on replay" in said.err
