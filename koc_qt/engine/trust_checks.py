@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -127,8 +128,14 @@ class TrustChecks:
     # ---- engines
 
     async def parity(self) -> Certificate:
-        """Run every engine, without what other engines know nothing of, and look up the recorded session."""
-        plain = msgspec.structs.replace(self._backtest, volume_fraction=None, latency_ns=0)
+        """Run every engine, and look up the recorded session.
+
+        They run without slippage, spread, latency and limited volume, which are models of ours: fees are the same.
+        """
+        nothing = Decimal(0)
+        plain = msgspec.structs.replace(
+            self._backtest, volume_fraction=None, latency_ns=0, slippage=nothing, spread=nothing, slippage_ticks=0
+        )
         outcomes = await self._runs.try_all([(on_engine(plain, engine), self._history) for engine in Engine])
         runs: list[EngineRun] = []
         absent: list[Absence] = []
