@@ -72,7 +72,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     rules.add_argument("--latency-ms", type=amount, metavar="MS", default=Decimal(0), help="of orders (default: 0)")
     rules.add_argument(
         "--volume-share",
-        "--volume-fraction",
         type=share,
         metavar="F",
         default=Decimal("0.1"),

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Tell = Callable[[float, str], None]  # the fraction done, and how far that is in words
 Show = Callable[[str], AbstractContextManager[Tell]]  # given what it does, such as the engine that runs
 
-_STEP = 0.1  # without a terminal, a line for each tenth
 _STAGES = {"history": "history", "run": "run", "": "starting"}
 
 
@@ -58,15 +57,16 @@ def _bar(progress: Progress, title: str) -> Iterator[Tell]:
 
 @contextmanager
 def _lines(title: str) -> Iterator[Tell]:
-    """Print a line for each tenth, and for another kind of work than before, which the first word names."""
-    kind, shown = "starting", 0.0
+    """Print a line for each tenth of a stage, which the text begins with, and for what is no usual stage."""
+    stage, shown = "", 0
 
     def line(fraction: float, text: str) -> None:
-        nonlocal kind, shown
-        if (first := text.partition(",")[0]) != kind:
-            kind, shown = first, 0.0
-        if fraction >= shown + _STEP:
-            shown = fraction
+        nonlocal stage, shown
+        begins = (first := text.partition(",")[0]) != stage
+        if begins:
+            stage, shown = first, 0
+        if (tenths := int(fraction * 10)) > shown or (begins and stage not in _STAGES.values()):
+            shown = tenths
             print(f"{title}: {fraction:.0%}, {text}", file=sys.stderr, flush=True)
 
     yield line

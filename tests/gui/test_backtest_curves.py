@@ -242,4 +242,4 @@ def test_the_command_has_what_differs() -> None:
     text = command_of(full)
     assert text.startswith("koc backtest '/my files/it'\"'\"'s.py' --symbol sim:BTC/USDT --symbol sim:ETH/USDT")
     assert "--from 2024-01-01T00:00:01 --to 2024-02-01 --engine vectorbt --cash 500 --fee 0.001" in text
-    assert "--latency-ms 250 --volume-fraction none --seed 3 --no-short --set fast=9 --set 'label=a b'" in text
+    assert "--latency-ms 250 --volume-share none --seed 3 --no-short --set fast=9 --set 'label=a b'" in text

@@ -406,6 +406,23 @@ def test_progress_in_words() -> None:
     assert words(SNAPSHOT) == "run, 1,200 bars, 2024-01-01 00:00:00 UTC, equity 10,050.25, 0:01:15 left"
 
 
+def test_progress_without_a_terminal_is_lines_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress("mine.py") as show, show("on replay") as tell:
+        for number in range(101):
+            tell(number / 100, f"history, {number} bars")
+        tell(0.01, "run, 1 bars")
+        tell(0.5, "run, 50 bars")
+        tell(0.5, "no word from the strategy for 5 s")
+        tell(0.5, "no word from the strategy for 5 s")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 12
+    assert lines[0] == "mine.py on replay: 10%, history, 10 bars"
+    assert lines[-2:] == [
+        "mine.py on replay: 50%, run, 50 bars",
+        "mine.py on replay: 50%, no word from the strategy for 5 s",
+    ]
+
+
 def test_progress_on_a_terminal_is_a_bar_that_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ _OPTIONS = (
     ("spread", "--spread"),
     ("slippage_ticks", "--slippage-ticks"),
     ("latency_ns", "--latency-ms"),
-    ("volume_fraction", "--volume-fraction"),
+    ("volume_fraction", "--volume-share"),
     ("seed", "--seed"),
 )
 
