@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from koc_qt.domain.errors import InvalidOrder
@@ -29,6 +31,7 @@ class SignalTrader:
         self._strategy = strategy
         self._known: dict[InstrumentId, _Known] = {}
         self._leaving: set[InstrumentId] = set()
+        self._floors: dict[InstrumentId, tuple[Decimal, float]] = {}  # by holding
 
     def know(self, bars: Bars) -> Signals:
         """Compute the signals of all bars of an instrument. Raises StrategyError, and what signals() raises."""
@@ -47,13 +50,35 @@ class SignalTrader:
             bars = Bars.of(strategy.history(BARS_SEEN, instrument=key))
             known, row = _Known(bars, checked(strategy.signals(bars), bars)), len(bars) - 1
         code = known.codes[row]
-        if code or key in self._leaving:
+        if (code and self._matters(bar, code)) or key in self._leaving:
             self._act(bar, code, known.sizes[row])
 
     def on_order(self, order: OrderHandle) -> None:
         """Say why an order was rejected."""
         if order.status is OrderStatus.REJECTED:
             self._strategy.log.warning(f"rejected: {order.reason}")
+
+    def _matters(self, bar: Bar, code: int) -> bool:
+        """Whether anything may have to be done: most signals say again what is so already."""
+        strategy, key = self._strategy, bar.instrument
+        held = strategy.holding(key)
+        if not held:
+            wanted = _ENTRY | _SHORT_ENTRY
+        else:
+            floor = self._floors.get(key)
+            if floor is None or floor[0] is not held:
+                floor = self._floors[key] = held, self._floor(key, held)
+            if bar.close <= floor[1]:
+                return True
+            wanted = _EXIT if held > 0 else _SHORT_EXIT
+        return bool(code & wanted or strategy.open_orders)
+
+    def _floor(self, key: InstrumentId, held: Decimal) -> float:
+        """Give a price above which a holding is certainly worth selling."""
+        rules, quantity = self._strategy._session.resolve(key), abs(held)
+        if quantity < max(rules.lot_size, rules.min_quantity):
+            return math.inf
+        return float(rules.min_notional / quantity) * 1.001
 
     def _act(self, bar: Bar, code: int, size: float) -> None:
         strategy, key = self._strategy, bar.instrument
@@ -67,7 +92,7 @@ class SignalTrader:
             return
         is_leaving = key in self._leaving
         self._leaving.discard(key)
-        held = strategy.position(key).quantity
+        held = strategy.holding(key)
         if held and abs(held) >= strategy.smallest_quantity(bar.close, instrument=key):
             if is_leaving or code & (_EXIT if held > 0 else _SHORT_EXIT):
                 strategy.close_position(key)

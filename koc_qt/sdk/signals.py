@@ -10,13 +10,15 @@ numpy is imported when the first columns are made, for the window and most strat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.sdk.indicators import Indicator
+from koc_qt.sdk.indicators._base import Stretch, lines_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,27 +78,58 @@ class Bars:
         attribute `line`, such as the "upper" of Bollinger. The same indicator with the same arguments is computed once.
         """
         key = (type(indicator), *indicator.made_with, line)
-        column = self._known.get(key)
-        if column is None:
-            column = self._known[key] = self._computed(indicator, line)
-        return column
+        if key not in self._known:
+            self._compute(indicator, line)
+        return self._known[key]
 
-    def _computed(self, indicator: Indicator, line: str) -> Floats:
+    def _compute(self, indicator: Indicator, line: str) -> None:
+        """Keep the indicator's lines, and `line` where that is none of these."""
         import numpy as np
 
-        arguments, named = indicator.made_with
-        fresh: Any = type(indicator)(*arguments, **dict(named))
+        kind, (arguments, named) = type(indicator), indicator.made_with
+        fresh: Indicator = kind(*arguments, **dict(named))
         if not hasattr(fresh, line):
-            raise StrategyError(f"{type(indicator).__name__} has no {line!r}")
-        column = np.full(len(self), np.nan)
-        instrument, timeframe, update = self.instrument, self.timeframe, fresh.update
-        columns = (self.time_ns, self.open, self.high, self.low, self.close, self.volume)  # as Python's own numbers
-        for row, values in enumerate(zip(*(column.data for column in columns), strict=True)):
-            update(Bar(instrument, timeframe, *values))
-            value = getattr(fresh, line)
-            if value is not None:
-                column[row] = value
-        return _sealed(column)
+            raise StrategyError(f"{kind.__name__} has no {line!r}")
+        bars = _Rows(self)
+        names = fresh.lines
+        if line in names and np.isfinite(self.close).all():
+            lines = lines_of(fresh, Stretch(bars, self.close.tolist()))
+        else:  # one by one; update() says so when it comes to a price that is none
+            lines = [[_after(fresh, bar, line) for bar in bars]]
+            names = (line,)
+        for name, values in zip(names, lines, strict=True):
+            self._known[(kind, *indicator.made_with, name)] = _sealed(np.array(values, np.float64))
+
+
+class _Rows(Sequence[Bar]):
+    """The rows of Bars as bars, made when they are asked for: most indicators want the closes alone."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._columns = (bars.time_ns, bars.open, bars.high, bars.low, bars.close, bars.volume)
+        self._made = partial(Bar, bars.instrument, bars.timeframe)
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __iter__(self) -> Iterator[Bar]:
+        return map(self._made, *(column.data for column in self._columns))  # whose items are Python's own numbers
+
+    @overload
+    def __getitem__(self, row: int) -> Bar: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[Bar]: ...
+
+    def __getitem__(self, row: int | slice) -> Bar | list[Bar]:
+        if isinstance(row, slice):
+            return list(map(self._made, *(column.data[row] for column in self._columns)))
+        return self._made(*(column.data[row] for column in self._columns))
+
+
+def _after(indicator: Indicator, bar: Bar, line: str) -> float | None:
+    indicator.update(bar)
+    found: float | None = getattr(indicator, line)
+    return found
 
 
 class Signals:

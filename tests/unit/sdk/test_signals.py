@@ -13,7 +13,22 @@ from koc_qt.domain.backtests import Engine
 from koc_qt.domain.orders import OrderStatus
 from koc_qt.sdk import Bar, Bars, Signals, Strategy, StrategyError
 from koc_qt.sdk.channel import PositionState
-from koc_qt.sdk.indicators import ADX, ATR, EMA, MACD, OBV, RSI, SMA, VWAP, WMA, Bollinger, Donchian, Stochastic
+from koc_qt.sdk.indicators import (
+    ADX,
+    ATR,
+    EMA,
+    MACD,
+    OBV,
+    RSI,
+    SMA,
+    VWAP,
+    WMA,
+    Bollinger,
+    Donchian,
+    Indicator,
+    Stochastic,
+)
+from koc_qt.sdk.indicators._base import Line, Stretch
 from koc_qt.sdk.signals import checked
 from koc_qt.sdk.strategy import describe
 from tests.unit.sdk.desk import BTC, BTC_ID, MINUTE_NS, OTHER, OTHER_ID, START_NS, Desk, bar
@@ -123,6 +138,31 @@ def test_a_column_is_computed_once_and_from_the_beginning() -> None:
         columns.column(SMA(5), "upper")
 
 
+class Range(Indicator):
+    """Takes bars in its own ways."""
+
+    def update(self, bar: Bar, /) -> float:
+        self.value = bar.high - bar.low
+        return self.value
+
+    def bulk(self, bars: Stretch) -> list[Line]:
+        rows = bars.bars
+        return [[rows[0].high - rows[0].low, *(bar.high - bar.low for bar in rows[1 : len(rows)])]]
+
+
+def test_an_indicator_of_ones_own_is_taken_at_its_word() -> None:
+    made = walk(20)
+    columns = Bars.of(made)
+    assert columns.column(Range()).tolist() == [bar.high - bar.low for bar in made]
+    assert columns.column(SMA(3), "ready").tolist() == [0.0, 0.0] + [1.0] * 18  # no line of it, and an attribute
+
+
+def test_a_close_that_is_no_number_is_refused_as_update_does() -> None:
+    made = [bar(100.0, 0), bar(math.nan, 1)]
+    with pytest.raises(StrategyError, match="cannot take nan"):
+        Bars.of(made).column(SMA(2))
+
+
 # ---- signals
 
 
@@ -223,8 +263,9 @@ def test_what_was_held_before_the_start_is_left_by_the_exit() -> None:
 
 
 def test_a_rest_too_small_to_be_sold_is_nothing() -> None:
-    dust = PositionState(BTC_ID, Decimal("0.00002"), Decimal(90), Decimal(0), Decimal(0))
-    assert played("X E", positions=[dust])[1] == ["", "buy 1.5"]
+    for rest in ("0.00002", "0.000001"):  # not worth enough, and less than a lot
+        dust = PositionState(BTC_ID, Decimal(rest), Decimal(90), Decimal(0), Decimal(0))
+        assert played("X E", positions=[dust])[1] == ["", "buy 1.5"]
 
 
 def test_history_that_warms_up_gives_no_orders_and_is_seen() -> None:
