@@ -147,7 +147,8 @@ class StudySpec(msgspec.Struct, frozen=True):
     many are, and is needed for all methods but the grid. A trial whose equity falls below `floor`, a share of the cash,
     or, with `prune`, below the median of those before it at a tenth of its way, is given up; both are for strategies
     without signals. `processes` is how many run at once, 0 for one a core; `cluster` the address of a Dask scheduler
-    that runs them instead. Raises ConfigError.
+    that runs them instead. Without `ranges` all parameters that the file declares bounds of are searched. Raises
+    ConfigError.
     """
 
     base: BacktestSpec
@@ -178,27 +179,24 @@ class StudySpec(msgspec.Struct, frozen=True):
             raise ConfigError(f"the floor is a share of the cash, above 0 and below 1, not {self.floor:g}")
         if not 0 <= self.processes <= 256:
             raise ConfigError(f"a study runs in 0 (one a core) to 256 processes, not {self.processes}")
-        if self.ranges:
-            self._check_ranges(names)
-
-    def _check_ranges(self, names: Sequence[str]) -> None:
         for text in self.constraints:
-            if unknown := Constraint(text).names - {*names, *self.base.parameters}:
-                raise ConfigError(
-                    f"the constraint {text!r} names {', '.join(sorted(unknown))}, which has no range and no value"
-                )
-        size = grid_size(self.ranges)
-        if self.method is Method.GRID:
-            if size is None:
-                endless = next(each.name for each in self.ranges if each.count is None)
-                raise ConfigError(f"a grid needs steps: give {endless} one, or choose another method")
-            if size > TRIALS_LIMIT:
-                raise ConfigError(
-                    f"the grid has {size:,} combinations and {TRIALS_LIMIT:,} are the most: "
-                    "take longer steps, or choose another method"
-                )
-        elif self.trials is None:
+            Constraint(text)
+        if self.method is not Method.GRID and self.trials is None:
             raise ConfigError(f"say how many trials a {self.method} search may make")
+
+    def check_size(self) -> None:
+        """Raise ConfigError for a grid that has no end, or too many combinations."""
+        size = grid_size(self.ranges)
+        if self.method is not Method.GRID:
+            return
+        if size is None:
+            endless = next(each.name for each in self.ranges if each.count is None)
+            raise ConfigError(f"a grid needs steps: give {endless} one, or choose another method")
+        if size > TRIALS_LIMIT:
+            raise ConfigError(
+                f"the grid has {size:,} combinations and {TRIALS_LIMIT:,} are the most: "
+                "take longer steps, or choose another method"
+            )
 
 
 class Trial(msgspec.Struct, frozen=True):

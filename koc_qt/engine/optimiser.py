@@ -141,9 +141,7 @@ class Optimiser:
     async def resume(self, study_id: str) -> None:
         """Go on with a study that did not come to its end. Raises as `start` does, and StrategyError where it did."""
         await self.load()
-        known = self._find(study_id)
-        if study_id in self._tasks:
-            raise StrategyError(f"{study_id} is running")
+        known = await self._at_rest(study_id)
         if known.state is JobState.DONE:
             raise StrategyError(f"{study_id} is done: there is nothing left to try")
         await self._begin(study_id, known.spec, known)
@@ -166,9 +164,7 @@ class Optimiser:
 
     async def delete(self, study_id: str) -> None:
         """Forget a study that is over. Raises StrategyError, StorageError."""
-        self._find(study_id)
-        if study_id in self._tasks:
-            raise StrategyError(f"{study_id} is running: stop it first")
+        await self._at_rest(study_id)
         await asyncio.to_thread((await self._opened()).delete, study_id)
         del self._snapshots[study_id]
         self._publish(StudyDeleted(study_id))
@@ -208,7 +204,7 @@ class Optimiser:
             processes=self._processes,
             known=known,
         )
-        if self._turns.locked():
+        if len(self._tasks) >= AT_ONCE:
             study.reason = "waits for its turn: one study runs at once"
         self._show(study.snapshot())
         task = asyncio.create_task(self._run(study, store), name=study_id)
@@ -266,6 +262,15 @@ class Optimiser:
             raise StrategyError(f"{study_id} is running")
         if len(self._tasks) >= AT_ONCE + WAITING_LIMIT:
             raise StrategyError(f"{WAITING_LIMIT} studies wait for their turn already: let one end, or stop one")
+
+    async def _at_rest(self, study_id: str) -> StudySnapshot:
+        """Give a study that does not run, once all of it is kept. Raises StrategyError for one that does."""
+        task = self._tasks.get(study_id)
+        if task is not None and self._find(study_id).state is JobState.RUNNING:
+            raise StrategyError(f"{study_id} is running: stop it first")
+        if task is not None:
+            await asyncio.wait([task])
+        return self._find(study_id)
 
     def _find(self, study_id: str) -> StudySnapshot:
         found = self._snapshots.get(study_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.domain.constraints import Constraint
 from koc_qt.domain.errors import ConfigError, StrategyError
 from koc_qt.domain.optimisation import ParameterRange, StudySpec
 from koc_qt.sdk.channel import Described, ParameterInfo
@@ -23,7 +24,15 @@ def resolved(spec: StudySpec, described: Described) -> StudySpec:
         raise ConfigError(
             f"{described.name} declares no parameter with a lowest and a highest value: say what to search"
         )
-    return msgspec.structs.replace(spec, ranges=ranges)
+    fixed = dict(spec.base.parameters)
+    for name in {name for text in spec.constraints for name in Constraint(text).names} - {each.name for each in ranges}:
+        if name not in declared:
+            raise ConfigError(f"a constraint names {name!r}, which is no parameter; there are: {_names(declared)}")
+        fixed[name] = _choice(fixed.get(name, declared[name].default), declared[name])
+    base = msgspec.structs.replace(spec.base, parameters=fixed)
+    whole = msgspec.structs.replace(spec, base=base, ranges=ranges)
+    whole.check_size()
+    return whole
 
 
 def check_fixed(spec: StudySpec, described: Described) -> None:

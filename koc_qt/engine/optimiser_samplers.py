@@ -9,7 +9,7 @@ from random import Random
 from koc_qt.domain.optimisation import Fulfils, Method, Parameters, StudySpec, Trial, grid, grid_size
 from koc_qt.sdk.sweep_messages import TrialAsked
 
-_MISSES_IN_A_ROW = 20_000  # combinations that are refused or known before the search is taken to have tried all
+_MISSES_IN_A_ROW = 5_000  # combinations that are refused or known before the search is taken to have tried all
 
 
 class ListedSampler:

@@ -78,6 +78,7 @@ Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
 
 ACCOUNTS_TIMEOUT_S = 10.0  # how long the start waits for accounts; the simulated ones take no time
 STEP_TIMEOUT_S = 15.0  # for each step of stopping
+DRIFT_AT = "00:15"  # UTC, daily: when the day's bars have settled
 CANCELS_TIMEOUT_S = 3.0  # how long stopping waits for venues to say that orders are cancelled
 _NOT_FROM_THE_BUS = (  # what the link says itself, and lines of the log, whose book tells them
     messages.Welcome,
@@ -237,7 +238,6 @@ class Engine:
         self._launcher.warm_up()
         self._plan()
         self._announce()
-        self._spawn(self.optimiser.load_all())
         self._starts = [asyncio.create_task(self._start_strategy(spec)) for spec in self._to_start(self._wanted)]
         for task in self._starts:
             self._keep(task)
@@ -415,6 +415,7 @@ class Engine:
         ]
 
     def _plan(self) -> None:
+        self._scheduler.daily(DRIFT_AT, "measure drift", self.trust.drift.measure_all)
         self._scheduler.start(
             self._daily_times(),
             self.host.start,

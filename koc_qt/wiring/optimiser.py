@@ -39,9 +39,11 @@ def make_optimiser(
 
 def engine_optimiser(services: Services, paths: Paths, config: Config) -> Optimiser:
     """Make the engine's, whose studies are told on its bus; those that there are it loads once the start is over."""
-    return make_optimiser(
-        services, partial(prepare, services=services), paths, config.engine.studies, services.bus.publish
-    )
+    where = config.engine.studies
+    optimiser = make_optimiser(services, partial(prepare, services=services), paths, where, services.bus.publish)
+    if where or paths.studies.exists():
+        services.spawn(optimiser.load_all())
+    return optimiser
 
 
 def make_sampler(spec: StudySpec) -> Sampler:
