@@ -17,6 +17,7 @@ from koc_qt.domain.performance import statistics
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.sdk.channel import ReplayBars, ReplayDone, StartReplay
 from koc_qt.version import __version__
+from koc_qt.worker.bar_check import BarCheck
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,13 +51,15 @@ class Record:
     def __init__(self, start: StartReplay, timeframe: str) -> None:
         self._start = start
         self._timeframe = timeframe
+        self._check = BarCheck(start.instruments, timeframe)
         self._hashes = {name: hashlib.sha256() for name in _COLUMNS}
         self._warmup_bars = 0
         kinds = [kind for name, kind in _COLUMNS.items() if name not in ("row", "volume")]
         self._paths = [[array(kind) for kind in kinds] for _ in start.instruments]  # time, open, high, low, close
 
     def take(self, bars: ReplayBars) -> None:
-        """Count bars in."""
+        """Count bars in. Raises BadBars for those that cannot be believed."""
+        self._check.look(bars)
         columns = {name: array(kind, getattr(bars, name)) for name, kind in _COLUMNS.items()}
         for name, column in columns.items():
             self._hashes[name].update(_little_endian(column))
