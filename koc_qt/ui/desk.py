@@ -45,7 +45,9 @@ from koc_qt.link.messages import (
     TradePrinted,
     VenueChanged,
 )
+from koc_qt.link.optimiser_messages import StudyChanged, StudyDeleted
 from koc_qt.link.replica import PositionKey, Replica, position_key
+from koc_qt.link.trust_messages import TrustChanged
 from koc_qt.link.wording import errand
 from koc_qt.ui.turns import Patience
 from koc_qt.ui.venues import VenueBook
@@ -102,6 +104,8 @@ class Frame:
     logs: list[LogRecorded] = field(default_factory=list)
     downloads: set[str] = field(default_factory=set)
     backtests: set[str] = field(default_factory=set)
+    trust: set[str] = field(default_factory=set)  # checks of strategies
+    studies: set[str] = field(default_factory=set)  # searches of parameters
 
 
 class EngineClient(Protocol):
@@ -223,6 +227,12 @@ class Desk(QObject):
                 frame.backtests.add(backtest.backtest_id)
             case BacktestDeleted(backtest_id):
                 frame.backtests.add(backtest_id)
+            case TrustChanged(trust):
+                frame.trust.add(trust.trust_id)
+            case StudyChanged(study):
+                frame.studies.add(study.study_id)
+            case StudyDeleted(study_id):
+                frame.studies.add(study_id)
             case EngineStopped(reason):
                 self.last_words = reason
                 return

@@ -87,13 +87,16 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
+from koc_qt.link.optimiser_messages import StudyCommand
 from koc_qt.link.rendezvous import EngineInfo, ProfileLock, remove_engine_info, write_engine_info
 from koc_qt.link.server import LinkServer
 from koc_qt.link.telemetry import TelemetryPublisher
+from koc_qt.link.trust_messages import TrustCommand
 from koc_qt.sdk.channel import Described
 from koc_qt.version import __version__
 from tests.fakes.accounts import START_NS as FIRST_NS
 from tests.fakes.accounts import FakeAccounts
+from tests.fakes.research import FakeResearch
 
 START_NS = FIRST_NS
 BTC = InstrumentId("sim", "BTC/USDT")
@@ -202,6 +205,7 @@ class FakeEngine:
 
     def __post_init__(self) -> None:
         self.accounts = FakeAccounts(lambda fact: self.publish(fact))
+        self.research = FakeResearch(lambda fact: self.publish(fact))
 
     def snapshot(self) -> Snapshot:
         """Give the state of everything."""
@@ -231,6 +235,8 @@ class FakeEngine:
             downloads=tuple(self.downloads.values()),
             backtests=tuple(self.backtests.values()),
             streams=tuple(self.streams.values()),
+            trust=tuple(self.research.trust.values()),
+            studies=tuple(self.research.studies.values()),
         )
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
@@ -277,6 +283,8 @@ class FakeEngine:
             case _:
                 if isinstance(command, AccountCommand):
                     return await self.accounts.execute(command)
+                if isinstance(command, TrustCommand | StudyCommand):
+                    return self.research.execute(command)
                 return self._answer(command)
         return None
 

@@ -175,7 +175,7 @@ def test_a_result_is_shown_whole(ready: BacktestPanel, start: Callable[[], str],
     assert values["buy_and_hold"].property("tone") == "profit"
     assert shown.overview.tiles["buy_and_hold"].value.text() == "+10.00 %"
     titles = [shown.tabs.tabText(tab) for tab in range(shown.tabs.count())]
-    assert titles == ["Overview", "Months", "Trades (3)", "Log (1)", "Settings"]
+    assert titles == ["Overview", "Trust", "Months", "Trades (3)", "Log (1)", "Settings"]
     assert shown.log.toPlainText() == "2023-11-14 22:13:20 INFO warmed up"
     assert "Filled at the next bar's open · the venue's fees · no slippage" in shown.assumptions.text()
     assert "Not modelled" in shown.assumptions.toolTip()
@@ -206,7 +206,7 @@ def test_a_statistic_that_there_is_not_says_why(
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     assert ready.result.overview.statistics.values["win_rate"].text() == "—"
     assert "No trade was closed" in ready.result.overview.statistics.values["win_rate"].toolTip()
-    assert ready.result.tabs.tabText(2) == "Trades"
+    assert ready.result.tabs.tabText(3) == "Trades"
     assert ready.result.overview.tiles["trades"].value.text() == "—"
 
 

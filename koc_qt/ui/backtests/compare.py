@@ -26,7 +26,6 @@ from koc_qt.ui.backtests.curves import Curve, Look
 from koc_qt.ui.backtests.provenance import settings_lines
 from koc_qt.ui.backtests.splitter import ShapedSplitter
 from koc_qt.ui.backtests.words import caption, groups, money_decimals, statistic_text, statistic_tip
-from koc_qt.ui.charts.colors import dark_colors, light_colors
 from koc_qt.ui.colors import mix
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, number_font, style_as
@@ -280,8 +279,7 @@ class ComparePage(QWidget):
         self.splitter.keep(1)
         self.back.clicked.connect(lambda _checked: self.closed.emit())
         self.differing.toggled.connect(lambda on: self._limit(differing=on))
-        theme.changed.connect(self._wear_theme)
-        self._wear_theme()
+        self.chart.follow(theme)
 
     def show_runs(self, runs: Sequence[Run], currency: str) -> None:
         """Show two runs or more; amounts are in `currency`."""
@@ -295,9 +293,6 @@ class ComparePage(QWidget):
     def _limit(self, *, differing: bool) -> None:
         self.model.limit(differing=differing)
         self.table.fit()
-
-    def _wear_theme(self) -> None:
-        self.chart.set_palette(dark_colors() if self._theme.is_dark else light_colors())
 
 
 def panes_of(runs: Sequence[Run]) -> list[Pane]:

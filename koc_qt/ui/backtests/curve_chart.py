@@ -27,11 +27,12 @@ from PySide6.QtWidgets import QWidget
 
 from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.ui.backtests.curves import Curve, DateMark, Look, date_marks, thinned
-from koc_qt.ui.charts.colors import ChartColors, dark_colors, text_on
+from koc_qt.ui.charts.colors import dark_colors, light_colors, text_on
 from koc_qt.ui.charts.lines import polyline
 from koc_qt.ui.charts.series import Floats
 from koc_qt.ui.charts.texts import TextCache, axis_font
 from koc_qt.ui.charts.ticks import moment_text, price_ticks
+from koc_qt.ui.theme import Theme
 
 _PAD_PX = 6
 _LEGEND_GAP_PX = 14
@@ -86,6 +87,7 @@ class CurveChart(QWidget):
 
     def __init__(self, parent: QWidget | None = None, *, zone: tzinfo | None = None) -> None:
         super().__init__(parent)
+        self._theme: Theme | None = None
         self._colors = dark_colors()
         self._zone = zone
         self._panes: tuple[Pane, ...] = ()
@@ -116,10 +118,16 @@ class CurveChart(QWidget):
         self._time_ns = None
         self._work_out()
 
-    def set_palette(self, colors: ChartColors) -> None:
-        """Change all colours."""
-        self._colors = colors
-        self._repaint()
+    def follow(self, theme: Theme) -> None:
+        """Wear the theme's colours from now on."""
+        self._theme = theme
+        theme.changed.connect(self._wear_theme)
+        self._wear_theme()
+
+    def _wear_theme(self) -> None:
+        if self._theme is not None:
+            self._colors = dark_colors() if self._theme.is_dark else light_colors()
+            self._repaint()
 
     def set_empty_text(self, text: str) -> None:
         """Say why there is nothing to see."""

@@ -22,7 +22,6 @@ from koc_qt.ui.backtests.words import (
     statistic_tip,
     statistic_tone,
 )
-from koc_qt.ui.charts.colors import dark_colors, light_colors
 from koc_qt.ui.charts.ticks import price_text
 from koc_qt.ui.panels.backtest_fields import Cells
 from koc_qt.ui.theme import Theme, number_font, style_as
@@ -178,8 +177,7 @@ class OverviewPage(QWidget):
         self.chart.set_empty_text("There is no equity curve")
         self.statistics = StatisticsView(self.splitter)
         self.splitter.keep(1)
-        self._theme.changed.connect(self._wear_theme)
-        self._wear_theme()
+        self.chart.follow(self._theme)
         yield
         yield from self.statistics.parts()
 
@@ -203,9 +201,6 @@ class OverviewPage(QWidget):
         except ValueError as error:
             self.chart.set_empty_text(f"The equity curve cannot be drawn: {error}")
             self.chart.set_panes([])
-
-    def _wear_theme(self) -> None:
-        self.chart.set_palette(dark_colors() if self._theme.is_dark else light_colors())
 
 
 def panes_of(result: BacktestResult, decimals: int) -> list[Pane]:

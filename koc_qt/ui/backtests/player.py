@@ -75,6 +75,7 @@ class PlayerPage(QWidget):
         self.equity = CurveChart(self)
         self.equity.setAccessibleName("Equity so far")
         self.equity.setFixedHeight(_EQUITY_PX)
+        self.equity.follow(bench.theme)
         column.addWidget(self.equity)
         bench.theme.changed.connect(self._wear_theme)
         self._wear_theme()
@@ -386,9 +387,7 @@ class PlayerPage(QWidget):
         self.next_trade.setEnabled(playback is not None and has_bars and playback.next_entry_ns() is not None)
 
     def _wear_theme(self) -> None:
-        colors = dark_colors() if self._bench.theme.is_dark else light_colors()
-        self.chart.set_palette(colors)
-        self.equity.set_palette(colors)
+        self.chart.set_palette(dark_colors() if self._bench.theme.is_dark else light_colors())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Give all the room to the bars where there is little."""

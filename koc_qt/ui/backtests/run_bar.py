@@ -12,11 +12,24 @@ from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QMen
 
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.state import JobState
+from koc_qt.domain.trust import Check, TrustSnapshot, Verdict
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import WheelGuard
 from koc_qt.ui.panels.backtest_runs import PILLS, run_text
 from koc_qt.ui.theme import Theme, style_as
 
+TRUST_PILLS = {
+    Verdict.GREEN: "profit",
+    Verdict.AMBER: "warning",
+    Verdict.RED: "danger",
+    Verdict.NONE: "neutral",
+}
+_PARITY = {
+    Verdict.GREEN: "Parity certificate: all engines made the same trades",
+    Verdict.AMBER: "The engines made almost the same trades: see the Trust tab",
+    Verdict.RED: "The engines made other trades: see the Trust tab",
+    Verdict.NONE: "",
+}
 LISTED = 100  # runs in the list, the newest; the history has all
 _NO_RUN = "No runs yet"
 
@@ -64,6 +77,10 @@ class RunBar(QWidget):
         style_as(self.pill, pill="neutral")  # before it is shown first: later only the colours change, not the room
         row.addWidget(self.runs, 1)
         row.addWidget(self.pill)
+        self.parity = QLabel("parity", self)
+        style_as(self.parity, pill="neutral")
+        self.parity.hide()
+        row.addWidget(self.parity)
         self.replay = self._button(icon("play", theme), "Replay", "Play this run bar by bar")
         self.export = self._button(icon("export", theme), "Export", "Write this run to a file")
         menu = QMenu(self.export)
@@ -128,6 +145,14 @@ class RunBar(QWidget):
         if run is not None:
             self.pill.setText(run.state.value)
             style_as(self.pill, pill=PILLS[run.state])
+
+    def show_parity(self, trust: TrustSnapshot | None) -> None:
+        """Show whether the engines agreed about the chosen run, where that was looked at."""
+        verdict = trust.verdicts.get(str(Check.PARITY), Verdict.NONE) if trust is not None else Verdict.NONE
+        self.parity.setVisible(verdict is not Verdict.NONE)
+        style_as(self.parity, pill=TRUST_PILLS[verdict])
+        self.parity.setToolTip(_PARITY[verdict])
+        self.parity.setAccessibleName(_PARITY[verdict])
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Let the list of runs be short."""

@@ -23,6 +23,7 @@ from koc_qt.ui.backtests.history import HistoryPage, name_of
 from koc_qt.ui.backtests.message import MessageView
 from koc_qt.ui.backtests.run_bar import RunBar
 from koc_qt.ui.backtests.splitter import ShapedSplitter
+from koc_qt.ui.backtests.trust_keeper import TrustKeeper
 from koc_qt.ui.backtests.words import ENGINE_NAMES
 from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.desk import Frame
@@ -101,6 +102,7 @@ class BacktestPanel(Panel):
         self.compared = ComparePage(self.bench.theme, self.pages)
         for page in (self.message, self.progress, self.result, self.history, self.compared):
             self.pages.addWidget(page)
+        self.trust = TrustKeeper(self.desk, self.bench.theme, self.result.trust, self)
         yield
         self._connect()
         self._show_runs()
@@ -147,6 +149,7 @@ class BacktestPanel(Panel):
             "overview": self.result.overview.splitter.moved_to,
             "columns": self.result.trades.table.column_state(),
             "runs": self.history.table.column_state(),
+            "check": self.result.trust.every.isChecked(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -155,6 +158,8 @@ class BacktestPanel(Panel):
             self.setup.restore(setup)
         self.splitter.restore_sizes(state.get("sizes"))
         self.result.overview.splitter.restore_sizes(state.get("overview"))
+        if isinstance(check := state.get("check"), bool):
+            self.result.trust.every.setChecked(check)
         for name, table in (("columns", self.result.trades.table), ("runs", self.history.table)):
             if isinstance(columns := state.get(name), dict):
                 table.restore_columns(columns)
@@ -164,6 +169,7 @@ class BacktestPanel(Panel):
         for errand in (self._starting, self._fetching, self._comparing):
             errand.cancel()
         self.exporter.stop()
+        self.trust.close()
         if self.player is not None:
             self.player.stop()
         self.bench.requests.mark(MarkedTrips())
@@ -200,6 +206,7 @@ class BacktestPanel(Panel):
         for spec in reversed(specs):  # the first of them is looked at
             placed = await self.setup.placed(spec)
             self._awaited = str(await self.desk.request(StartBacktest(placed), timeout_s=START_TIMEOUT_S))
+            self.trust.expect(self._awaited)
         self.setup.refresh()
         self._show_runs()
 
@@ -230,6 +237,9 @@ class BacktestPanel(Panel):
             self._fetched = None
         if frame.snapshot or frame.backtests:
             self._show_runs()
+        elif frame.trust:
+            self.trust.look_at(self.desk.replica.backtests.get(self._run_id))
+            self.bar.show_parity(self.trust.trust)
 
     def _show_runs(self) -> None:
         """Bring the list up to date, and what is shown of the chosen one."""
@@ -238,7 +248,9 @@ class BacktestPanel(Panel):
             self._run_id, self._awaited, self._view = self._awaited, "", ""
         if self._run_id not in runs:
             self._run_id = next(reversed(runs), "")
+        self.trust.look_at(runs.get(self._run_id))
         self.bar.show_runs(runs, self._run_id)
+        self.bar.show_parity(self.trust.trust)
         self.bar.show_view("history" if self._view == "compare" else self._view)
         self.history.show_runs(runs)
         if self._view == "history":

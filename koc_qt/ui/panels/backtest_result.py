@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult
+from koc_qt.domain.trust import Verdict
 from koc_qt.ui.backtests.months import MonthsPage
 from koc_qt.ui.backtests.overview import OverviewPage
 from koc_qt.ui.backtests.provenance import ProvenancePage
+from koc_qt.ui.backtests.run_bar import TRUST_PILLS
 from koc_qt.ui.backtests.trades import TradesPage
+from koc_qt.ui.backtests.trust import TrustPage
 from koc_qt.ui.backtests.words import assumptions
 from koc_qt.ui.bench import Bench
+from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import code_font, style_as
 
 P = TypeVar("P", bound=QWidget)
@@ -59,6 +64,10 @@ class ResultView(QWidget):
         self.overview = self._add(OverviewPage(theme, self), "Overview")
         yield from self.overview.parts()
         yield
+        self.trust = self._add(TrustPage(theme, self), "Trust")
+        self.trust.judged.connect(self._show_verdict)
+        yield from self.trust.parts()
+        yield
         self.months = self._add(MonthsPage(theme, self), "Months")
         yield
         self.trades = self._add(TradesPage(self._bench, self), "Trades")
@@ -93,6 +102,12 @@ class ResultView(QWidget):
         self.months.show_months(result.months)
         await asyncio.sleep(0)
         self.provenance.show_result(result)
+
+    def _show_verdict(self, verdict: Verdict | None) -> None:
+        """Wear on the tab what the checks came to."""
+        role = TRUST_PILLS[verdict] if verdict not in (None, Verdict.NONE) else ""
+        place = self.tabs.indexOf(self.trust)
+        self.tabs.setTabIcon(place, icon("shield", self._bench.theme, role) if role else QIcon())
 
     def _show_words(self, result: BacktestResult) -> None:
         self.log.setPlainText("\n".join(result.log))
