@@ -105,7 +105,9 @@ class _ReplayRun:
         try:
             replay.start()
             self._say(Running(describe(replay.strategy), parameter_values(replay.strategy)))
-            record = Record(self._start, replay.timeframe)
+            # parameters as the strategy took them: the same run has the same hash, however they were written
+            taken = msgspec.structs.replace(self._start, parameters=parameter_values(replay.strategy))
+            record = Record(taken, replay.timeframe)
             import numpy as np  # noqa: F401 (for the results: it takes long to load, and the engine fetches bars now)
 
             # Modules live as long as the process: without them a full collection costs a run no time.
