@@ -132,6 +132,43 @@ class TrustSnapshot(msgspec.Struct, frozen=True, tag="trust"):
     time_ns: int
 
 
+class GapCause(StrEnum):
+    """Where a part of the gap comes from."""
+
+    DATA = "data"
+    LATENCY = "latency"
+    SLIPPAGE = "slippage"
+    SIZE = "size"
+    FEES = "fees"
+    MISSED = "missed signals"
+    ADDITIONAL = "additional trades"
+
+
+class DriftReport(msgspec.Struct, frozen=True):
+    """How far a strategy is from its back-test on since_ns <= t < until_ns (UTC); money is in quote currency.
+
+    `gap` is the profit live less that of the back-test on the bars of history, and the sum of `parts`. Of `bars` that
+    the strategy saw `bars_changed` are others in history, or absent there. `matched` executions have a partner.
+    """
+
+    strategy_id: str
+    account_id: str
+    verdict: Verdict
+    sentence: str
+    since_ns: int
+    until_ns: int
+    measured_ns: int
+    live_pnl: float = 0.0
+    test_pnl: float = 0.0
+    gap: float = 0.0
+    parts: dict[str, float] = {}
+    executions: int = 0
+    executions_expected: int = 0
+    matched: int = 0
+    bars: int = 0
+    bars_changed: int = 0
+
+
 def utc_text(time_ns: int) -> str:
     """Give a time as people read it: whole seconds, UTC; one outside the calendar as a plain number."""
     try:

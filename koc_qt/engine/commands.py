@@ -128,6 +128,7 @@ class Commands:
             limits=tuple(store.limits.values()),
             risk=self._services.risk,
             trust=self._trust.all,
+            drift=self._trust.drift.all,
             studies=self._optimiser.all,
         )
 

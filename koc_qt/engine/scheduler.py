@@ -53,11 +53,11 @@ class Scheduler:
         for entry in times:
             name = entry.spec.strategy_id
             if entry.start is not None:
-                self._daily(entry.start, f"start {name}", partial(start_strategy, entry.spec))
+                self.daily(entry.start, f"start {name}", partial(start_strategy, entry.spec))
             if entry.stop is not None:
-                self._daily(entry.stop, f"stop {name}", partial(stop_strategy, name))
+                self.daily(entry.stop, f"stop {name}", partial(stop_strategy, name))
         if refresh_at is not None:
-            self._daily(refresh_at, "refresh history", refresh)
+            self.daily(refresh_at, "refresh history", refresh)
         self._scheduler.start()
         self._running = True
 
@@ -72,7 +72,8 @@ class Scheduler:
             self._running = False  # its own flag falls only on the loop's next turn
             self._scheduler.shutdown(wait=False)
 
-    def _daily(self, at: str, name: str, job: Job) -> None:
+    def daily(self, at: str, name: str, job: Job) -> None:
+        """Plan a job for a time of every day, "HH:MM" UTC."""
         hour, minute = at.split(":")
 
         async def run() -> None:

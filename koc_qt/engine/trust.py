@@ -21,6 +21,7 @@ from koc_qt.domain.trust_report import TrustReport, overall
 from koc_qt.engine.backtest_feed import RunServices
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S
 from koc_qt.engine.backtests import prepare
+from koc_qt.engine.drift import DriftMonitor
 from koc_qt.engine.drift_replay import SessionReplays
 from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.services import Services
@@ -29,7 +30,7 @@ from koc_qt.engine.trust_checks import TrustChecks
 from koc_qt.engine.trust_files import JsonFolder, StoredTrust
 from koc_qt.engine.trust_history import SharedHistory
 from koc_qt.engine.trust_runs import TrustRuns
-from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
+from koc_qt.link.trust_messages import CheckDrift, FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
 from koc_qt.ports.bars import Span
 
 WAITING_LIMIT = 4  # checks that wait for their turn; more are refused
@@ -146,6 +147,7 @@ class TrustService:
     ) -> None:
         self._services = services
         self._replays = SessionReplays(services, sessions, silence_limit_s=silence_limit_s)
+        self.drift = DriftMonitor(services, folder, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s
         self._files = JsonFolder(folder, StoredTrust, _ID.pattern)
         self._over = self._files.load()
@@ -173,6 +175,8 @@ class TrustService:
                 return await self.stop(trust_id)
             case FetchTrust(trust_id):
                 return msgspec.to_builtins(self.report(trust_id))
+            case CheckDrift(strategy_id):
+                return self.drift.ask(strategy_id)
             case _:
                 assert_never(command)
 
@@ -230,6 +234,7 @@ class TrustService:
     async def close(self) -> None:
         """Stop everything; no more can be started."""
         self._is_closed = True
+        await self.drift.close()
         await asyncio.gather(*(self.stop(trust_id, "the engine stopped") for trust_id in list(self._tasks)))
 
     # ---- inside

@@ -13,7 +13,6 @@ from typing import Generic, TypeVar
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.drift import DriftReport
 from koc_qt.domain.errors import StorageError
 from koc_qt.domain.trust import TrustSnapshot
 from koc_qt.domain.trust_report import TrustReport
@@ -23,7 +22,7 @@ KEPT = 100
 FORMAT = 1
 _SIZE_LIMIT = 16 << 20  # bytes: more is no file of ours
 
-T = TypeVar("T", bound="StoredTrust | DriftReport")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class StoredTrust(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ from koc_qt.domain.state import (
     StrategySpec,
     VenueSnapshot,
 )
-from koc_qt.domain.trust import TrustSnapshot
+from koc_qt.domain.trust import DriftReport, TrustSnapshot
 from koc_qt.link.account_messages import AccountCommand, AccountLimitsChanged
 from koc_qt.link.backtest_messages import BacktestChanged as BacktestChanged
 from koc_qt.link.backtest_messages import BacktestCommand, BacktestFact
@@ -267,6 +267,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     limits: tuple[AccountLimits, ...] = ()
     risk: RiskLimits | None = None
     trust: tuple[TrustSnapshot, ...] = ()
+    drift: tuple[DriftReport, ...] = ()
     studies: tuple[StudySnapshot, ...] = ()
 
 

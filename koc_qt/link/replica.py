@@ -20,7 +20,7 @@ from koc_qt.domain.state import (
     StrategySnapshot,
     VenueSnapshot,
 )
-from koc_qt.domain.trust import TrustSnapshot
+from koc_qt.domain.trust import DriftReport, TrustSnapshot
 from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.backtest_messages import BacktestDeleted
 from koc_qt.link.messages import (
@@ -46,7 +46,7 @@ from koc_qt.link.messages import (
     VenueChanged,
 )
 from koc_qt.link.optimiser_messages import StudyChanged, StudyDeleted
-from koc_qt.link.trust_messages import TrustChanged
+from koc_qt.link.trust_messages import DriftMeasured, TrustChanged
 
 PositionKey = tuple[str, str, InstrumentId]  # strategy, account, instrument
 FillKey = tuple[str, str]  # account, fill id
@@ -78,6 +78,7 @@ class Replica:
         self.downloads: dict[str, DownloadSnapshot] = {}
         self.backtests: dict[str, BacktestSnapshot] = {}
         self.trust: dict[str, TrustSnapshot] = {}  # checks of strategies
+        self.drift: dict[str, DriftReport] = {}  # the newest of each strategy
         self.studies: dict[str, StudySnapshot] = {}  # searches of parameters
         self.streams: dict[InstrumentId, StreamStatus] = {}
         self.notices: tuple[str, ...] = ()  # what the person has to be told
@@ -125,6 +126,8 @@ class Replica:
                 self.backtests.pop(backtest_id, None)
             case TrustChanged(trust):
                 self.trust[trust.trust_id] = trust
+            case DriftMeasured(drift):
+                self.drift[drift.strategy_id] = drift
             case StudyChanged(study):
                 self.studies[study.study_id] = study
             case StudyDeleted(study_id):
@@ -155,6 +158,7 @@ class Replica:
         self.downloads = {download.download_id: download for download in snapshot.downloads}
         self.backtests = {backtest.backtest_id: backtest for backtest in snapshot.backtests}
         self.trust = {trust.trust_id: trust for trust in snapshot.trust}
+        self.drift = {drift.strategy_id: drift for drift in snapshot.drift}
         self.studies = {study.study_id: study for study in snapshot.studies}
         self.streams = {stream.instrument: stream for stream in snapshot.streams}
         self.notices = snapshot.notices

@@ -44,6 +44,7 @@ ERRANDS: Mapping[str, str] = {
     "StartTrust": "start the checks",
     "StopTrust": "stop the checks",
     "FetchTrust": "send what the checks found",
+    "CheckDrift": "measure the drift",
     "StartStudy": "start the optimisation",
     "StopStudy": "stop the optimisation",
     "ResumeStudy": "go on with the optimisation",

@@ -16,7 +16,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Book, Side, StreamState, Trade
 from koc_qt.domain.risk import RiskLimits
 from koc_qt.domain.state import DownloadSnapshot, JobState, StrategyState
-from koc_qt.domain.trust import TrustSnapshot, TrustSpec, Verdict
+from koc_qt.domain.trust import DriftReport, TrustSnapshot, TrustSpec, Verdict
 from koc_qt.domain.venues import Quota
 from koc_qt.link.account_messages import AccountLimitsChanged
 from koc_qt.link.codec import UnreadableError, decode_command, decode_fact, encode_fact, number_fact
@@ -41,7 +41,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.replica import Replica
 from koc_qt.link.session import Session, stream_of
-from koc_qt.link.trust_messages import TrustChanged
+from koc_qt.link.trust_messages import DriftMeasured, TrustChanged
 from tests.fakes.link import BTC, START_NS, FakeEngine, strategy_snapshot
 
 
@@ -56,7 +56,8 @@ def test_every_fact_finds_its_place() -> None:
     check = TrustSnapshot(
         "t", TrustSpec(asked), JobState.RUNNING, "", "parity", 0.5, 9, Verdict.GREEN, {}, START_NS, START_NS
     )
-    snapshot = msgspec.structs.replace(engine.snapshot(), trust=(check,))
+    drift = DriftReport("sma-1", "sim", Verdict.GREEN, "", 0, 1, START_NS)
+    snapshot = msgspec.structs.replace(engine.snapshot(), trust=(check,), drift=(drift,))
     facts: list[Fact] = [
         EngineChanged(snapshot.engine),
         *(VenueChanged(venue) for venue in snapshot.venues),
@@ -65,6 +66,7 @@ def test_every_fact_finds_its_place() -> None:
         *(DownloadChanged(download) for download in snapshot.downloads),
         *(BacktestChanged(backtest) for backtest in snapshot.backtests),
         *(TrustChanged(trust) for trust in snapshot.trust),
+        *(DriftMeasured(each) for each in snapshot.drift),
         *(StreamChanged(stream) for stream in snapshot.streams),
         StrategyChanged(strategy_snapshot()),
         StrategyChanged(strategy_snapshot(state=StrategyState.STOPPED)),
@@ -85,7 +87,7 @@ def test_every_fact_finds_its_place() -> None:
     from_snapshot.apply(AccountRemoved("paper"))
     assert from_snapshot.limits == {}
     from_snapshot.apply(snapshot)
-    for name in ("engine", "venues", "accounts", "positions", "downloads", "backtests", "trust", "streams"):
+    for name in ("engine", "venues", "accounts", "positions", "downloads", "backtests", "trust", "drift", "streams"):
         assert getattr(from_facts, name) == getattr(from_snapshot, name)
     assert from_facts.strategies["sma-1"].state is StrategyState.STOPPED
     assert (len(from_facts.books), len(from_facts.trades)) == (1, 1)
