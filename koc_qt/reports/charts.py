@@ -16,6 +16,7 @@ from koc_qt.reports.svg import (
     bottom_axis,
     circle,
     decimals_of,
+    is_drawable,
     left_axis,
     line,
     path,
@@ -34,7 +35,7 @@ WIDTH, HEIGHT = 1000, 430
 _HALF, _HALF_HEIGHT = 490, 300
 _BINS_LEAST, _BINS_MOST = 10, 36
 _ROOM = 3.0  # times the height of equity, which a benchmark may take above or below it
-_DOTS = 1_500  # of trades: the first ones
+_DOTS = 1_500  # at most: of more trades every second, third ...
 _FAR = 8.0  # times the middle half's width: results beyond are counted at the ends of the histogram
 
 
@@ -43,25 +44,25 @@ def equity_chart(result: BacktestResult, decimals: int) -> str:
 
     A benchmark that moves many times as far leaves the picture, for equity would be a flat line beside it.
     """
-    times_ns, equity = result.equity_ns, result.equity
-    held = [value for value in benchmark_of(result) if value is not None]
-    if len(times_ns) < 2 or not times_ns[-1] > times_ns[0]:
+    points, others = _curve(result.equity_ns, result.equity), _curve(result.equity_ns, benchmark_of(result))
+    if len(points) < 2 or not points[-1][0] > points[0][0]:
         return ""
+    times_ns, equity = [time_ns for time_ns, _ in points], [value for _, value in points]
     upper, lower = Box(78, 12, WIDTH - 12, 290), Box(78, 312, WIDTH - 12, HEIGHT - 30)
     x = Scale(times_ns[0], times_ns[-1], upper.left, upper.right)
-    low, high = spread(equity) if benchmark_leaves(result) else spread([*equity, *held])
+    low, high = spread(equity) if benchmark_leaves(result) else spread([*equity, *(value for _, value in others)])
     y = Scale(low, high, upper.bottom, upper.top)
     ticks = round_ticks(low, high, 6)
     places = min(decimals, decimals_of(ticks))
     stamps = time_ticks(times_ns[0], times_ns[-1], 9)
-    depths = [
-        (value - peak) / peak if peak > 0 else 0.0 for value, peak in zip(equity, accumulate(equity, max), strict=True)
-    ]
-    deepest, _ = spread(depths, zero=True)
+    peaks = accumulate(equity, max)
+    falls = [(value - peak) / peak if peak > 0 else 0.0 for value, peak in zip(equity, peaks, strict=True)]
+    depths = _curve(times_ns, falls)
+    deepest, _ = spread((value for _, value in depths), zero=True)
     under = Scale(deepest, 0.0, lower.bottom, lower.top)
     lines = [
-        path([(x(time), y(value)) for time, value in zip(times_ns, held, strict=False)], "held"),
-        path([(x(time), y(value)) for time, value in zip(times_ns, equity, strict=True)], "equity"),
+        path([(x(time_ns), y(value)) for time_ns, value in others], "held"),
+        path([(x(time_ns), y(value)) for time_ns, value in points], "equity"),
     ]
     parts = [
         *left_axis(upper, y, [(value, number(value, places)) for value in ticks]),
@@ -69,7 +70,7 @@ def equity_chart(result: BacktestResult, decimals: int) -> str:
         *left_axis(lower, under, _percents(deepest, 0.0, 4)),
         *bottom_axis(lower, x, stamps),
         within(upper, lines),
-        path([(x(time), under(value)) for time, value in zip(times_ns, depths, strict=True)], "depth", lower.top),
+        path([(x(time_ns), under(value)) for time_ns, value in depths], "depth", lower.top),
         line(lower.left, lower.top, lower.right, lower.top, "axis"),
     ]
     return svg(WIDTH, HEIGHT, "Equity and drawdown", parts)
@@ -77,17 +78,18 @@ def equity_chart(result: BacktestResult, decimals: int) -> str:
 
 def benchmark_leaves(result: BacktestResult) -> bool:
     """Tell whether the benchmark moves so much further than equity that it is not wholly in the picture."""
-    held = [value for value in benchmark_of(result) if value is not None]
-    if not held or not result.equity:
+    equity = [value for value in result.equity if is_drawable(value)]
+    held = [value for value in benchmark_of(result) if value is not None and is_drawable(value)]
+    if not held or not equity:
         return False
-    low, high = min(result.equity), max(result.equity)
+    low, high = min(equity), max(equity)
     return max(max(held) - high, low - min(held)) > _ROOM * (high - low) > 0
 
 
 def results_chart(trips: Sequence[RoundTrip]) -> str:
     """Draw how many closed trades came out how, as returns on what was put in."""
     returns = [share for trip in trips if trip.exit_ns is not None and (share := share_of(trip, trip.pnl)) is not None]
-    returns = [value for value in returns if math.isfinite(value)]
+    returns = [value for value in returns if is_drawable(value)]
     if not returns:
         return ""
     low, high = _usual(returns)
@@ -116,10 +118,12 @@ def results_chart(trips: Sequence[RoundTrip]) -> str:
 def excursions_chart(trips: Sequence[RoundTrip]) -> str:
     """Draw for each closed trade how far it was behind at its worst against how it came out, and ahead at its best."""
     dots = []
-    for trip in trips[:_DOTS]:
+    for trip in trips[:: max(1, math.ceil(len(trips) / _DOTS))]:
         behind, ahead = share_of(trip, trip.mae), share_of(trip, trip.mfe)
-        if trip.exit_ns is not None and behind is not None and ahead is not None:
-            dots.append((-behind, ahead, trip))
+        if trip.exit_ns is None or behind is None or ahead is None:
+            continue
+        if is_drawable(behind) and is_drawable(ahead):
+            dots.append((max(-behind, 0.0), max(ahead, 0.0), trip))
     if not dots:
         return ""
     box = Box(58, 30, _HALF - 12, _HALF_HEIGHT - 44)
@@ -137,6 +141,12 @@ def excursions_chart(trips: Sequence[RoundTrip]) -> str:
     parts.append(text((box.left + box.right) / 2, _HALF_HEIGHT - 6, "Behind at worst (MAE)", at="middle"))
     parts.append(text(box.left, 14, "Ahead at best (MFE)"))
     return svg(_HALF, _HALF_HEIGHT, "How far trades were behind and ahead", parts)
+
+
+def _curve(times_ns: Sequence[int], values: Sequence[float | None]) -> list[tuple[int, float]]:
+    """Give the points of a curve that can be drawn."""
+    both = zip(times_ns, values, strict=True)
+    return [(time_ns, value) for time_ns, value in both if value is not None and is_drawable(value)]
 
 
 def _percents(low: float, high: float, most: int) -> list[Tick]:

@@ -17,7 +17,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Liquidity
 from koc_qt.domain.parity import Certificate
-from koc_qt.reports.report import Check, Report
+from koc_qt.reports.report import Check, Report, check_sound
 from koc_qt.reports.tables import side_of
 from koc_qt.reports.words import iso
 from koc_qt.version import __version__
@@ -30,10 +30,10 @@ class TradeRecord(msgspec.Struct, frozen=True, gc=False):
 
     symbol: str
     side: str
-    quantity: float
+    quantity: float | None
     entry_time: str
     entry_ns: int
-    entry_price: float
+    entry_price: float | None
     exit_time: str | None
     exit_ns: int | None
     exit_price: float | None
@@ -120,8 +120,11 @@ def load_json(data: bytes) -> Report:
                 "another version of K.O.C. has written it"
             )
         document = msgspec.json.decode(data, type=Document)
+        results = tuple(_result(record) for record in document.engines.values())
+        for result in results:
+            check_sound(result)
         return Report(
-            tuple(_result(record) for record in document.engines.values()),
+            results,
             command=document.command,
             currency=document.currency,
             certificate=document.certificate,
@@ -160,8 +163,6 @@ def _record(result: BacktestResult) -> EngineRecord:
 
 def _result(record: EngineRecord) -> BacktestResult:
     curve = record.equity
-    if len(curve.time_ns) != len(curve.value) or len(curve.benchmark) not in (0, len(curve.value)):
-        raise ValueError(f"the equity curve of {record.name} has columns of several lengths")
     return BacktestResult(
         spec=record.settings,
         name=record.name,
@@ -200,9 +201,9 @@ def _trade_record(trip: RoundTrip) -> TradeRecord:
 def _trip(trade: TradeRecord) -> RoundTrip:
     return RoundTrip(
         instrument=_instrument(trade.symbol),
-        quantity=trade.quantity if trade.side == "long" else -trade.quantity,
+        quantity=_number(trade.quantity) * (1.0 if trade.side == "long" else -1.0),
         entry_ns=trade.entry_ns,
-        entry_price=trade.entry_price,
+        entry_price=_number(trade.entry_price),
         exit_ns=trade.exit_ns,
         exit_price=trade.exit_price,
         fees=_number(trade.fees),

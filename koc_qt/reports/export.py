@@ -8,7 +8,7 @@ from pathlib import Path
 
 from koc_qt.domain.errors import ConfigError, StorageError
 from koc_qt.files import write_durably
-from koc_qt.reports.report import Report
+from koc_qt.reports.report import Report, check_sound
 
 _TROUBLES = {
     errno.ENOSPC: "the disk is full",
@@ -27,11 +27,14 @@ def export(report: Report, file: Path) -> list[Path]:
     """Write a report and give the files, of which CSV and parquet need three: NAME-trades, NAME-fills, NAME-equity.
 
     Files that are there already are replaced. It takes a moment: call it in a thread where something waits. Raises
-    ConfigError for an ending that is not in KINDS, StorageError where a file cannot be written.
+    ConfigError for an ending that is not in KINDS, StorageError for a result that makes no sense, and where a file
+    cannot be written.
     """
     make = KINDS.get(file.suffix.lower())
     if make is None:
         raise ConfigError(f"{file.name} is no kind of report: let its name end in {', '.join(KINDS)}")
+    for result in report.results:
+        check_sound(result)
     contents = {file.with_name(f"{file.stem}{part}{file.suffix}"): data for part, data in make(report).items()}
     for path, data in contents.items():
         try:

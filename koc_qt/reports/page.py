@@ -258,8 +258,9 @@ def _trades(result: BacktestResult, decimals: int) -> str:
 
 def _cut(result: BacktestResult) -> str:
     """Say so where not all trades are listed."""
-    counts = [result.statistics.get(name) or 0.0 for name in ("trades", "open_trades")]
-    made, shown = max(int(sum(counts)), len(result.trades)), min(len(result.trades), TRADES_SHOWN)
+    counts = sum(result.statistics.get(name) or 0.0 for name in ("trades", "open_trades"))
+    made = max(int(counts) if math.isfinite(counts) else 0, len(result.trades))
+    shown = min(len(result.trades), TRADES_SHOWN)
     if shown == made:
         return ""
     return f'<p class="note">These are the first {shown:,} of {made:,} trades; the statistics count all of them.</p>'

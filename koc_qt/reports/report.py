@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
 
 from koc_qt.domain.backtests import BacktestResult
+from koc_qt.domain.errors import StorageError
 from koc_qt.domain.parity import Certificate
 from koc_qt.domain.trust import Verdict
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
+_LIMIT_NS = 1 << 63
 
 
 class Outcome(Protocol):
@@ -71,3 +77,25 @@ def check_of(title: str, outcome: Outcome) -> Check:
     details = msgspec.to_builtins(outcome, str_keys=True)
     rest = {name: value for name, value in details.items() if name not in ("verdict", "sentence")}
     return Check(title, outcome.verdict, outcome.sentence, rest)
+
+
+def check_sound(result: BacktestResult) -> None:
+    """See that a result makes sense at all: a strategy's process has sent it. Raises StorageError, which says why not.
+
+    Its numbers may be any, NaN as well.
+    """
+    times_ns = result.equity_ns
+    moments_ns = [result.spec.since_ns, result.spec.until_ns, *times_ns, *(fill.time_ns for fill in result.fills)]
+    for trip in result.trades:
+        moments_ns += [trip.entry_ns, trip.entry_ns if trip.exit_ns is None else trip.exit_ns]
+    trouble = ""
+    if len(times_ns) != len(result.equity) or len(result.benchmark) not in (0, len(times_ns)):
+        trouble = "its equity curve has columns of several lengths"
+    elif any(later < earlier for earlier, later in pairwise(times_ns)):
+        trouble = "its equity curve goes back in time"
+    elif not all(-_LIMIT_NS <= moment_ns < _LIMIT_NS for moment_ns in moments_ns):
+        trouble = "it has times that are in no calendar"
+    elif not all(_MONTH.fullmatch(month) for month in result.months):
+        trouble = "it has months that are none"
+    if trouble:
+        raise StorageError(f"the result of {result.spec.engine.value} makes no sense: {trouble}")

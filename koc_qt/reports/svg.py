@@ -32,6 +32,7 @@ MONTHS = (
     "Nov",
     "Dec",
 )  # strftime's depend on where
+_ENDLESS = 1e150  # differences of such values, and their squares, are numbers still
 Tick = tuple[float, str]
 
 
@@ -57,9 +58,14 @@ class Scale(NamedTuple):
         return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
 
 
+def is_drawable(value: float | None) -> bool:
+    """Tell whether a value has a place in a drawing: it is known, a number, and no endless one."""
+    return value is not None and abs(value) < _ENDLESS
+
+
 def spread(values: Iterable[float], *, zero: bool = False, margin: float = 0.04) -> tuple[float, float]:
     """Give the range of values with a margin, never an empty one; with `zero` it holds zero."""
-    kept = [value for value in values if math.isfinite(value)]
+    kept = [value for value in values if is_drawable(value)]
     low, high = (min(kept), max(kept)) if kept else (0.0, 1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)

@@ -13,6 +13,7 @@ from koc_qt.domain.timeframes import SECOND_NS
 DASH = "—"
 ENGINES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
 _EPOCH = datetime(1970, 1, 1)
+_ENDLESS_S = 1e12
 
 
 # ---- times ----------------------------------------------------------------------------------------------------------
@@ -40,7 +41,7 @@ def day(time_ns: int) -> str:
 
 def duration(seconds: float | None) -> str:
     """Give a length of time in its two largest units."""
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None or not 0 <= seconds < _ENDLESS_S:
         return DASH
     whole = int(seconds)
     days, hours, minutes, rest = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60, whole % 60

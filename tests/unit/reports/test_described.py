@@ -15,7 +15,9 @@ from koc_qt.reports.documents import CurveRecord, Document, EngineRecord, FillRe
 from koc_qt.reports.export import KINDS
 from koc_qt.reports.report import Check
 
-TEXT = re.sub(r"```.*?```", "", (Path(__file__).parents[3] / "docs/backtests.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+TEXT = re.sub(
+    r"```.*?```", "", (Path(__file__).parents[3] / "docs/backtests.md").read_text(encoding="utf-8"), flags=re.DOTALL
+)
 NAMED = set(re.findall(r"`([^`]+)`", TEXT))
 
 
