@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -60,11 +59,13 @@ class Kernel:
         self.average = self._function(symbols["average"], _WHOLE, _WHOLE, *[_POINTER] * 3)
         self.smoothed = self._function(symbols["smoothed"], _WHOLE, _WHOLE, *[_POINTER] * 2)
 
-    def _function(self, symbol: str, *kinds: Any) -> Callable[..., None]:
+    def _function(self, symbol: str, *kinds: Any) -> Any:
         address = self._engine.get_function_address(symbol)
         if not address:
             raise BadKernelError(f"the kernel lacks {symbol}")
-        return ctypes.CFUNCTYPE(None, *kinds)(address)
+        function: Any = ctypes.CFUNCTYPE(None, *kinds)(address)
+        function.engine = self._engine  # the code is gone with it
+        return function
 
 
 def host() -> tuple[str, str]:
