@@ -28,7 +28,7 @@ from koc_qt.domain.market import Bar
 from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.paths import is_device_name
-from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.bars import BarSeries, Columns, Span
 
 if TYPE_CHECKING:
     from koc_qt.adapters.bar_file import BarColumns
@@ -56,15 +56,27 @@ class ParquetBarStore:
 
     def read(self, series: BarSeries, span: Span) -> Sequence[Bar]:
         """Give the bars of the span, oldest first. Raises StorageError, BadTimeframe."""
+        return [bar for part in self._parts(series, span) for bar in part.bars(series)]
+
+    def columns(self, series: BarSeries, span: Span) -> Columns:
+        """Give what `read` gives, in columns. Raises StorageError, BadTimeframe."""
         from koc_qt.adapters import bar_file
 
-        bars: list[Bar] = []
+        parts = list(self._parts(series, span)) or [bar_file.empty_columns()]
+        times_ns = np.concatenate([part.open_time_ns for part in parts])
+        opens, highs, lows, closes = np.concatenate([part.prices for part in parts], axis=1)
+        return Columns(times_ns, opens, highs, lows, closes, np.concatenate([part.volume for part in parts]))
+
+    def _parts(self, series: BarSeries, span: Span) -> Iterator[BarColumns]:
+        """Give the bars of the span, file by file."""
+        from koc_qt.adapters import bar_file
+
         for path in self._files(series, span):
             data = self._bytes(path)
             if data is not None:
                 with self._setting_aside(series, path, data):
-                    bars += bar_file.read(data, series, span)[0].bars(series)
-        return bars
+                    part = bar_file.read(data, series, span)[0]
+                yield part
 
     def covered(self, series: BarSeries, span: Span) -> Sequence[Span]:
         """Give the covered parts of the span, merged, in order. Raises StorageError, BadTimeframe."""

@@ -24,7 +24,7 @@ from koc_qt.sdk.channel import ReplayBars
 BARS_LIMIT = 5_000_000  # of all symbols of a run
 WARMUP_LIMIT = 20_000  # bars of all symbols, as live
 CHUNK_BARS = 4_096  # a message, some 230 kB
-_PAGE_BARS = 10_000  # read from the store at once
+_PAGE_BARS = 20_000  # read from the store at once
 # How far back warm-up looks for markets that pause: overnight, over a long weekend.
 _WIDENINGS = (1, 4, 16)
 _NO_TIMES, _NO_VALUES = np.zeros(0, np.int64), np.zeros(0)

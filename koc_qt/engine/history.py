@@ -77,7 +77,11 @@ class HistoryService:
 
     async def columns(self, series: BarSeries, span: Span) -> Columns:
         """Give what `bars` gives, in columns."""
-        return await asyncio.to_thread(columns_of, await self.bars(series, span))
+        if self.source(series) != series:
+            return await asyncio.to_thread(columns_of, await self.bars(series, span))
+        span = self.closed(series, span)
+        await self.fill(series, span)
+        return await self._stored(partial(self._store.columns, series, span))
 
     async def last(self, series: BarSeries, count: int) -> Sequence[Bar]:
         """Give the newest `count` closed bars, fewer where the market has no more within a reasonable time back.

@@ -62,6 +62,10 @@ class BarStore(Protocol):
         """Give the bars of the span, oldest first. Raises StorageError."""
         ...
 
+    def columns(self, series: BarSeries, span: Span) -> Columns:
+        """Give what `read` gives, in columns. Raises StorageError."""
+        ...
+
     def covered(self, series: BarSeries, span: Span) -> Sequence[Span]:
         """Give the covered parts of the span, merged, in order. Raises StorageError."""
         ...

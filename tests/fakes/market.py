@@ -11,7 +11,7 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent, Side, StreamState, StreamStatus, Trade
 from koc_qt.domain.state import StoredSeries
 from koc_qt.domain.timeframes import duration_ns
-from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.bars import BarSeries, Columns, Span, columns_of
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketSink
 from tests.fakes.trading import BTC, BTC_RULES
@@ -138,6 +138,10 @@ class MemoryBarStore:
         """Give the bars of the span."""
         kept = self._bars.get(series, {})
         return [kept[time] for time in sorted(kept) if span.since_ns <= time < span.until_ns]
+
+    def columns(self, series: BarSeries, span: Span) -> Columns:
+        """Give the bars of the span in columns."""
+        return columns_of(self.read(series, span))
 
     def covered(self, series: BarSeries, span: Span) -> Sequence[Span]:
         """Give the covered parts of the span, merged."""

@@ -26,7 +26,7 @@ from koc_qt.domain.errors import BadBars, BadTimeframe, StorageError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, duration_ns
-from koc_qt.ports.bars import BarSeries, Span
+from koc_qt.ports.bars import BarSeries, Span, columns_of
 
 MINUTE_NS = 60 * SECOND_NS
 MARCH_NS = 1_709_251_200_000_000_000  # 2024-03-01T00:00Z
@@ -72,6 +72,9 @@ def test_bars_come_back_as_they_were_over_a_months_end(store: ParquetBarStore, t
     bars = make_bars(MARCH_NS - 3 * MINUTE_NS, 6)
     store.write(SERIES, bars, span_of(bars))
     assert store.read(SERIES, LONG) == bars
+    columns, expected = store.columns(SERIES, LONG), columns_of(bars)
+    assert all(np.array_equal(one, other) for one, other in zip(columns, expected, strict=True))
+    assert [column.dtype for column in columns] == [column.dtype for column in expected]
     assert [path.name for path in files(tmp_path)] == ["2024-02.parquet", "2024-03.parquet"]
 
 
@@ -91,6 +94,7 @@ def test_the_newest_bars_of_a_large_month_are_found(store: ParquetBarStore) -> N
 
 def test_nothing_is_there_before_anything_was_written(store: ParquetBarStore) -> None:
     assert store.read(SERIES, LONG) == []
+    assert [len(column) for column in store.columns(SERIES, LONG)] == [0] * 6
     assert store.covered(SERIES, LONG) == []
 
 
