@@ -219,7 +219,7 @@ def _settings(report: Report) -> str:
         if made is not None:
             hashes = [("Data", made.data), ("Strategy", made.strategy), ("Settings", made.settings)]
             lines = [[_e(name), f"<code>{_e(value)}</code>"] for name, value in (*hashes, ("Result", made.result))]
-            lines += [[_e(name), _e(version)] for name, version in sorted(made.versions.items())]
+            lines.append(["Versions", _e(", ".join(f"{name} {text}" for name, text in sorted(made.versions.items())))])
             of = f" ({_e(label)})" if len(report.results) > 1 else ""
             parts += [f"<h2>Made from{of}: SHA-256 and versions</h2>", _table([], lines, face="facts")]
     if report.command:
