@@ -28,27 +28,31 @@ class SmaCross(Strategy):
         if self.fast >= self.slow:
             raise StrategyError(f"fast ({self.fast}) must be below slow ({self.slow})")
         self.warmup_bars = self.slow
-        self._fast, self._slow = SMA(self.fast), SMA(self.slow)
+        self._fast, self._slow = self.indicator(SMA(self.fast)), self.indicator(SMA(self.slow))
         self._pause = 0
+        self._content: tuple[bool, Decimal] | None = None  # the cross and the holding that went together at last
 
     def on_bar(self, bar: Bar) -> None:
         """Compare the averages, and bring the position to where it should be.
 
         What to do follows from the position alone, not from the moment of the cross: after a restart it goes on.
         """
-        fast, slow = self._fast.update(bar), self._slow.update(bar)
+        fast, slow = self._fast.value, self._slow.value
         if fast is None or slow is None or self.warming_up:
             return
         self.metric("fast", fast)
         self.metric("slow", slow)
         self._pause -= 1
-        if self.open_orders or self._pause > 0:
+        is_up, holding = fast > slow, self.holding()
+        if (is_up, holding) == self._content or self._pause > 0 or self.open_orders:
             return
-        held = self._held(bar)
-        if fast > slow and not held:
+        held = self._worth_selling(holding, bar)
+        if is_up and not held:
             self.buy(self.notional / bar.close)
-        elif held < 0 or (held > 0 and fast <= slow):
+        elif held < 0 or (held > 0 and not is_up):
             self.close_position()
+        else:
+            self._content = is_up, holding
 
     def on_order(self, order: OrderHandle) -> None:
         """Say why an order was rejected, and do not ask again at once."""
@@ -56,7 +60,6 @@ class SmaCross(Strategy):
             self.log.warning(f"rejected: {order.reason}")
             self._pause = PAUSE_BARS
 
-    def _held(self, bar: Bar) -> Decimal:
+    def _worth_selling(self, holding: Decimal, bar: Bar) -> Decimal:
         """Give what is held; a rest too small to be sold counts as nothing."""
-        held = self.position().quantity
-        return held if abs(held) >= self.smallest_quantity(bar.close) else Decimal(0)
+        return holding if holding and abs(holding) >= self.smallest_quantity(bar.close) else Decimal(0)

@@ -252,13 +252,11 @@ def _require_same(order: Order, fill: Fill) -> None:
     told_all = (fill.client_order_id, fill.instrument, fill.side, fill.strategy_id, fill.account_id)
     request = order.request
     ours_all = (order.client_order_id, request.instrument, request.side, order.strategy_id, order.account_id)
-    if told_all == ours_all:
-        return
-    for what, told, ours in zip(
-        ("order", "instrument", "side", "strategy", "account"), told_all, ours_all, strict=True
-    ):
-        if told != ours:
-            raise InvalidTransition(f"fill {fill.fill_id} is of {what} {told}, order {order.client_order_id} of {ours}")
+    if told_all != ours_all:
+        names = ("order", "instrument", "side", "strategy", "account")
+        pairs = zip(names, told_all, ours_all, strict=True)
+        what, told, ours = next(pair for pair in pairs if pair[1] != pair[2])
+        raise InvalidTransition(f"fill {fill.fill_id} is of {what} {told}, order {order.client_order_id} of {ours}")
 
 
 def _ended(order: Order, event: OrderCanceled | OrderExpired, status: OrderStatus) -> Order:

@@ -24,7 +24,7 @@ _FLOAT_DIGITS = 15  # what a double holds for certain: 2.4 / 3 means 0.8, not 0.
 def to_decimal(value: Number, what: str = "number") -> Decimal:
     """Read a number exactly; a float counts with 15 significant digits. Raises InvalidOrder when it is none."""
     try:
-        number = value if type(value) is Decimal else _read(value)
+        number = value if isinstance(value, Decimal) else _read(value)
     except (InvalidOperation, TypeError, ValueError, OverflowError):
         number = None
     if number is None or not number.is_finite() or number.adjusted() > _LARGEST_EXPONENT:
@@ -35,8 +35,6 @@ def to_decimal(value: Number, what: str = "number") -> Decimal:
 def _read(value: Any) -> Decimal | None:
     if type(value) is float:
         return Decimal(f"{value:.{_FLOAT_DIGITS}g}")
-    if isinstance(value, Decimal):
-        return value
     if isinstance(value, bool):
         return None
     if isinstance(value, str):

@@ -61,6 +61,13 @@ def test_open_lots_are_valued_at_the_mark():
     assert holding(("2", "100"), ("-2", "90")).unrealised_pnl(D(120)) == 0
 
 
+def test_what_was_paid_and_the_worth_of_the_holding_make_the_profit():
+    for position in (holding(("2", "100"), ("-1", "130")), holding(("-2", "100"), ("3", "90"))):
+        mark = D("117.5")
+        worth = position.quantity * mark
+        assert position.paid_out + worth == position.realised_pnl + position.unrealised_pnl(mark) - position.fees
+
+
 def test_a_fill_counts_once():
     position = holding()
     told = fill("f1", "2", fee=D("0.2"))

@@ -158,6 +158,22 @@ def test_an_order_that_arrives_inside_a_bar_meets_the_next_one():
     assert fill.time_ns == 120
 
 
+def test_an_engine_is_idle_while_no_order_works_or_is_on_its_way():
+    desk = Desk(latency_ns=5, allow_short=True, btc=0)
+    desk.feed(bar(100, 101, 99, 100, time_ns=0))
+    assert desk.engine.is_idle
+    desk.send(order("m", BUY, 1), now_ns=10)
+    assert not desk.engine.is_idle
+    desk.feed(bar(100, 101, 99, 100, volume=5.0, time_ns=60))  # half of it is filled
+    assert not desk.engine.is_idle
+    assert desk.engine.free["BTC"] == D("0.5")
+    assert desk.engine.free["USDT"] == desk.total("USDT") - desk.locked("USDT") < desk.total("USDT")
+    desk.cancel("m", now_ns=70)
+    desk.feed(bar(100, 101, 99, 100, volume=0.0, time_ns=120))
+    assert desk.engine.is_idle
+    assert desk.engine.free == {"USDT": desk.total("USDT"), "BTC": D("0.5")}
+
+
 def test_bars_are_ignored_once_something_finer_is_known():
     desk = started()
     desk.send(order("a", BUY, 1, 90))

@@ -102,6 +102,12 @@ def test_long_periods_over_short_stretches_and_the_other_way_round() -> None:
                 assert [bits(line) for line in quick.bulk(stretch(part))] == [bits(line) for line in told(slow, part)]
 
 
+def test_averages_of_one_stretch_share_its_column() -> None:
+    part = stretch(made([1.0, 2.0, 4.0]))
+    assert (SMA(1).bulk(part), SMA(2).bulk(part)) == (([1.0, 2.0, 4.0],), ([None, 1.5, 3.0],))
+    assert part.array is part.array
+
+
 def test_no_bars_are_no_news() -> None:
     for make in MAKERS.values():
         indicator = make(3)
