@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -363,3 +364,14 @@ def test_an_engine_that_charges_another_fee_is_not_believed(monkeypatch: pytest.
     terms.fee = Decimal("0.5")
     with pytest.raises(StrategyError, match="cannot be trusted"):
         terms.fill(1, ran.run.fills[0].side, 100.0, 1.0, 0.1, SINCE_NS)
+
+
+@pytest.mark.parametrize(("engine", "needs"), [("vectorbt", "numba"), ("backtrader", "backtrader")])
+def test_a_library_that_cannot_be_loaded_keeps_no_process_from_starting(engine: str, needs: str) -> None:
+    code = (
+        f"import sys; sys.modules[{needs!r}] = None; import koc_qt.worker.engines.{engine};"
+        f"from koc_qt.worker.engines import {engine}_library; print({engine}_library.missing)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith(f"{engine} cannot be loaded (import of {needs} halted")
+    assert "install it with pip install" in done.stdout
