@@ -16,7 +16,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import DECISIONS_KEPT, Placement
+from koc_qt.domain.trust import DECISIONS_KEPT, LONGEST_DECISION, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
@@ -49,6 +49,7 @@ SILENCE_LIMIT_S = 60.0  # and ended after this
 _KEPT_AT_MOST = 12_000  # fills or trades that a worker may hand out; ours hands out 10,000
 _CURVE_AT_MOST = 10_000
 _LINES_AT_MOST = 1_000
+_SILENCE = "no word from the strategy"
 _ENDLESS = "no bar was finished: is there an endless loop in a callback?"
 _LIBRARIES_TIMEOUT_S = 150.0  # until a process that loads other people's engines is ready; its launcher is patient too
 # What a process loads before it is locked down. Their own processes: no other has these libraries, or so much memory.
@@ -298,6 +299,8 @@ class BacktestRun:
             case ReplayLog(lines):
                 self._lines += lines
             case ReplayDone():
+                if any(len(each.text) > LONGEST_DECISION for each in placements):
+                    self._failure = LoadFailed("its process hands out decisions of more words than there are")
                 self._done = message
             case Ready():
                 self._is_ready = True
