@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shlex
 import sys
 from collections.abc import Iterator
@@ -96,19 +97,34 @@ async def _work(asked: Asked, engine: str, trust: bool, config: Config, paths: P
 async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> None:
     """Run it on every engine that can, the replay engine first, and hold the others against that."""
     first = await _run(found, bench, spec, show)
-    for other, why in _CANNOT.items():
+
+    async def attempt(other: Engine) -> Outcome | Absence:
         if other not in first.described.engines:
-            found.absences.append(Absence(other.value, why))
-            continue
+            return Absence(other.value, _CANNOT[other])
         try:
-            await _run(found, bench, msgspec.structs.replace(spec, engine=other), show)
+            return await _play(bench, msgspec.structs.replace(spec, engine=other), show)
         except KocError as error:
-            found.absences.append(Absence(other.value, str(error)))
+            return Absence(other.value, str(error))
+
+    async with asyncio.TaskGroup() as group:  # each loads its libraries for seconds
+        tasks = [group.create_task(attempt(other)) for other in _CANNOT]
+    for task in tasks:
+        match task.result():
+            case Absence() as absence:
+                found.absences.append(absence)
+            case outcome:
+                found.results.append(outcome.result)
     runs = [_engine_run(result) for result in found.results]
     found.certificate = certify(runs, found.absences, bar_ns=duration_ns(first.result.timeframe), spec=spec)
 
 
 async def _run(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
+    outcome = await _play(bench, spec, show)
+    found.results.append(outcome.result)
+    return outcome
+
+
+async def _play(bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
     with show(f"on {spec.engine.value}") as tell:
 
         def changed(run: BacktestRun, _must: bool) -> None:
@@ -116,9 +132,7 @@ async def _run(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> O
             if snapshot.state is JobState.RUNNING:
                 tell(snapshot.progress, words(snapshot))
 
-        outcome = await run_one(bench, spec, changed)
-    found.results.append(outcome.result)
-    return outcome
+        return await run_one(bench, spec, changed)
 
 
 def _engine_run(result: BacktestResult) -> EngineRun:

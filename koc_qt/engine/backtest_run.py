@@ -16,7 +16,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import DECISIONS_KEPT, LONGEST_DECISION, Placement
+from koc_qt.domain.trust import DECISIONS_KEPT, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
@@ -168,9 +168,11 @@ class BacktestRun:
         name = Path(self.spec.path).name
         needs = NEEDS.get(self.spec.engine)
         handle = await self._services.launcher.launch(f"back-test {name}", self._receive, self._exited, needs)
-        patience_s = READY_TIMEOUT_S if needs is None else _LIBRARIES_TIMEOUT_S
+        patience_s, silence = READY_TIMEOUT_S, _SILENCE
+        if needs is not None:
+            patience_s, silence = _LIBRARIES_TIMEOUT_S, f"its process has been loading {self.spec.engine}"
         try:
-            await self._until(lambda: self._is_ready, patience_s, "its process was not ready")
+            await self._until(lambda: self._is_ready, patience_s, "its process was not ready", silence)
             await self._play(handle)
         finally:
             handle.kill("the back-test is over")
@@ -233,7 +235,9 @@ class BacktestRun:
         except (ValueError, TypeError, OverflowError) as error:
             raise StrategyError(f"it cannot be handed to its process: {error}") from error
 
-    async def _until(self, is_there: Callable[[], bool], patience_s: float, complaint: str) -> None:
+    async def _until(
+        self, is_there: Callable[[], bool], patience_s: float, complaint: str, silence: str = _SILENCE
+    ) -> None:
         """Wait until a condition holds. Raises StrategyError when the run has failed or says nothing for too long."""
         loop = asyncio.get_running_loop()
         heard_s = loop.time()
@@ -248,7 +252,7 @@ class BacktestRun:
                 silent_s = loop.time() - heard_s
                 if silent_s >= patience_s:
                     raise StrategyError(f"ended after {patience_s:g} s without a word: {complaint}") from None
-                self._say(f"no word from the strategy for {silent_s:.0f} s; it is ended after {patience_s:g} s")
+                self._say(f"{silence} for {silent_s:.0f} s; it is ended after {patience_s:g} s")
             else:
                 heard_s = loop.time()
                 self._say("")
@@ -299,8 +303,6 @@ class BacktestRun:
             case ReplayLog(lines):
                 self._lines += lines
             case ReplayDone():
-                if any(len(each.text) > LONGEST_DECISION for each in placements):
-                    self._failure = LoadFailed("its process hands out decisions of more words than there are")
                 self._done = message
             case Ready():
                 self._is_ready = True
