@@ -7,7 +7,9 @@ read, and beside them ISO 8601, for people.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -101,13 +103,13 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def to_json(report: Report) -> bytes:
-    """Give a report as indented JSON; NaN and infinities, which JSON has not, become null."""
-    engines = {label: _record(result) for label, result in zip(report.labels, report.results, strict=True)}
+    """Give a report as JSON, a trade and a fill a line; NaN and infinities, which JSON has not, become null."""
     document = Document(
-        FORMAT, VERSION, __version__, report.command, report.currency, list(report.notes), engines, report.certificate,
+        FORMAT, VERSION, __version__, report.command, report.currency, list(report.notes), {}, report.certificate,
         list(report.checks),
     )  # fmt: skip
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    engines = {label: _in_lines(_record(result)) for label, result in zip(report.labels, report.results, strict=True)}
+    return msgspec.json.encode(msgspec.structs.asdict(document) | {"engines": engines}) + b"\n"
 
 
 def load_json(data: bytes) -> Report:
@@ -159,6 +161,16 @@ def _record(result: BacktestResult) -> EngineRecord:
         log=result.log,
         provenance=result.provenance,
     )
+
+
+def _in_lines(record: EngineRecord) -> dict[str, Any]:
+    """Give a record with trades and fills encoded one by one: one call for ten thousand would hold up all threads."""
+    lines = {name: _lines(records) for name, records in (("trades", record.trades), ("fills", record.fills))}
+    return msgspec.structs.asdict(record) | lines
+
+
+def _lines(records: Sequence[TradeRecord | FillRecord]) -> msgspec.Raw:
+    return msgspec.Raw(b"[\n" + b",\n".join(map(msgspec.json.encode, records)) + b"\n]")
 
 
 def _result(record: EngineRecord) -> BacktestResult:
