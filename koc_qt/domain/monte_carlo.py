@@ -123,7 +123,10 @@ def judge(
     candles: Distribution | None = None,
     jitter: Distribution | None = None,
 ) -> MonteCarlo:
-    """Say what draws tell. RED: most draws, or most of the runs with other parameters, lose; AMBER: some do."""
+    """Say what draws tell. RED: most draws, or most of the runs with other parameters, lose; AMBER: some do.
+
+    NONE where there were too few trades to draw from, whatever else was tried.
+    """
     notes: list[str] = []
     worry = 0.0
     if bootstrapped is not None:
@@ -145,7 +148,7 @@ def judge(
             f"With {jitter.count} neighbouring sets of parameters it makes {jitter.percentiles[2]:+.2%} at the median."
         )
         worry = max(worry, 0.5 if jitter.percentiles[2] <= 0 else 0.1 if jitter.percentiles[0] <= 0 else 0.0)
-    if bootstrapped is None and jitter is None:
+    if bootstrapped is None:
         text = " ".join(["There are too few trades to draw from.", *notes])
         return MonteCarlo(Verdict.NONE, text, shuffled, bootstrapped, candles, jitter)
     verdict = Verdict.RED if worry >= 0.5 else Verdict.AMBER if worry > 0.05 else Verdict.GREEN

@@ -357,6 +357,8 @@ def _judge(
     if first is None and counts[0] != counts[1]:
         text = f"{names} made {counts[1]:,} and {counts[0]:,} fills, of which the first {compared:,} are equal."
         return Verdict.RED, text + data
+    if first is None and not counts[0]:
+        return Verdict.NONE, f"{names} made no fill: there is nothing to compare.{data}"
     if first is None:
         more = "" if compared == counts[1] else f"; the first {compared:,} were compared"
         text = f"{names} made the same {counts[1]:,} fills{more}."

@@ -16,7 +16,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import DECISIONS_KEPT, Placement
+from koc_qt.domain.trust import DECISIONS_KEPT, LONGEST_DECISION, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
@@ -299,6 +299,8 @@ class BacktestRun:
             case ReplayTrades(trades):
                 self._trades += trades
             case ReplayPlacements(placements):
+                if any(len(each.text) > LONGEST_DECISION for each in placements):
+                    self._failure = LoadFailed("its process hands out decisions of more words than there are")
                 self.placements += placements
             case ReplayLog(lines):
                 self._lines += lines

@@ -68,8 +68,7 @@ class TrustChecks:
     async def lookahead(self) -> DecisionCheck:
         """Repeat the run unchanged, with the future cut off, and with another future."""
         rng = self._random("lookahead")
-        closes = np.unique(np.concatenate([self._history.run[each].open_time_ns for each in self._series]))
-        moments_ns = cuts(self._first.placements, (closes + self._bar_ns).tolist(), self._spec.cuts, rng)
+        moments_ns = await asyncio.to_thread(self._cuts, rng)
         jobs = [(Variation.NOTHING, self._backtest.until_ns, self._backtest, self._history)]
         for cut_ns in moments_ns:
             short = msgspec.structs.replace(self._backtest, until_ns=cut_ns)
@@ -81,7 +80,8 @@ class TrustChecks:
             other = await asyncio.to_thread(self._other_future, cut_ns, longer.until_ns, rng)
             jobs.append((Variation.PERTURBED, cut_ns, longer, other))
         repeats, failures = await self._repeat(jobs)
-        return _with_failures(check_lookahead(self._first.placements, repeats), failures)
+        judged = await asyncio.to_thread(check_lookahead, self._first.placements, repeats)
+        return _with_failures(judged, failures)
 
     async def warmup(self) -> DecisionCheck:
         """Repeat the run with twice the warm-up, and with half of it."""
@@ -99,7 +99,12 @@ class TrustChecks:
             Repeat(variation, until_ns, each.placements) for variation, each in found if isinstance(each, Outcome)
         ]
         failures = [f"With {variation} it failed: {each}" for variation, each in found if isinstance(each, str)]
-        return _with_failures(check_warmup(self._first.placements, repeats), failures)
+        judged = await asyncio.to_thread(check_warmup, self._first.placements, repeats)
+        return _with_failures(judged, failures)
+
+    def _cuts(self, rng: Random) -> list[int]:
+        opens = np.unique(np.concatenate([self._history.run[each].open_time_ns for each in self._series]))
+        return cuts(self._first.placements, (opens + self._bar_ns).tolist(), self._spec.cuts, rng)
 
     async def _repeat(
         self, jobs: Sequence[tuple[Variation, int, BacktestSpec, SharedHistory]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import SECOND_NS
 from koc_qt.domain.trust import Check, TrustSnapshot, TrustSpec, Verdict
 from koc_qt.domain.trust_report import TrustReport
-from koc_qt.link.trust_messages import FetchTrust, StartTrust
+from koc_qt.link.trust_messages import CheckDrift, FetchTrust, StartTrust
 from tests.conditions import until
 from tests.e2e.processes import SAMPLES, Profile, trades
 from tests.e2e.test_backtest import BTC, ETH, PATIENCE_S, Window, spec, window, yesterday
@@ -102,4 +103,12 @@ async def test_what_can_be_believed(home: Profile, tmp_path: Path) -> None:
             assert by_source["backtrader"].verdict is Verdict.GREEN, by_source["backtrader"].sentence
             assert by_source["backtrader"].fills_equal == by_source["backtrader"].fills > 10
             check_session(by_source[PAPER])
+
+            assert await shown.client.request(CheckDrift()) == ["sma_cross"]
+            drift = await until(lambda: shown.replica.drift.get("sma_cross"), timeout_s=PATIENCE_S, what="the drift")
+            assert drift is not None
+            assert drift.matched >= 4, drift
+            assert drift.bars_changed == 0
+            assert drift.gap == pytest.approx(math.fsum(drift.parts.values()), abs=1e-6)
+            assert drift.gap == pytest.approx(drift.live_pnl - drift.test_pnl)
         assert engine.stop() == 0

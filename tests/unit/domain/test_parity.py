@@ -98,6 +98,14 @@ def test_a_session_has_a_run_of_its_own() -> None:
     assert (certificate.verdict, certificate.sentence) == (Verdict.AMBER, session.sentence)
 
 
+def test_engines_that_did_nothing_prove_nothing() -> None:
+    certificate = certify([run("replay", ()), run("vectorbt", ())], bar_ns=MINUTE_NS)
+    assert (certificate.verdict, certificate.sentence) == (
+        Verdict.NONE,
+        "vectorbt and replay made no fill: there is nothing to compare.",
+    )
+
+
 def test_the_worst_engine_decides_and_is_named() -> None:
     cheap = run("vectorbt", fills(*FOUR[:3], (9, "sell", "98.5")))
     short = run("backtrader", fills(*FOUR[:2]))

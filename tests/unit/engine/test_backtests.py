@@ -18,6 +18,7 @@ from koc_qt.domain.orders import Fill, Liquidity
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import bar_open_ns
+from koc_qt.domain.trust import Placement
 from koc_qt.engine import backtest_archive, backtest_feed, backtest_run, backtests
 from koc_qt.link.messages import BacktestChanged, Command, StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
@@ -31,6 +32,7 @@ from koc_qt.sdk.channel import (
     ReplayEnd,
     ReplayFills,
     ReplayLog,
+    ReplayPlacements,
     ReplayProgress,
     ReplayTrades,
     Running,
@@ -403,6 +405,9 @@ async def test_a_worker_that_hands_out_too_much(bench: Bench, monkeypatch: pytes
     key, worker = await bench.running()
     worker.say(ReplayLog(("line",) * 11))
     assert "hands out more than a back-test may" in await bench.reason(key)
+    key, worker = await bench.running()
+    worker.say(ReplayPlacements((Placement(1, None, "x" * 10_000),)))
+    assert "hands out decisions of more words than there are" in await bench.reason(key)
     worker._on_message(done())  # the last words of a process that was given up
     assert bench.state(key) is JobState.FAILED
 
