@@ -133,8 +133,10 @@ def number_of(backtest_id: str) -> int:
 
 
 def _record(file: Path) -> _Record:
+    """Read a file's record alone, which is small where the result is large. Raises StorageError."""
     with _said(file), file.open("rb") as opened:
-        return _split(file, opened.read(len(_MARK) + 4 + _RECORD_LIMIT))[0]
+        head = opened.read(len(_MARK) + 4)
+        return _split(file, head + opened.read(min(int.from_bytes(head[len(_MARK) :], "big"), _RECORD_LIMIT)))[0]
 
 
 def _split(file: Path, data: bytes) -> tuple[_Record, bytes]:
