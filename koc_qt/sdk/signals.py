@@ -48,12 +48,15 @@ class Bars:
         close: ArrayLike,
         volume: ArrayLike,
     ) -> None:
-        """Copy the columns. Raises StrategyError where they are empty or of several lengths."""
+        """Take columns; arrays of these types are shared, not copied.
+
+        Raises StrategyError where they are empty or of several lengths.
+        """
         import numpy as np
 
         self.instrument, self.timeframe = instrument, timeframe
-        self.time_ns: NDArray[np.int64] = _sealed(np.array(time_ns, np.int64))
-        columns = (_sealed(np.array(column, np.float64)) for column in (open, high, low, close, volume))
+        self.time_ns: NDArray[np.int64] = _sealed(np.asarray(time_ns, np.int64).view())
+        columns = (_sealed(np.asarray(column, np.float64).view()) for column in (open, high, low, close, volume))
         self.open, self.high, self.low, self.close, self.volume = columns
         lengths = {len(self.time_ns), *(len(getattr(self, name)) for name in _PRICES)}
         if len(lengths) > 1 or not lengths.pop():
@@ -93,7 +96,7 @@ class Bars:
         bars = _Rows(self)
         names = fresh.lines
         if line in names and np.isfinite(self.close).all():
-            lines = lines_of(fresh, Stretch(bars, self.close.tolist()))
+            lines = lines_of(fresh, Stretch(bars, self.close.data))  # a view, whose items are Python's own numbers
         else:  # one by one; update() says so when it comes to a price that is none
             lines = [[_after(fresh, bar, line) for bar in bars]]
             names = (line,)
