@@ -18,7 +18,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import SECOND_NS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DECISIONS_KEPT = 100_000  # of a run, the first ones
+DECISIONS_KEPT = 20_000  # of a run, the first ones
 LONGEST_DECISION = 400  # characters
 WINDOWS_LIMIT = 50  # of a walk-forward analysis
 RUNS_LIMIT = 200  # of the cuts, markets and neighbours

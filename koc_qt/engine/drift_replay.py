@@ -52,6 +52,21 @@ class SessionReplays:
         self._sessions = sessions
         self._silence_limit_s = silence_limit_s
 
+    def has_seen(self, strategy_id: str) -> bool:
+        """Tell whether a strategy has seen bars since the engine was started."""
+        return self._sessions.get(strategy_id) is not None
+
+    def recorded(self, strategy_id: str, spec: BacktestSpec) -> tuple[Fill, ...]:
+        """Give what a strategy did in a spec's symbols and time, oldest first: the journal's fills, the newest."""
+        fills = (
+            fill
+            for fill in self._services.store.fills
+            if fill.strategy_id == strategy_id
+            and fill.instrument in spec.instruments
+            and spec.since_ns <= fill.time_ns < spec.until_ns
+        )
+        return tuple(sorted(fills, key=lambda fill: fill.time_ns))
+
     async def replay(self, strategy_id: str) -> SessionReplay:
         """Run a strategy's session once more, on the bars that it saw.
 

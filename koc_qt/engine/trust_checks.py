@@ -141,7 +141,8 @@ class TrustChecks:
         plain = msgspec.structs.replace(
             self._backtest, volume_fraction=None, latency_ns=0, slippage=nothing, spread=nothing, slippage_ticks=0
         )
-        outcomes = await self._runs.try_all([(on_engine(plain, engine), self._history) for engine in Engine])
+        jobs = [(on_engine(plain, engine), self._history) for engine in Engine]
+        outcomes = await self._runs.try_all(jobs, records=True)
         runs: list[EngineRun] = []
         absent: list[Absence] = []
         for engine, outcome in zip(Engine, outcomes, strict=True):
@@ -154,18 +155,28 @@ class TrustChecks:
         session: Comparison | None = None
         if self._spec.session:
             try:
-                session = await self._session()
+                session = await self._session(next((run for run in runs if run.source == Engine.REPLAY), None))
             except KocError as error:
                 absent.append(Absence(PAPER, str(error)))
         return await asyncio.to_thread(certify, runs, absent, bar_ns=self._bar_ns, spec=plain, session=session)
 
-    async def _session(self) -> Comparison:
-        """Hold what a session did against a replay of it, over its own time and on the bars that it saw."""
+    async def _session(self, replay: EngineRun | None) -> Comparison:
+        """Hold what a session did against a replay of it, over its own time and on the bars that it saw.
+
+        Of one that the engine saw nothing of, as it was before the engine was started, the fills within the time of the
+        run are held against the run itself.
+        """
+        strategy_id = self._spec.session
         if self._replays is None:
             raise StrategyError("sessions are known to the engine alone: ask it")
-        session = await self._replays.replay(self._spec.session)
+        if not self._replays.has_seen(strategy_id):
+            recorded = self._replays.recorded(strategy_id, self._backtest)
+            if not recorded or replay is None:
+                raise StrategyError(f"{strategy_id} has no session since the engine was started, and no fills then")
+            return compare(replay, EngineRun(PAPER, recorded, ()), bar_ns=self._bar_ns)
+        session = await self._replays.replay(strategy_id)
         if Path(session.strategy.path) != Path(self._backtest.path):
-            raise StrategyError(f"{self._spec.session} runs {session.strategy.path}, another file")
+            raise StrategyError(f"{strategy_id} runs {session.strategy.path}, another file")
         expected = EngineRun(str(Engine.REPLAY), tuple(session.outcome.result.fills), ())
         return compare(expected, EngineRun(PAPER, session.fills, ()), bar_ns=session.bar_ns)
 
@@ -270,10 +281,11 @@ class TrustChecks:
         parameters = dict(grid[-place])
         outside = self._with(parameters, since_ns=window.test_ns, until_ns=window.until_ns)
         try:
-            tested = await self._runs.run(outside, self._history)
+            tested = await self._runs.run(outside, self._history, records=False)
         except KocError as error:
             return f"The window from {utc_text(window.test_ns)} failed: {error}"
-        trades = len(tested.result.trades)
+        figures = tested.result.statistics
+        trades = int((figures.get("trades") or 0) + (figures.get("open_trades") or 0))
         return WindowResult(window, parameters, best, _return_of(tested), trades, len(ranked))
 
     # ---- inside

@@ -65,9 +65,18 @@ class TrustRuns:
         self._turns = asyncio.Semaphore(RUNS_AT_ONCE)
 
     async def run(
-        self, spec: BacktestSpec, history: BarHistory, *, trace: bool = False, warmup_bars: int | None = None
+        self,
+        spec: BacktestSpec,
+        history: BarHistory,
+        *,
+        trace: bool = False,
+        warmup_bars: int | None = None,
+        records: bool = True,
     ) -> Outcome:
-        """Run to the end. Raises as BacktestRun.play does; cancelling ends the process."""
+        """Run to the end; without `records` trades and fills are left out, of which many runs have too many.
+
+        Raises as BacktestRun.play does; cancelling ends the process.
+        """
         services = HistoryServices(self._services.clock, self._services.launcher, history)
         async with self._turns:
             run = BacktestRun(
@@ -86,17 +95,22 @@ class TrustRuns:
             finally:
                 self._ended()
         assert run.result is not None and run.described is not None  # noqa: S101, PT018 (for the type checker)
-        result = await asyncio.to_thread(_read, run.result)
+        result = await asyncio.to_thread(_read, run.result, records)
         return Outcome(result, tuple(run.placements), run.described)
 
     async def try_all(
-        self, jobs: Sequence[tuple[BacktestSpec, BarHistory]], *, trace: bool = False, warmup_bars: int | None = None
+        self,
+        jobs: Sequence[tuple[BacktestSpec, BarHistory]],
+        *,
+        trace: bool = False,
+        warmup_bars: int | None = None,
+        records: bool = False,
     ) -> list[Outcome | str]:
         """Run several; in the place of each that fails stands why."""
 
         async def attempt(spec: BacktestSpec, history: BarHistory) -> Outcome | str:
             try:
-                return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars)
+                return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars, records=records)
             except KocError as error:
                 return str(error)
 
@@ -110,8 +124,10 @@ def on_engine(spec: BacktestSpec, engine: Engine, **changes: Any) -> BacktestSpe
     return msgspec.structs.replace(spec, engine=engine, **changes)
 
 
-def _read(stored: StoredResult) -> BacktestResult:
+def _read(stored: StoredResult, records: bool) -> BacktestResult:
     head = msgspec.msgpack.decode(stored.head, type=BacktestHead)
+    if not records:
+        return head.result
     trades = [trade for page in stored.trades for trade in msgspec.msgpack.decode(page, type=list[RoundTrip])]
     fills = [fill for page in stored.fills for fill in msgspec.msgpack.decode(page, type=list[Fill])]
     return msgspec.structs.replace(head.result, trades=trades, fills=fills)

@@ -114,6 +114,20 @@ async def test_a_session_that_did_what_its_back_test_does(desk: Monitor) -> None
     assert "another file" in certificate.absent[-1].reason
 
 
+async def test_a_session_from_before_the_engine_was_started_is_held_against_the_run(desk: Monitor) -> None:
+    spec = desk.spec(SMA, Check.PARITY, session="sma-1", parameters=PARAMETERS, bars=SINCE)
+    spec = msgspec.structs.replace(spec, backtest=msgspec.structs.replace(spec.backtest, fee=None))
+    desk.see()
+    desk.trade(await desk.expected())
+    desk.engine.sessions._sessions.clear()  # as after a restart
+    await desk.ended(await desk.trust.start(spec))
+    certificate = desk.trust.report("trust-1").certificate
+    assert certificate is not None
+    assert certificate.engines == ("replay", PAPER)
+    [found] = certificate.comparisons
+    assert found.fills_equal >= found.fills - 1 > 5  # the last one was too near the end of the session
+
+
 async def test_what_was_paid_more_and_what_came_late_is_told_apart(desk: Monitor) -> None:
     desk.see()
     fills = await desk.expected()

@@ -262,7 +262,7 @@ async def test_all_checks_of_one_strategy(desk: Desk) -> None:
     assert reasons == {
         "vectorbt": "its libraries are not installed here",
         "backtrader": "its libraries are not installed here",
-        "paper": "sma has seen no bar since the engine was started: there is no session",
+        "paper": "sma has no session since the engine was started, and no fills then",
     }
     assert report.sharpe is not None
     assert (report.sharpe.trials, report.sharpe.periods) == (12, 250)
