@@ -21,12 +21,12 @@ from koc_qt.reports.svg import (
     line,
     path,
     rect,
+    right_axis,
     round_ticks,
     spread,
     svg,
     text,
     time_ticks,
-    within,
 )
 from koc_qt.reports.tables import benchmark_of, share_of
 from koc_qt.reports.words import moment, number, percent
@@ -42,42 +42,42 @@ _FAR = 8.0  # times the middle half's width: results beyond are counted at the e
 def equity_chart(result: BacktestResult, decimals: int) -> str:
     """Draw equity and benchmark, and below them how far equity is under its last peak.
 
-    A benchmark that moves many times as far leaves the picture, for equity would be a flat line beside it.
+    A benchmark that moves many times as far has its own scale, to the right: beside it, equity would be a flat line.
     """
     points, others = _curve(result.equity_ns, result.equity), _curve(result.equity_ns, benchmark_of(result))
     if len(points) < 2 or not points[-1][0] > points[0][0]:
         return ""
     times_ns, equity = [time_ns for time_ns, _ in points], [value for _, value in points]
-    upper, lower = Box(78, 12, WIDTH - 12, 290), Box(78, 312, WIDTH - 12, HEIGHT - 30)
+    apart = has_own_scale(result)
+    right = WIDTH - (78 if apart else 12)
+    upper, lower = Box(78, 12, right, 290), Box(78, 312, right, HEIGHT - 30)
     x = Scale(times_ns[0], times_ns[-1], upper.left, upper.right)
-    low, high = spread(equity) if benchmark_leaves(result) else spread([*equity, *(value for _, value in others)])
+    held = [value for _, value in others]
+    low, high = spread(equity) if apart else spread([*equity, *held])
     y = Scale(low, high, upper.bottom, upper.top)
-    ticks = round_ticks(low, high, 6)
-    places = min(decimals, decimals_of(ticks))
+    theirs = Scale(*spread(held), upper.bottom, upper.top) if apart else y
     stamps = time_ticks(times_ns[0], times_ns[-1], 9)
     peaks = accumulate(equity, max)
     falls = [(value - peak) / peak if peak > 0 else 0.0 for value, peak in zip(equity, peaks, strict=True)]
     depths = _curve(times_ns, falls)
     deepest, _ = spread((value for _, value in depths), zero=True)
     under = Scale(deepest, 0.0, lower.bottom, lower.top)
-    lines = [
-        path([(x(time_ns), y(value)) for time_ns, value in others], "held"),
-        path([(x(time_ns), y(value)) for time_ns, value in points], "equity"),
-    ]
     parts = [
-        *left_axis(upper, y, [(value, number(value, places)) for value in ticks]),
+        *left_axis(upper, y, _amounts(y, decimals)),
         *bottom_axis(upper, x, stamps, words=False),
         *left_axis(lower, under, _percents(deepest, 0.0, 4)),
         *bottom_axis(lower, x, stamps),
-        within(upper, lines),
+        *(right_axis(upper, theirs, _amounts(theirs, decimals)) if apart else []),
+        path([(x(time_ns), theirs(value)) for time_ns, value in others], "held"),
+        path([(x(time_ns), y(value)) for time_ns, value in points], "equity"),
         path([(x(time_ns), under(value)) for time_ns, value in depths], "depth", lower.top),
         line(lower.left, lower.top, lower.right, lower.top, "axis"),
     ]
     return svg(WIDTH, HEIGHT, "Equity and drawdown", parts)
 
 
-def benchmark_leaves(result: BacktestResult) -> bool:
-    """Tell whether the benchmark moves so much further than equity that it is not wholly in the picture."""
+def has_own_scale(result: BacktestResult) -> bool:
+    """Tell whether the benchmark moves so much further than equity that it is drawn to a scale of its own."""
     equity = [value for value in result.equity if is_drawable(value)]
     held = [value for value in benchmark_of(result) if value is not None and is_drawable(value)]
     if not held or not equity:
@@ -147,6 +147,13 @@ def _curve(times_ns: Sequence[int], values: Sequence[float | None]) -> list[tupl
     """Give the points of a curve that can be drawn."""
     both = zip(times_ns, values, strict=True)
     return [(time_ns, value) for time_ns, value in both if value is not None and is_drawable(value)]
+
+
+def _amounts(scale: Scale, decimals: int) -> list[Tick]:
+    """Give round ticks of a scale, with as many decimals as they need and amounts may have."""
+    ticks = round_ticks(scale.low, scale.high, 6)
+    places = min(decimals, decimals_of(ticks))
+    return [(value, number(value, places)) for value in ticks]
 
 
 def _percents(low: float, high: float, most: int) -> list[Tick]:

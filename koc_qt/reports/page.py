@@ -16,7 +16,7 @@ from koc_qt.domain.figures import FIGURES, GROUPS
 from koc_qt.domain.parity import Certificate
 from koc_qt.domain.trust import Verdict
 from koc_qt.reports import words
-from koc_qt.reports.charts import benchmark_leaves, equity_chart, excursions_chart, results_chart
+from koc_qt.reports.charts import equity_chart, excursions_chart, has_own_scale, results_chart
 from koc_qt.reports.report import Check, Report
 from koc_qt.reports.style import CSS
 from koc_qt.reports.svg import MONTHS
@@ -110,7 +110,7 @@ def _equity(report: Report) -> str:
     if not chart:
         return ""
     currency = f" ({report.currency})" if report.currency else ""
-    said = "Buy and hold" + (", which leaves the picture" if benchmark_leaves(result) else "")
+    said = "Buy and hold" + (" (scale to the right)" if has_own_scale(result) else "")
     held = f'<span><i class="other"></i>{said}</span>' if result.benchmark else ""
     return (
         f'<h2>Equity{_e(currency)} and drawdown</h2><div class="key"><span><i></i>Equity</span>{held}'

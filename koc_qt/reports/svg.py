@@ -155,12 +155,6 @@ def path(points: Sequence[tuple[float, float]], face: str, base: float | None = 
     return f'<path d="M{_n(points[0][0])} {_n(base)}L{steps}L{_n(points[-1][0])} {_n(base)}Z" class="{face}"/>'
 
 
-def within(box: Box, parts: Iterable[str]) -> str:
-    """Give parts of which nothing is seen outside a box."""
-    name = f"box{box.left:.0f}-{box.top:.0f}-{box.right:.0f}-{box.bottom:.0f}"
-    return f'<clipPath id="{name}">{rect(box, "")}</clipPath><g clip-path="url(#{name})">{"".join(parts)}</g>'
-
-
 def left_axis(box: Box, scale: Scale, ticks: Iterable[Tick]) -> list[str]:
     """Give grid lines across a box and what they stand for to the left of it."""
     parts = []
@@ -168,6 +162,11 @@ def left_axis(box: Box, scale: Scale, ticks: Iterable[Tick]) -> list[str]:
         y = scale(value)
         parts += [line(box.left, y, box.right, y, "grid"), text(box.left - 8, y + 4, words, at="end")]
     return parts
+
+
+def right_axis(box: Box, scale: Scale, ticks: Iterable[Tick]) -> list[str]:
+    """Give what ticks stand for to the right of a box."""
+    return [text(box.right + 8, scale(value) + 4, words) for value, words in ticks]
 
 
 def bottom_axis(box: Box, scale: Scale, ticks: Iterable[Tick], *, words: bool = True) -> list[str]:
