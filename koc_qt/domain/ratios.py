@@ -1,7 +1,7 @@
 """Risk and reward of an equity curve, by itself and against a benchmark: the formulas are in domain/performance.py.
 
-Each step is one that IEEE 754 prescribes, value by value, and sums have a stated order: the same curve gives the same
-figures on every machine, whatever the width of its vectors.
+Vectors are computed value by value, and sums have a stated order, so that no figure depends on how wide a machine's
+vectors are: the same curve gives the same figures, bit for bit, wherever powers are rounded alike.
 """
 
 from __future__ import annotations
