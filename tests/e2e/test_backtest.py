@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
@@ -20,6 +21,7 @@ from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns
 from koc_qt.domain.trips import round_trips
+from koc_qt.link.backtest_messages import DeleteBacktest, ListBacktests, NoteBacktest
 from koc_qt.link.client import LinkClient, local_engine
 from koc_qt.link.keys import load_pair
 from koc_qt.link.messages import BacktestChanged, Fact, FetchBacktest, StartBacktest, StopBacktest
@@ -117,7 +119,10 @@ def check_result(result: BacktestResult, asked: BacktestSpec) -> None:
     closed = [trade for trade in result.trades if trade.exit_ns is not None]
     assert (figures["trades"], figures["open_trades"]) == (len(closed), len(result.trades) - len(closed))
     assert figures["win_rate"] == pytest.approx(sum(trade.pnl > 0 for trade in closed) / len(closed))
-    assert round_trips(result.fills)[: len(closed)] == closed
+    bare = [msgspec.structs.replace(trade, mae=None, mfe=None) for trade in closed]
+    assert round_trips(result.fills)[: len(closed)] == bare
+    assert all(trade.mae is not None and trade.mae <= 0 for trade in closed)
+    assert all(trade.mfe is not None and trade.mfe >= 0 for trade in closed)
     for fill in result.fills:
         assert asked.since_ns <= fill.time_ns < asked.until_ns
         assert fill.fee == fill.price * fill.quantity * Decimal("0.001")
@@ -156,6 +161,19 @@ async def test_a_day_of_minutes_is_run_shown_and_run_again(home: Profile) -> Non
             assert finer.timeframe == "1s"
             assert 3_000 < finer.bars <= 3_600  # a second in which nobody trades has no bar
             check_result(finer, seconds)
+            await shown.client.request(NoteBacktest(key, "two weeks of minutes"))
+        assert engine.stop() == 0
+    with home.engine() as engine:
+        await asyncio.to_thread(engine.wait_for_status, _is_running, "the next engine")
+        async with window(home) as shown:
+            earlier = shown.replica.backtests
+            assert [run.state for run in earlier.values()] == [JobState.DONE] * 3
+            assert (earlier[key].note, earlier[key].statistics) == ("two weeks of minutes", result.statistics)
+            assert await shown.result(key) == result
+            await shown.client.request(DeleteBacktest(key))
+            await until(lambda: key not in shown.replica.backtests, what="the run to go")
+            [last, second] = await shown.client.request(ListBacktests("SMA cross"))
+            assert [last["backtest_id"], second["backtest_id"]] == list(earlier)[::-1]
         assert engine.stop() == 0
 
 
