@@ -199,7 +199,7 @@ def _certificate(certificate: Certificate | None) -> str:
     ]
     heads = ["Engines", "", "Equal fills", "Equal trades", "Largest difference", ""]
     absent = "".join(f'<p class="note">{_e(each.source)}: {_e(each.reason)}</p>' for each in certificate.absent)
-    table = _table(heads, rows) if rows else ""
+    table = _table(heads, rows, face="checks") if rows else ""
     return f"<h2>Parity certificate</h2><p>{_pill(certificate.verdict)} {_e(certificate.sentence)}</p>{table}{absent}"
 
 
@@ -207,7 +207,7 @@ def _checks(checks: Sequence[Check]) -> str:
     if not checks:
         return ""
     rows = [[_e(check.title), _pill(check.verdict), _e(check.sentence)] for check in checks]
-    return "<h2>How far to trust it</h2>" + _table(["Check", "", ""], rows)
+    return "<h2>How far to trust it</h2>" + _table(["Check", "", ""], rows, face="checks")
 
 
 def _settings(report: Report) -> str:

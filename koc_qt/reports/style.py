@@ -51,6 +51,7 @@ th:first-child, td:first-child { padding-left: 0; } th:last-child, td:last-child
 thead { display: table-header-group; }
 .groups td:first-child, .facts td:first-child { color: var(--muted); }
 .facts td:first-child { width: 200px; white-space: nowrap; }
+.checks td:first-child { min-width: 130px; overflow-wrap: normal; } .checks .pill { font-size: 11px; padding: 0 8px; }
 .months td, .months th { text-align: right; padding: 4px 5px; border: 1px solid #fff; font-size: 12px; }
 .months td:first-child, .months th:first-child { text-align: left; padding-left: 0; font-weight: 600; }
 .months td:last-child { font-weight: 650; }
