@@ -33,6 +33,7 @@ class TrustKeeper(QObject):
         self._run: BacktestSnapshot | None = None
         self._due: set[str] = set()  # ids of runs of this window that are not done yet
         self._shown: tuple[str, int] = ("", 0)  # the checks whose findings are shown, and how many there were
+        self._is_starting = False
         self._refused = ""  # id of the run whose checks could not be started
         self.dialog: SourceDialog | None = None
         self._starting = Errand(desk, self)
@@ -54,10 +55,10 @@ class TrustKeeper(QObject):
         self._run = run
         self._begin_due()
         trust = self.trust
-        self._page.set_enabled(run is not None and run.state is JobState.DONE and not self._starting.is_running)
+        self._page.set_enabled(run is not None and run.state is JobState.DONE and not self._is_starting)
         if trust is None:
             if run is None or self._refused != run.backtest_id:
-                self._page.show_none("Checking begins…" if self._starting.is_running else "")
+                self._page.show_none("Checking begins…" if self._is_starting else "")
             return
         self._page.show_state(trust)
         wanted = (trust.trust_id, len(trust.verdicts) + (trust.state is not JobState.RUNNING))
@@ -84,15 +85,18 @@ class TrustKeeper(QObject):
     def start(self) -> None:
         """Have the engine check the run that is looked at."""
         run = self._run
-        if run is not None and self._desk.is_connected and not self._starting.is_running:
-            self._refused = ""
+        if run is not None and self._desk.is_connected and not self._is_starting:
+            self._refused, self._is_starting = "", True
             self._starting.start(self._start(run), self._not_started)
 
     async def _start(self, run: BacktestSnapshot) -> None:
         spec = TrustSpec(run.spec, backtest_id=run.backtest_id)
         await self._desk.request(StartTrust(spec), timeout_s=TIMEOUT_S)
+        self._is_starting = False
+        self.look_at(self._run)
 
     def _not_started(self, error: KocError) -> None:
+        self._is_starting = False
         self._refused = self._run.backtest_id if self._run is not None else ""
         self._page.show_none(f"It was not checked: {error}")
         self._page.set_enabled(True)

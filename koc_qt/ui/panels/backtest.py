@@ -21,6 +21,7 @@ from koc_qt.ui.backtests.compare import ComparePage, Run
 from koc_qt.ui.backtests.export import KINDS, Exporter
 from koc_qt.ui.backtests.history import HistoryPage, name_of
 from koc_qt.ui.backtests.message import MessageView
+from koc_qt.ui.backtests.optimise import OptimisePage
 from koc_qt.ui.backtests.run_bar import RunBar
 from koc_qt.ui.backtests.splitter import ShapedSplitter
 from koc_qt.ui.backtests.trust_keeper import TrustKeeper
@@ -100,7 +101,10 @@ class BacktestPanel(Panel):
         self.history = HistoryPage(self.bench, self.pages)
         yield
         self.compared = ComparePage(self.bench.theme, self.pages)
-        for page in (self.message, self.progress, self.result, self.history, self.compared):
+        yield
+        self.optimise = OptimisePage(self.bench, self.pages, base=self._base, place=self.setup.placed)
+        yield from self.optimise.parts()
+        for page in (self.message, self.progress, self.result, self.history, self.compared, self.optimise):
             self.pages.addWidget(page)
         self.trust = TrustKeeper(self.desk, self.bench.theme, self.result.trust, self)
         yield
@@ -121,6 +125,8 @@ class BacktestPanel(Panel):
         self.history.opened.connect(self.look_at)
         self.history.compare_wanted.connect(self.compare)
         self.history.settings_wanted.connect(self.setup.take)
+        self.optimise.settings_wanted.connect(self.setup.take)
+        self.setup.settled.connect(lambda: self.optimise.offer(self.setup.described))
         self.compared.closed.connect(lambda: self.show_view("history"))
         self.bench.requests.trips_marked.connect(self._marks_changed)
         self.bench.requests.backtest_offered.connect(self.offer)
@@ -149,6 +155,7 @@ class BacktestPanel(Panel):
             "overview": self.result.overview.splitter.moved_to,
             "columns": self.result.trades.table.column_state(),
             "runs": self.history.table.column_state(),
+            "search": self.optimise.state(),
             "check": self.result.trust.every.isChecked(),
         }
 
@@ -158,6 +165,8 @@ class BacktestPanel(Panel):
             self.setup.restore(setup)
         self.splitter.restore_sizes(state.get("sizes"))
         self.result.overview.splitter.restore_sizes(state.get("overview"))
+        if isinstance(search := state.get("search"), dict):
+            self.optimise.restore(search)
         if isinstance(check := state.get("check"), bool):
             self.result.trust.every.setChecked(check)
         for name, table in (("columns", self.result.trades.table), ("runs", self.history.table)):
@@ -170,6 +179,7 @@ class BacktestPanel(Panel):
             errand.cancel()
         self.exporter.stop()
         self.trust.close()
+        self.optimise.close_down()
         if self.player is not None:
             self.player.stop()
         self.bench.requests.mark(MarkedTrips())
@@ -210,6 +220,10 @@ class BacktestPanel(Panel):
         self.setup.refresh()
         self._show_runs()
 
+    def _base(self) -> BacktestSpec | None:
+        """Give the run whose parameters are to be searched; None, and marks in the form, where it is not complete."""
+        return next(iter(self.setup.specs()), None)
+
     def _refused(self, error: KocError) -> None:
         self.setup.refresh()
         self.setup.say(str(error), is_problem=True)
@@ -237,7 +251,9 @@ class BacktestPanel(Panel):
             self._fetched = None
         if frame.snapshot or frame.backtests:
             self._show_runs()
-        elif frame.trust:
+        if frame.snapshot or frame.studies:
+            self.optimise.refresh()
+        if frame.trust and not (frame.snapshot or frame.backtests):
             self.trust.look_at(self.desk.replica.backtests.get(self._run_id))
             self.bar.show_parity(self.trust.trust)
 
@@ -255,6 +271,8 @@ class BacktestPanel(Panel):
         self.history.show_runs(runs)
         if self._view == "history":
             self.pages.setCurrentWidget(self.history)
+        elif self._view == "optimise":
+            self.pages.setCurrentWidget(self.optimise)
         elif not self._view:
             self._show_run()
 
