@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,33 +13,22 @@ from koc_qt.sdk.signals import Bars
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_COLUMNS = {
-    "row": "i4",
-    "open_time_ns": "i8",
-    "open": "f8",
-    "high": "f8",
-    "low": "f8",
-    "close": "f8",
-    "volume": "f8",
-}
+_COLUMNS = {"row": "i", "open_time_ns": "q", "open": "d", "high": "d", "low": "d", "close": "d", "volume": "d"}
 
 
 class BarsAhead:
     """Messages of bars as arrays: 52 bytes a bar, a fifth of what lists take. Add all, then ask."""
 
     def __init__(self) -> None:
-        self._parts: list[list[NDArray[Any]]] = [[] for _ in _COLUMNS]
+        self._arrays: list[array[Any]] = [array(kind) for kind in _COLUMNS.values()]
         self._ends: list[int] = []  # rows at which messages of the run end
         self._warmup = 0  # rows before the run
         self._count = 0
-        self._columns: list[NDArray[Any]] = []
 
     def add(self, bars: ReplayBars) -> None:
         """Keep a message; those of the warm-up come first."""
-        import numpy as np
-
-        for parts, (name, kind) in zip(self._parts, _COLUMNS.items(), strict=True):
-            parts.append(np.array(getattr(bars, name), kind))
+        for name, column in zip(_COLUMNS, self._arrays, strict=True):
+            column.extend(getattr(bars, name))
         self._count += len(bars.row)
         if bars.warmup:
             self._warmup = self._count
@@ -47,14 +37,14 @@ class BarsAhead:
 
     def messages(self) -> Iterator[ReplayBars]:
         """Give the messages of the run again, without warm-up."""
-        columns, begin = self._whole(), self._warmup
+        begin = self._warmup
         for end in self._ends:
-            yield ReplayBars(False, *(column[begin:end].tolist() for column in columns))
+            yield ReplayBars(False, *(column[begin:end].tolist() for column in self._arrays))
             begin = end
 
     def warmup_count(self, row: int = 0) -> int:
         """Give how many bars of an instrument are warm-up."""
-        return int((self._whole()[0][: self._warmup] == row).sum()) if self._count else 0
+        return self._arrays[0][: self._warmup].count(row)
 
     def columns(self, instruments: Sequence[Instrument], timeframe: str) -> list[Bars]:
         """Give the bars of each instrument that has any, warm-up first."""
@@ -67,10 +57,7 @@ class BarsAhead:
         return [Bars(key, timeframe, *(column[own] for column in values)) for key, own in owned if own.any()]
 
     def _whole(self) -> list[NDArray[Any]]:
-        """Put the parts of each column together, and let go of them column by column."""
+        """Give the columns as they are in memory; from now on none can be added."""
         import numpy as np
 
-        while self._parts:
-            parts = self._parts.pop(0)
-            self._columns.append(np.concatenate(parts) if parts else np.array([]))
-        return self._columns
+        return [np.frombuffer(column, column.typecode) for column in self._arrays]
