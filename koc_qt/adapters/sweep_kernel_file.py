@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from koc_qt.adapters.worker_process import worker_command, worker_environment
+from koc_qt.adapters.worker_command import worker_command, worker_environment
 
 COMPILE_TIMEOUT_S = 120.0
 WORD = "--sweep-kernel"  # what `koc worker` is told to compile and end
@@ -37,29 +37,48 @@ class KernelFile:
                 return await self._make(file)
 
     async def _make(self, file: Path) -> bytes:
-        process = subprocess.Popen(  # noqa: ASYNC220 - it is waited for in a thread
-            [*worker_command(), WORD],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=worker_environment(),
-        )
+        process = _compiling()
         try:
-            code, errors = await asyncio.to_thread(process.communicate, timeout=COMPILE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            logger.warning("the optimiser's kernel was not compiled within {:g} s", COMPILE_TIMEOUT_S)
-            return b""
+            code = await asyncio.to_thread(_compiled, process)
         finally:
             if process.poll() is None:
                 process.kill()
                 await asyncio.to_thread(process.communicate)
-        if process.returncode or not code:
-            logger.warning(
-                "the optimiser's kernel cannot be compiled here: {}", errors.decode(errors="replace")[-2000:]
-            )
-            return b""
-        await asyncio.to_thread(_keep, file, code)
+        if code:
+            await asyncio.to_thread(_keep, file, code)
         return code
+
+
+def compile_here() -> bytes:
+    """Compile and wait for it; empty where it cannot be done."""
+    process = _compiling()
+    try:
+        return _compiled(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _compiling() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*worker_command(), WORD],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=worker_environment(),
+    )
+
+
+def _compiled(process: subprocess.Popen[bytes]) -> bytes:
+    try:
+        code, errors = process.communicate(timeout=COMPILE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        logger.warning("the optimiser's kernel was not compiled within {:g} s", COMPILE_TIMEOUT_S)
+        return b""
+    if process.returncode or not code:
+        logger.warning("the optimiser's kernel cannot be compiled here: {}", errors.decode(errors="replace")[-2000:])
+        return b""
+    return code
 
 
 def _keep(file: Path, code: bytes) -> None:

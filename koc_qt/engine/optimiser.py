@@ -33,7 +33,7 @@ from koc_qt.link.optimiser_messages import (
     StudyFact,
     TrialsPage,
 )
-from koc_qt.ports.studies import StudyStore
+from koc_qt.ports.studies import Crew, StudyStore
 
 AT_ONCE = 1  # studies, for each has every core
 WAITING_LIMIT = 8  # studies that wait for their turn; more are refused
@@ -64,10 +64,11 @@ class Optimiser:
         publish: Publish,
         *,
         processes: int,
+        make_crew: Callable[[str], Crew] | None = None,
     ) -> None:
         self._services, self._prepare, self._open_store = services, prepare, open_store
         self._make_sampler, self._kernel, self._publish = make_sampler, kernel, publish
-        self._processes = processes
+        self._processes, self._make_crew = processes, make_crew
         self._opening = asyncio.Lock()
         self._store: StudyStore | None = None
         self._snapshots: dict[str, StudySnapshot] = {}  # oldest first
@@ -202,6 +203,7 @@ class Optimiser:
             self._kernel,
             self._changed,
             processes=self._processes,
+            make_crew=self._make_crew,
             known=known,
         )
         if len(self._tasks) >= AT_ONCE:

@@ -25,14 +25,13 @@ from koc_qt.domain.optimisation import (
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.optimiser_ranges import check_fixed, resolved
-from koc_qt.engine.optimiser_worker import SILENCE_LIMIT_S, SweepWorker
+from koc_qt.engine.optimiser_worker import SILENCE_LIMIT_S, UNSOUND, SweepWorker, is_sound
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip
 from koc_qt.ports.bars import Span
-from koc_qt.ports.studies import RunnerLost, Sampler, StudyStore, TrialRunner
-from koc_qt.sdk.channel import ReplayBars, StartReplay, StartSweep
+from koc_qt.ports.studies import Crew, RunnerLost, Sampler, StudyStore, TrialRunner
+from koc_qt.sdk.channel import ReplayBars, StartReplay, StartSweep, frame
 from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 
-BATCH_S = 0.25  # how much work a process is given at once
 BATCH_MOST = 512  # combinations
 KEPT_EVERY_S = 0.2  # what was found since is lost when this process is killed, and made again
 DEATHS_IN_A_ROW = 12  # without a trial in between: something else than a combination is wrong
@@ -64,6 +63,7 @@ class Study:
         changed: Changed,
         *,
         processes: int,
+        make_crew: Callable[[str], Crew] | None = None,
         known: StudySnapshot | None = None,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
@@ -72,6 +72,7 @@ class Study:
         self._source, self._instruments, self._services = source, instruments, services
         self._store, self._make_sampler, self._kernel, self._changed = store, make_sampler, kernel, changed
         self._processes = spec.processes or processes
+        self._crew = make_crew(spec.cluster) if spec.cluster and make_crew is not None else None
         self._silence_limit_s = silence_limit_s
         self._started_ns = services.clock.time_ns() if known is None else known.started_ns
         self._is_resumed = known is not None
@@ -125,13 +126,18 @@ class Study:
     async def play(self) -> None:
         """Evaluate all combinations that have not been. Raises KocError where the study cannot go on."""
         worker = SweepWorker(self._silence_limit_s)
+        first: SweepWorker | None = worker
         try:
             await self._prepare(worker)
-        except RunnerLost as lost:
+            if self._crew is not None:
+                await worker.close()
+                first = None
+                self._processes = await self._crew.muster(self._started(), await self._frames())
+        except BaseException as error:
             await worker.close()
-            raise StrategyError(str(lost)) from lost
-        except BaseException:
-            await worker.close()
+            await self._dismiss()
+            if isinstance(error, RunnerLost):
+                raise StrategyError(str(error)) from error
             raise
         assert self._board is not None  # noqa: S101 (for the type checker)
         self._enter("trials")
@@ -140,13 +146,20 @@ class Study:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._processes):
-                    group.create_task(self._work(number, worker if number == 0 else None))
+                    group.create_task(self._work(number, first if number == 0 else None))
         except* Exception as failures:
             raise _first(failures) from None
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
+            await self._dismiss()
             await self._keep()
+        if not self._board.is_over:
+            raise StrategyError("all workers of the cluster were lost: resume the study when there are others")
+
+    async def _dismiss(self) -> None:
+        if self._crew is not None:
+            await self._crew.close()
 
     # ---- before the first trial
 
@@ -170,7 +183,20 @@ class Study:
         self._feed = BacktestFeed(self._services.history, ids, loaded.described.timeframe, span)
         self._enter("history")
         await self._feed.fetch(lambda _fraction: self._changed(self, False))
-        await worker.supply(self._bars())
+        if self._crew is None:
+            await worker.supply(self._bars())
+
+    async def _frames(self) -> bytes:
+        """Give all bars as frames of the channel, for those that cannot be sent them one by one."""
+        frames = bytearray()
+        async for messages in self._bars():
+            for message in messages:
+                frames += frame(message)
+        return bytes(frames)
+
+    def _started(self) -> StartSweep:
+        assert self._start is not None  # noqa: S101 (for the type checker)
+        return self._start
 
     async def _recall(self, sampler: Sampler) -> None:
         """Take over what an earlier run of this study found."""
@@ -219,13 +245,15 @@ class Study:
         loop = asyncio.get_running_loop()
         self._working += 1
         try:
-            while batch := await board.take(self._size(rate_hz)):
+            while batch := await board.take(self._size(rate_hz, runner.batch_s if runner else 0.0)):
                 left = list(batch)
                 try:
                     if runner is None:
                         runner = await self._hire(number)
                     if runner is None:
                         board.again(batch)
+                        if self._crew is not None:
+                            return  # the others go on
                         continue
                     began_s = loop.time()
                     await runner.evaluate(batch, self._floor.floors(), partial(self._told, left))
@@ -245,11 +273,12 @@ class Study:
 
     async def _hire(self, number: int) -> TrialRunner | None:
         """Start another process; None where that was lost. Raises StrategyError, also after STARTS_IN_A_ROW."""
-        assert self._start is not None  # noqa: S101 (for the type checker)
+        if self._crew is not None:
+            return await self._crew.hire()
         worker = SweepWorker(self._silence_limit_s)
         try:
             await worker.launch(self._services.launcher, f"study of {self._filename} {number + 1}")
-            await worker.load(self._start)
+            await worker.load(self._started())
             await worker.supply(self._bars())
         except RunnerLost as lost:
             await worker.close()
@@ -263,16 +292,18 @@ class Study:
         self._failed_starts = 0
         return worker
 
-    def _size(self, rate_hz: float) -> int:
+    def _size(self, rate_hz: float, batch_s: float) -> int:
         """How many combinations make up a batch: few at first and near the end."""
-        size = min(max(int(rate_hz * BATCH_S), 1), BATCH_MOST)
+        size = min(max(int(rate_hz * batch_s), 1), BATCH_MOST)
         if self._total is not None:
             left = self._total - self._counts.total()
             size = min(size, max(left // (2 * self._processes), 1))
         return size
 
     def _told(self, left: list[TrialAsked], found: Sequence[TrialFound]) -> None:
-        """Take what came of the first ones of those that are left, and take them off."""
+        """Take what came of the first ones of those that are left, and take them off. Raises RunnerLost."""
+        if not is_sound(found, [trial.number for trial in left]):
+            raise RunnerLost(f"its process {UNSOUND}")
         for trial, outcome in zip(left, found, strict=False):
             self._finish(
                 Trial(
@@ -364,6 +395,11 @@ class _Board:
         self._attempts: Counter[int] = Counter()
         self._out = 0
         self._changed = asyncio.Condition()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be made again."""
+        return not self._again
 
     async def take(self, count: int) -> Sequence[TrialAsked]:
         """Give the next ones; none once all are over, for which it waits: others may lose theirs."""

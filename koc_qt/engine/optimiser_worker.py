@@ -37,6 +37,7 @@ SILENCE_LIMIT_S = 60.0  # for a process that evaluates and says nothing
 NEEDS = WorkerNeeds(("koc_qt.worker.sweep", "llvmlite.binding"))
 _QUEUE = 10_000  # messages that nobody has read; beyond it the process says more than it can have found
 _LONGEST_REASON = 1_000
+UNSOUND = "says what it was not asked"
 _STATES = frozenset(TrialState)
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -47,6 +48,8 @@ class SweepWorker:
 
     All but `close` raise RunnerLost where the process is gone, and StrategyError for what its file does wrong.
     """
+
+    batch_s = 0.25
 
     def __init__(self, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
         self._silence_limit_s = silence_limit_s
@@ -94,11 +97,10 @@ class SweepWorker:
         left = [trial.number for trial in trials]
         while left:
             found = (await self._next(TrialsEvaluated, self._silence_limit_s, "is there an endless loop?")).trials
-            numbers = [trial.number for trial in found]
-            if numbers != left[: len(numbers)] or not all(map(_is_sound, found)):
-                self._kill("says what it was not asked")
-                raise RunnerLost("its process says what it was not asked")
-            del left[: len(numbers)]
+            if not is_sound(found, left):
+                self._kill(UNSOUND)
+                raise RunnerLost(f"its process {UNSOUND}")
+            del left[: len(found)]
             if found:
                 told(found)
 
@@ -160,8 +162,13 @@ class SweepWorker:
                     raise RunnerLost(f"its process {reason or 'ended by itself'}")
 
 
+def is_sound(found: Sequence[TrialFound], asked: Sequence[int]) -> bool:
+    """Whether a process may have found this of the combinations asked; a strategy can write to its channel too."""
+    numbers = [trial.number for trial in found]
+    return numbers == list(asked[: len(numbers)]) and all(map(_is_sound, found))
+
+
 def _is_sound(found: TrialFound) -> bool:
-    """Whether a process may have found this; a strategy can write to its channel too."""
     return (
         found.state in _STATES
         and found.statistics.keys() <= STATISTICS.keys()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from koc_qt.domain.optimisation import StudySnapshot, Trial
+from koc_qt.sdk.channel import StartSweep
 from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 
 
@@ -71,13 +72,38 @@ class RunnerLost(Exception):
 class TrialRunner(Protocol):
     """One process that evaluates combinations, with the file loaded and the bars in memory."""
 
+    @property
+    def batch_s(self) -> float:
+        """How much work it is best given at once, in seconds."""
+        ...
+
     async def evaluate(self, trials: Sequence[TrialAsked], floors: Sequence[float], told: Told) -> None:
         """Evaluate them in their order; `told` hears of them as they come.
 
-        Raises RunnerLost where the process ends, or says nothing for too long, before all are done.
+        Raises RunnerLost where the process ends, says nothing for too long, or says what it was not asked, before all
+        are done, and StrategyError for a file that cannot be used.
         """
         ...
 
     async def close(self) -> None:
         """End the process."""
+        ...
+
+
+class Crew(Protocol):
+    """Processes elsewhere that evaluate combinations, such as those of a cluster."""
+
+    async def muster(self, start: StartSweep, bars: bytes) -> int:
+        """Bring what all need to where they are, and give how many can be hired; `bars` are frames of the channel.
+
+        Raises StrategyError where there is none.
+        """
+        ...
+
+    async def hire(self) -> TrialRunner | None:
+        """Give one that is free; None where none is left."""
+        ...
+
+    async def close(self) -> None:
+        """End them all."""
         ...

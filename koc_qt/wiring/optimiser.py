@@ -18,7 +18,7 @@ from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.engine.services import Services
 from koc_qt.link.optimiser_messages import StudyFact
 from koc_qt.paths import Paths
-from koc_qt.ports.studies import Sampler, StudyStore
+from koc_qt.ports.studies import Crew, Sampler, StudyStore
 
 
 def make_optimiser(
@@ -33,7 +33,14 @@ def make_optimiser(
         return open_study_store(place)
 
     return Optimiser(
-        services, prepare, open_store, make_sampler, KernelFile(paths.kernels).code, publish, processes=cores()
+        services,
+        prepare,
+        open_store,
+        make_sampler,
+        KernelFile(paths.kernels).code,
+        publish,
+        processes=cores(),
+        make_crew=make_crew,
     )
 
 
@@ -53,6 +60,13 @@ def make_sampler(spec: StudySpec) -> Sampler:
 
         return OptunaSampler(spec)
     return ListedSampler(spec)
+
+
+def make_crew(address: str) -> Crew:
+    """Make a crew of the Dask cluster whose scheduler is at an address."""
+    from koc_qt.adapters.dask_crew import DaskCrew  # with distributed, a second
+
+    return DaskCrew(address)
 
 
 def cores() -> int:

@@ -68,6 +68,15 @@ class Kernel:
         return function
 
 
+def is_for_this_machine(code: bytes) -> bool:
+    """Whether a MachineCode was compiled for this kind of processor."""
+    try:
+        machine = msgspec.msgpack.decode(code, type=MachineCode)
+    except msgspec.DecodeError:
+        return False
+    return (machine.target, machine.processor) == host()
+
+
 def host() -> tuple[str, str]:
     """Give what this machine is: LLVM's triple, and the name of its processor."""
     import llvmlite.binding as llvm
