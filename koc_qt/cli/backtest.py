@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from decimal import Decimal, InvalidOperation
 
-ENGINES = ("replay", "vectorbt", "backtrader", "all")
+ALL = "all"
+ENGINES = ("replay", "vectorbt", "backtrader", ALL)
 UNLIMITED = "none"
+USUAL_SHARE = object()  # nothing was said of it
 _WHEN = "a date (2024-01-01), a time (2024-01-01T12:00), an age (30d, 36h) or 'now'"
 
 
@@ -74,8 +76,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--volume-share",
         type=share,
         metavar="F",
-        default=Decimal("0.1"),
-        help="of a bar's volume that is ours at most, or 'none' for all that is asked (default: 0.1)",
+        default=USUAL_SHARE,
+        help="of a bar's volume that is ours at most, or 'none' for all that is asked (default: 0.1, and none with "
+        "--engine all: the others fill every order whole)",
     )
     rules.add_argument("--no-short", action="store_true", help="sell no more than is held")
     rules.add_argument("--seed", type=int, metavar="N", default=0, help="of the strategy's random numbers (default: 0)")

@@ -6,9 +6,11 @@ import argparse
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from koc_qt.cli.backtest import ALL, USUAL_SHARE
 from koc_qt.cli.fetching import parse_time
 from koc_qt.config import VENUES, Config
 from koc_qt.domain.backtests import BacktestSpec
@@ -145,10 +147,17 @@ def _rules(args: argparse.Namespace) -> dict[str, Any]:
         "slippage": args.slippage,
         "slippage_ticks": args.slippage_ticks,
         "latency_ns": int(args.latency_ms * 1_000_000),
-        "volume_fraction": args.volume_share,
+        "volume_fraction": _share(args),
         "allow_short": not args.no_short,
         "seed": _seed(args.seed),
     }
+
+
+def _share(args: argparse.Namespace) -> Decimal | None:
+    """Give the share of volume; engines that are compared all fill orders whole, unless somebody asks for more care."""
+    if args.volume_share is not USUAL_SHARE:
+        return cast("Decimal | None", args.volume_share)
+    return None if getattr(args, "engine", "") == ALL else Decimal("0.1")
 
 
 def _seed(seed: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from koc_qt.cli.backtest import ALL
 from koc_qt.cli.backtest_asked import Asked, bench_for, data_words, read_asked
 from koc_qt.cli.backtest_progress import Show, shown_progress, words
 from koc_qt.config import Config, load_config
@@ -30,7 +31,6 @@ from koc_qt.wiring.backtest import Bench, Outcome, on_qt
 from koc_qt.wiring.backtest import run as run_one
 
 STDOUT = "-"
-_ALL = "all"
 _FILES = {"report": (".html", ".htm"), "json": (".json",)}  # options that name a file, and how such names end
 _FOLDERS = {"csv": ".csv", "parquet": ".parquet"}  # options that name a folder, and the kind of what goes there
 _CANNOT = {
@@ -75,14 +75,14 @@ async def _work(asked: Asked, engine: str, trust: bool, config: Config, paths: P
     async with bench_for(asked, config, paths) as bench:
         spec = asked.spec(bench)
         found = _Found()
-        if engine == _ALL:
+        if engine == ALL:
             await _run_all(found, bench, spec, show)
         else:
             spec = msgspec.structs.replace(spec, engine=Engine(engine))
             await _run(found, bench, spec, show)
         if trust:
             await _check(found, bench, found.results[0].spec, show)
-        more = data_words(asked) + (["--engine", _ALL] if engine == _ALL else []) + (["--trust"] if trust else [])
+        more = data_words(asked) + (["--engine", ALL] if engine == ALL else []) + (["--trust"] if trust else [])
         return Report(
             tuple(found.results),
             command=" ".join([command_of(spec), *([shlex.join(more)] if more else [])]),

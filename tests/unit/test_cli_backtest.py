@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import pandas as pd
 import pytest
 
 from koc_qt.cli import backtest_trust
+from koc_qt.cli.backtest_asked import read_asked
 from koc_qt.cli.backtest_progress import shown_progress, words
-from koc_qt.cli.main import main
+from koc_qt.cli.main import build_parser, main
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.performance import STATISTICS
@@ -146,6 +148,16 @@ def test_the_command_that_is_told_does_it_again(bars: Path, capsys: pytest.Captu
     assert first["engines"]["replay"]["equity"]["time"][0].startswith("2024-01-07T16:00:00")
     quantities = {trade["quantity"] % 0.5 for trade in first["engines"]["replay"]["trades"]}
     assert quantities == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "share"),
+    [([], "0.1"), (["--engine", "all"], None), (["--engine", "all", "--volume-share", "0.2"], "0.2")],
+)
+def test_engines_that_are_compared_fill_orders_whole(asked: list[str], share: str | None) -> None:
+    parser, _ = build_parser("backtest")
+    args = parser.parse_args(["backtest", SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", *asked])
+    assert read_asked(args).rules["volume_fraction"] == (None if share is None else Decimal(share))
 
 
 def test_a_simulated_market_is_fetched_run_and_told(capsys: pytest.CaptureFixture[str], profile: Paths) -> None:
