@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400
 _EPOCH_DAYS = 719_163  # backtrader counts days from the year 1, as datetime's ordinals do
+_LOADED_AT_ONCE = 10_000  # bars
 _ZERO = Decimal(0)
 _NO_MONEY = "insufficient funds: backtrader refused it"
 
@@ -219,7 +220,7 @@ class BacktraderRun(Replay):
         cerebro.broker.setcommission(commission=float(terms.fee))
         if terms.slippage:
             cerebro.broker.set_slippage_perc(float(terms.slippage), slip_open=True, slip_match=True, slip_out=True)
-        cerebro.adddata(_feed(library, columns, len(columns) - len(bars)))
+        cerebro.adddata(_feed(library, columns, len(columns) - len(bars), pause))
         cerebro.addstrategy(_bridge(library), venue=self._venue, bars=bars, close=self._closing(bars, pause))
         cerebro.run()
 
@@ -241,8 +242,8 @@ class BacktraderRun(Replay):
         return close
 
 
-def _feed(library: Any, columns: Bars, begin: int) -> Any:
-    """Give backtrader the columns from a row on."""
+def _feed(library: Any, columns: Bars, begin: int, pause: Pause) -> Any:
+    """Give backtrader the columns from a row on, which it loads before it begins."""
     days = columns.time_ns[begin:] / 10**9 / _DAY_S + _EPOCH_DAYS
     prices = (columns.open, columns.high, columns.low, columns.close, columns.volume)
     parts = [days.data, *(column[begin:].data for column in prices)]
@@ -258,6 +259,8 @@ def _feed(library: Any, columns: Bars, begin: int) -> Any:
             row = next(self._rows, None)
             if row is None:
                 return False
+            if not len(self) % _LOADED_AT_ONCE:
+                pause()
             lines = self.lines
             lines.datetime[0], lines.open[0], lines.high[0], lines.low[0], lines.close[0], lines.volume[0] = row
             lines.openinterest[0] = 0.0

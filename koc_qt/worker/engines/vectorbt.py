@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     Booleans = NDArray[np.bool_]
 
 
+_BOOKED_AT_ONCE = 1_000  # fills
+
+
 class Orders(msgspec.Struct):
     """What is to be done at the open of each bar of a run."""
 
@@ -83,9 +86,9 @@ class VectorbtRun(Replay):
         signals = checked(self.strategy.signals(bars), bars)
         pause()
         if begin < len(bars):
-            self._run(bars, begin, self._orders(bars, signals, begin))
+            self._run(bars, begin, self._orders(bars, signals, begin), pause)
 
-    def _run(self, bars: Bars, begin: int, orders: Orders) -> None:
+    def _run(self, bars: Bars, begin: int, orders: Orders, pause: Pause) -> None:
         terms = self._terms
         close, opening = bars.close[begin:], bars.open[begin:]
         portfolio = self._library.Portfolio.from_signals(
@@ -114,6 +117,8 @@ class VectorbtRun(Replay):
         times, volumes = bars.time_ns[begin:].tolist(), bars.volume[begin:]
         fields = (records[name].tolist() for name in ("idx", "side", "price", "size", "fees"))
         for number, (row, side, price, size, fee) in enumerate(zip(*fields, strict=True), start=1):
+            if not number % _BOOKED_AT_ONCE:
+                pause()
             terms.note_volume(size, float(volumes[row]))
             self._desk.book(terms.fill(number, Side.SELL if side else Side.BUY, price, size, fee, times[row]))
         self.times_ns.extend(time_ns + self._bar_ns for time_ns in times)
