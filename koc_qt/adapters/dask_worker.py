@@ -29,8 +29,8 @@ from koc_qt.sdk.channel import (
     decode_worker,
     frame,
 )
+from koc_qt.sdk.machine_code import is_for_this_machine
 from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialFound, TrialsEvaluated
-from koc_qt.worker.sweep_machine import is_for_this_machine
 
 SILENCE_LIMIT_S = 60.0
 START_LIMIT_S = 120.0

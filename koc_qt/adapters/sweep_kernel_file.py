@@ -17,7 +17,7 @@ from koc_qt.adapters.worker_command import worker_command, worker_environment
 
 COMPILE_TIMEOUT_S = 120.0
 WORD = "--sweep-kernel"  # what `koc worker` is told to compile and end
-_SOURCES = ("sweep_kernel.py", "sweep_compiler.py", "sweep_machine.py")
+_SOURCES = ("sweep_kernel.py", "sweep_compiler.py", "sweep_machine.py", "../sdk/machine_code.py")
 
 
 class KernelFile:

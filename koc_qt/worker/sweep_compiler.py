@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.sdk.machine_code import Code, MachineCode, host
 from koc_qt.worker import sweep_kernel
-from koc_qt.worker.sweep_machine import Code, MachineCode, host
 
 
 def compile_kernel() -> bytes:

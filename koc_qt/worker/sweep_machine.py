@@ -7,22 +7,9 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.sdk.machine_code import MachineCode, host
+
 _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
-
-
-class Code(msgspec.Struct, frozen=True):
-    """A function in an object file, by its name in there."""
-
-    symbol: str
-    object_file: bytes
-
-
-class MachineCode(msgspec.Struct, frozen=True):
-    """Functions for one kind of processor: `target` is LLVM's triple, `processor` its name of the model."""
-
-    target: str
-    processor: str
-    codes: dict[str, Code]
 
 
 class BadKernelError(Exception):
@@ -66,19 +53,3 @@ class Kernel:
         function: Any = ctypes.CFUNCTYPE(None, *kinds)(address)
         function.engine = self._engine  # the code is gone with it
         return function
-
-
-def is_for_this_machine(code: bytes) -> bool:
-    """Whether a MachineCode was compiled for this kind of processor."""
-    try:
-        machine = msgspec.msgpack.decode(code, type=MachineCode)
-    except msgspec.DecodeError:
-        return False
-    return (machine.target, machine.processor) == host()
-
-
-def host() -> tuple[str, str]:
-    """Give what this machine is: LLVM's triple, and the name of its processor."""
-    import llvmlite.binding as llvm
-
-    return llvm.get_default_triple(), llvm.get_host_cpu_name()

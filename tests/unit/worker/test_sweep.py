@@ -14,10 +14,11 @@ import pytest
 from koc_qt.domain.instruments import Instrument
 from koc_qt.sdk.channel import Failed, LoadFailed, ReplayBars, ReplayEnd, SweepLoaded
 from koc_qt.sdk.indicators import EMA, SMA
+from koc_qt.sdk.machine_code import MachineCode
 from koc_qt.sdk.sweep_messages import EvaluateTrials, TrialFound
 from koc_qt.worker import sweep_kernel
 from koc_qt.worker.sweep_bars import SweepBars, SweptBars
-from koc_qt.worker.sweep_machine import BadKernelError, Kernel, MachineCode
+from koc_qt.worker.sweep_machine import BadKernelError, Kernel
 from koc_qt.worker.sweep_signals import KNOWN
 from tests.unit.sdk.desk import BTC, OTHER
 from tests.unit.worker.host import in_thread
