@@ -102,6 +102,9 @@ def share(text: str) -> Decimal | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it, show progress and results, and give the exit code. Raises KocError with a sentence for the person."""
-    from koc_qt.cli.backtest_job import run as run_job  # loaded when the command runs: ``koc --help`` shall not wait
+    from koc_qt.wiring.qt_imports import read_no_sources  # loaded when the command runs: ``koc --help`` shall not wait
+
+    read_no_sources()
+    from koc_qt.cli.backtest_job import run as run_job
 
     return run_job(args)

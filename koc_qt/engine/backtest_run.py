@@ -18,7 +18,7 @@ from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import DECISIONS_KEPT, LONGEST_DECISION, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
-from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
+from koc_qt.engine.patience import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
 from koc_qt.link.messages import BacktestHead
 from koc_qt.ports.bars import Span

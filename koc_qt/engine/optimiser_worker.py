@@ -12,7 +12,7 @@ from loguru import logger
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.optimisation import CHECKPOINTS, TrialState
 from koc_qt.domain.performance import STATISTICS
-from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, READY_TIMEOUT_S
+from koc_qt.engine.patience import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip
 from koc_qt.ports.studies import RunnerLost, Told
 from koc_qt.ports.workers import WorkerExit, WorkerHandle, WorkerLauncher, WorkerNeeds

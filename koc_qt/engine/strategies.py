@@ -17,9 +17,10 @@ from koc_qt.domain.state import StrategySpec, StrategyState
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.kill_switch import KillSwitch
+from koc_qt.engine.patience import LOAD_TIMEOUT_S
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import check_source, read_source
-from koc_qt.engine.strategy_run import LOAD_TIMEOUT_S, STOP_GRACE_S, Pulse, StrategyRun
+from koc_qt.engine.strategy_run import STOP_GRACE_S, Pulse, StrategyRun
 from koc_qt.engine.strategy_words import LONGEST_NAME, LONGEST_REASON, clip, name_of
 from koc_qt.link.messages import MANUAL
 from koc_qt.ports.journal import Journal, StrategyRecord

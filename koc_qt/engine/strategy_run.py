@@ -19,6 +19,7 @@ from koc_qt.domain.orders import Order
 from koc_qt.domain.positions import Position
 from koc_qt.domain.state import Badge, StrategySpec
 from koc_qt.engine.accounts import Accounts
+from koc_qt.engine.patience import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_feed import StrategyFeed
 from koc_qt.engine.strategy_orders import StrategyOrders
@@ -50,8 +51,6 @@ from koc_qt.sdk.channel import (
     WorkerMessage,
 )
 
-READY_TIMEOUT_S = 20.0
-LOAD_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0
 LANDING_TIMEOUT_S = 11.0  # a little more than the order service gives a venue to answer
 HUNG_AFTER_S = 10.0  # without a heartbeat
