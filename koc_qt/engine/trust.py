@@ -12,7 +12,7 @@ from typing import Any, assert_never
 import msgspec
 from loguru import logger
 
-from koc_qt.domain.backtests import Engine
+from koc_qt.domain.backtests import BacktestSnapshot, Engine
 from koc_qt.domain.errors import KocError, StorageError, StrategyError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.state import JobState
@@ -107,7 +107,8 @@ class TrustJob:
         backtest = msgspec.structs.replace(spec.backtest, engine=Engine.REPLAY)
         self._enter("first run")
         history = SharedHistory(self._services.history, Span(backtest.since_ns, backtest.until_ns))
-        first = await self._runs.run(backtest, history, trace=True)
+        first = await self._runs.run(backtest, history, trace=True, told=self._first_told)
+        self.reason = ""
         self.report = msgspec.structs.replace(self.report, name=name_of(first.described.name))
         checks = TrustChecks(spec, first, self._runs, history, self._instruments, self._replays)
         made: dict[Check, Callable[[], Awaitable[Any]]] = {
@@ -129,6 +130,12 @@ class TrustJob:
                 self.report = msgspec.structs.replace(self.report, failed=failed)
             else:
                 self.report = msgspec.structs.replace(self.report, **{_FIELDS[check]: found})
+
+    def _first_told(self, run: BacktestSnapshot) -> None:
+        """Say how far the history is, which may take long to be fetched, and the first run."""
+        if run.stage:
+            self.reason = f"{run.stage}: {run.progress:.0%}"
+            self._changed(self, False)
 
     def _enter(self, stage: str) -> None:
         self._stage = stage

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine, RoundTrip
+from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, Engine, RoundTrip
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
@@ -72,10 +72,11 @@ class TrustRuns:
         trace: bool = False,
         warmup_bars: int | None = None,
         records: bool = True,
+        told: Callable[[BacktestSnapshot], None] = lambda _: None,
     ) -> Outcome:
         """Run to the end; without `records` trades and fills are left out, of which many runs have too many.
 
-        Raises as BacktestRun.play does; cancelling ends the process.
+        `told` hears how far it is. Raises as BacktestRun.play does; cancelling ends the process.
         """
         services = HistoryServices(self._services.clock, self._services.launcher, history)
         async with self._turns:
@@ -85,7 +86,7 @@ class TrustRuns:
                 self._source,
                 self._instruments,
                 services,
-                lambda _run, _must: None,
+                lambda changed, _must: told(changed.snapshot()),
                 self._silence_limit_s,
                 trace=trace,
                 warmup_bars=warmup_bars,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -241,7 +240,8 @@ async def test_too_short_a_warm_up_is_found(desk: Desk) -> None:
 # ---- all of it
 
 
-async def test_all_checks_of_one_strategy(desk: Desk) -> None:
+async def test_all_checks_of_one_strategy(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust_module, "PUBLISH_S", 0.0)
     grid = {"fast": [2, 3, 20]}  # 20 is above the slow one, and refused
     parameters = {"fast": 3, "slow": 9}
     spec = desk.spec(SMA, parameters=parameters, grid=grid, trials=12, session="sma", backtest_id="bt-1")
@@ -283,6 +283,8 @@ async def test_all_checks_of_one_strategy(desk: Desk) -> None:
     assert all(each.parameters["fast"] in (2, 3) for each in forward.windows)
     assert forward.windows[-1].window.until_ns == spec.backtest.until_ns
 
+    assert any(told.reason.startswith("history: 100%") for told in desk.told if told.stage == "first run")
+    assert {told.reason for told in desk.told if told.stage not in ("", "first run")} == {""}
     stages = list(dict.fromkeys(told.stage for told in desk.told))
     assert [stage for stage in stages if stage] == ["first run", *map(str, Check)]
     assert [told.progress for told in desk.told] == sorted(told.progress for told in desk.told)
@@ -358,7 +360,7 @@ async def test_checks_wait_for_their_turn_and_can_be_stopped(desk: Desk, monkeyp
     await desk.trust.stop(running)  # which changes nothing any more
     assert (await desk.ended(waiting)).state is JobState.DONE
     unborn = await desk.trust.start(desk.spec(CROSS, Check.SHARPE))
-    await asyncio.gather(desk.trust.stop(unborn))
+    await desk.trust.stop(unborn)
     assert desk.snapshot(unborn).state is JobState.STOPPED
     assert {told.trust_id: told.state for told in desk.told}[running] is JobState.STOPPED
 
