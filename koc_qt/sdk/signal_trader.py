@@ -28,6 +28,8 @@ class SignalTrader:
     """
 
     def __init__(self, strategy: Strategy) -> None:
+        import numpy as np  # noqa: F401 (what takes long to load shall not be loaded at the first close)
+
         self._strategy = strategy
         self._known: dict[InstrumentId, _Known] = {}
         self._leaving: set[InstrumentId] = set()
