@@ -67,7 +67,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--cash", type=amount, metavar="N", default=Decimal(10_000), help="to begin with (default: 10000)"
     )
-    rules.add_argument("--fee", type=amount, metavar="F", help="of the notional, such as 0.001 (default: the venue's)")
+    rules.add_argument(
+        "--fee", type=amount, metavar="F", help="of the notional, such as 0.001 (default: the venue's, 0 for a file)"
+    )
     rules.add_argument("--spread", type=amount, metavar="F", default=Decimal(0), help="of the price (default: 0)")
     rules.add_argument("--slippage", type=amount, metavar="F", default=Decimal(0), help="of the price (default: 0)")
     rules.add_argument("--slippage-ticks", type=int, metavar="N", default=0, help="in ticks (default: 0)")
