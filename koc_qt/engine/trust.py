@@ -74,7 +74,7 @@ class TrustJob:
         self._runs = TrustRuns(source, instruments, services, self._run_ended, silence_limit_s)
         self._stage = ""
         self._done = 0  # runs
-        self._planned = 1
+        self._planned = 0  # not known yet
         self._started_ns = services.clock.time_ns()
         self._ended_ns: int | None = None
 
@@ -87,13 +87,16 @@ class TrustJob:
             state=self.state,
             reason=self.reason,
             stage=self._stage,
-            progress=1.0 if self.state is JobState.DONE else min(self._done / max(self._planned, 1), 1.0),
+            progress=1.0 if self.state is JobState.DONE else self._progress(),
             runs=self._done,
             verdict=overall(report),
             verdicts=report.verdicts,
             started_ns=self._started_ns,
             time_ns=self._services.clock.time_ns() if self._ended_ns is None else self._ended_ns,
         )
+
+    def _progress(self) -> float:
+        return min(self._done / self._planned, 1.0) if self._planned else 0.0
 
     def end(self, state: JobState, reason: str) -> None:
         """Show that it is over."""
