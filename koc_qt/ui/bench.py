@@ -21,16 +21,22 @@ from koc_qt.ui.theme import Theme
 
 @dataclass(frozen=True)
 class MarkedTrips:
-    """Trades of a back-test that charts of their markets show, `chosen` brought out; `run` is its name for people."""
+    """Trades of a back-test that charts of their markets show, `chosen` brought out; `run` is its name for people.
+
+    Charts of that market and `timeframe` go to the chosen one.
+    """
 
     run: str = ""
+    timeframe: str = ""
     trips: tuple[RoundTrip, ...] = ()
     chosen: RoundTrip | None = None
 
     def of(self, instrument: InstrumentId) -> MarkedTrips:
         """Give those of one market."""
         chosen = self.chosen if self.chosen is not None and self.chosen.instrument == instrument else None
-        return MarkedTrips(self.run, tuple(trip for trip in self.trips if trip.instrument == instrument), chosen)
+        return MarkedTrips(
+            self.run, self.timeframe, tuple(trip for trip in self.trips if trip.instrument == instrument), chosen
+        )
 
     def __bool__(self) -> bool:
         return bool(self.trips) or self.chosen is not None

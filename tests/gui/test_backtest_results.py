@@ -227,13 +227,15 @@ def test_a_click_or_enter_shows_the_trade_on_a_chart(
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     asked: list[tuple[object, ...]] = []
     fake.requests.chart_wanted.connect(lambda *what: asked.append(what))
-    fake.requests.time_wanted.connect(lambda *what: asked.append(what))
+    fake.requests.trips_marked.connect(
+        lambda: asked.append((fake.requests.marked.chosen, fake.requests.marked.timeframe))
+    )
     page = ready.result.trades
     page.table.clicked.emit(page.model.index(1, 0))
-    assert asked == [(BTC, "5m"), (BTC, made.trades[1].entry_ns)]
+    assert asked == [(made.trades[1], "5m"), (BTC, "5m")]
     page.table.setCurrentIndex(page.model.index(0, 0))
     QTest.keyClick(page.table, Qt.Key.Key_Return)
-    assert asked[2:] == [(BTC, "5m"), (BTC, made.trades[0].entry_ns)]
+    assert asked[2:] == [(made.trades[0], "5m"), (BTC, "5m")]
 
 
 def test_the_trades_of_a_run_are_marked_on_charts_and_removed(
@@ -243,11 +245,11 @@ def test_the_trades_of_a_run_are_marked_on_charts_and_removed(
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     page, requests = ready.result.trades, fake.requests
     page.table.clicked.emit(page.model.index(1, 0))
-    assert requests.marked == MarkedTrips("SMA cross", (), made.trades[1])
+    assert requests.marked == MarkedTrips("SMA cross", "5m", (), made.trades[1])
     page.mark.click()
-    assert requests.marked == MarkedTrips("SMA cross", tuple(made.trades), None)
+    assert requests.marked == MarkedTrips("SMA cross", "5m", tuple(made.trades), None)
     page.table.clicked.emit(page.model.index(0, 0))
-    assert requests.marked == MarkedTrips("SMA cross", tuple(made.trades), made.trades[0])
+    assert requests.marked == MarkedTrips("SMA cross", "5m", tuple(made.trades), made.trades[0])
     requests.mark(MarkedTrips())  # as from the menu of a chart
     assert not page.mark.isChecked()
     assert not requests.marked

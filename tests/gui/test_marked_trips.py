@@ -97,7 +97,7 @@ def test_every_chart_of_the_market_shows_them_and_those_that_come_later(fake: Fa
     early = ChartPanel(fake.bench, fake.window)
     early.restore({"instrument": "sim:BTC/USDT", "timeframe": "1m"})
     made = [trip(1, 2), trip(3, 4), msgspec.structs.replace(trip(5, 6), instrument=OTHER)]
-    fake.requests.mark(MarkedTrips("sma_cross", tuple(made), made[1]))
+    fake.requests.mark(MarkedTrips("sma_cross", "5m", tuple(made), made[1]))
     assert early.chart._scene.trips.trips == tuple(made[:2])
     assert early.chart._scene.trips.chosen is made[1]
     late = ChartPanel(fake.bench, fake.window)
@@ -107,6 +107,30 @@ def test_every_chart_of_the_market_shows_them_and_those_that_come_later(fake: Fa
     fake.requests.mark(MarkedTrips())
     assert not [*early.chart._scene.trips.trips, *late.chart._scene.trips.trips]
     for panel in (early, late):
+        panel.retire()
+
+
+def test_charts_of_the_same_timeframe_go_to_the_chosen_trade(fake: FakeBench, qtbot: QtBot) -> None:
+    fake.engine.bars = [
+        Bar(BTC, timeframe, START_NS + number * MINUTE_NS, 100.0, 101.0, 99.0, 100.0, 1.0)
+        for number in range(900)
+        for timeframe in ("1m", "5m")
+    ]
+    charts = {}
+    for timeframe in ("1m", "5m"):
+        charts[timeframe] = panel = ChartPanel(fake.bench, fake.window)
+        panel.resize(400, 300)
+        panel.restore({"instrument": "sim:BTC/USDT", "timeframe": timeframe})
+    fake.window.show()
+    qtbot.waitUntil(lambda: all(panel.chart.bar_count == 900 for panel in charts.values()))
+    wanted = trip(100, 110)
+    fake.requests.mark(MarkedTrips("sma_cross", "1m", (), wanted))
+    seen, other = (charts[timeframe].chart.visible_times_ns for timeframe in ("1m", "5m"))
+    assert seen is not None
+    assert other is not None
+    assert seen[0] <= wanted.entry_ns <= seen[1]
+    assert other[1] == START_NS + 899 * MINUTE_NS
+    for panel in charts.values():
         panel.retire()
 
 
@@ -126,6 +150,8 @@ def test_a_trade_long_ago_is_gone_to_through_older_bars(fake: FakeBench, qtbot: 
     assert seen is not None
     assert seen[0] <= wanted_ns <= seen[1]
     asked = len(fake.sent(FetchBars))
+    panel.go_to(START_NS - 300_000 * MINUTE_NS)  # too long ago to look for
+    assert panel._wanted_ns is None
     panel.go_to(START_NS - MINUTE_NS)  # before all bars: once it is known that there are none, it is no longer wanted
     qtbot.waitUntil(lambda: panel._wanted_ns is None)
     assert len(fake.sent(FetchBars)) <= asked + 2

@@ -37,6 +37,7 @@ AHEAD_BARS = 10_000  # that are fetched before they are due
 FETCH_TIMEOUT_S = 60.0
 _STEPS = 1_000  # of the slider over the whole run
 _EQUITY_PX = 84
+_EQUITY_NS = 200_000_000  # between two drawings of the curve while it plays
 _MOST_MARKS = 2_000  # fills in sight of a moment, the newest
 _WIDE_PX = 660  # from which the words stand beside the buttons
 _SHORT_PX = 230  # below this height there is no room for the equity curve
@@ -59,6 +60,7 @@ class PlayerPage(QWidget):
         self._wanted_ns: int | None = None  # where to go once its bars are there
         self._is_whole = False  # whether all bars are there
         self._last_ns = 0
+        self._drawn_ns = 0  # when the equity curve was drawn
         self._fetching = Errand(self._desk, self)
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -263,8 +265,11 @@ class PlayerPage(QWidget):
 
     def pause(self) -> None:
         """Stand still."""
+        was_playing = self.is_playing
         self._timer.stop()
         self.play.setIcon(self._icons[0])
+        if was_playing:
+            self._show_moment()  # with the curve up to it
 
     def tick(self) -> None:
         """Show the bars that have become due."""
@@ -337,9 +342,7 @@ class PlayerPage(QWidget):
         if playback is None:
             return
         before_ns = playback.now_ns
-        for place in range(playback.shown, playback.shown + count):
-            opened, high, low, close, volume = playback.bars.values[:, place].tolist()
-            self.chart.update_bar(int(playback.bars.open_time_ns[place]), opened, high, low, close, volume, True)
+        self.chart.merge(playback.bars.rows(playback.shown, playback.shown + count))
         playback.shown += count
         fills = playback.fills_between(before_ns, playback.now_ns)
         if fills:
@@ -359,7 +362,9 @@ class PlayerPage(QWidget):
         share = worth / float(result.spec.cash) - 1.0
         self.worth.setText(f"{formats.money(worth, decimals)}  {formats.percent(share, signed=True)}")
         style_as(self.worth, tone="profit" if share > 0 else "loss" if share < 0 else None)
-        if self.equity.isVisibleTo(self):
+        now_ns = self._clock_ns()
+        if self.equity.isVisibleTo(self) and not (self.is_playing and now_ns - self._drawn_ns < _EQUITY_NS):
+            self._drawn_ns = now_ns
             self.equity.set_panes([Pane((curve,), lambda value: price_text(value, decimals))])
         self._say_moment()
         self._enable()

@@ -389,7 +389,6 @@ class BacktestPanel(Panel):
         if result is not None:
             self._mark(trip)
             self.bench.requests.open_chart(trip.instrument, result.timeframe)
-            self.bench.requests.time_wanted.emit(trip.instrument, trip.entry_ns)
 
     def _mark(self, chosen: RoundTrip | None) -> None:
         """Have charts show the chosen trade, and all others of the run where that is wanted."""
@@ -397,7 +396,7 @@ class BacktestPanel(Panel):
         if result is None:
             return
         trips = tuple(result.trades) if self.result.trades.mark.isChecked() else ()
-        self.bench.requests.mark(MarkedTrips(result.name, trips, chosen))
+        self.bench.requests.mark(MarkedTrips(result.name, result.timeframe, trips, chosen))
 
     def _marks_changed(self) -> None:
         """Let the button go where a chart was told to remove the trades."""

@@ -35,6 +35,7 @@ from koc_qt.ui.timeframe_choices import TIMEFRAMES
 FIRST_BARS = 1_000
 OLDER_BARS = 2_000  # a request: decoded within a frame
 MOST_BARS = 1_500_000
+MOST_LOOKED_FOR = 200_000  # bars that are fetched to come to a moment: a second or two
 HISTORY_TIMEOUT_S = 60.0
 AT_ONCE = 200  # orders and fills: some half a millisecond
 MINUTE_NS = 60 * SECOND_NS
@@ -374,14 +375,18 @@ class ChartPanel(Panel):
         """Show the trades of a back-test that shall be seen, those of this market."""
         marked = self.bench.requests.marked.of(self.instrument)
         self.chart.set_trips(marked.trips, marked.chosen)
+        if marked.chosen is not None and marked.timeframe == self.timeframe:
+            self.go_to(marked.chosen.entry_ns)
 
     def _go_to(self, instrument: InstrumentId, time_ns: int) -> None:
         if instrument == self.instrument:
             self.go_to(time_ns)
 
     def go_to(self, time_ns: int) -> None:
-        """Show the bar of a time, as soon as there are bars; older ones are fetched for as long as it takes."""
-        self._wanted_ns = time_ns
+        """Show the bar of a time, as soon as there are bars; older ones are fetched unless it is too long ago."""
+        first_ns = self.chart.first_time_ns
+        is_far = first_ns is not None and (first_ns - time_ns) // duration_ns(self.timeframe) > MOST_LOOKED_FOR
+        self._wanted_ns = None if is_far else time_ns
         if self.chart.bar_count and not self._is_loading and (self.chart.go_to(time_ns) or not self._is_going_back):
             self._wanted_ns = None
 
