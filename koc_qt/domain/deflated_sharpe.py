@@ -98,12 +98,12 @@ def variance_of(sharpes: Sequence[float]) -> float:
 def even_returns(times_ns: Sequence[int], equity: Sequence[float], periods: int) -> list[float]:
     """Give the returns of at most `periods` stretches of equal length of an equity curve that may have been thinned.
 
-    At each end stands the newest value by then. Nothing for a curve without length, or one that is ever at zero or
-    below. Raises ValueError for fewer than one period.
+    At each end stands the newest value by then. Nothing for a curve without length, or one that is ever at zero, below
+    or no number. Raises ValueError for fewer than one period.
     """
     if periods < 1:
         raise ValueError(f"a curve cannot be cut into {periods} periods")
-    if len(times_ns) < 2 or times_ns[-1] <= times_ns[0] or min(equity) <= 0:
+    if len(times_ns) < 2 or times_ns[-1] <= times_ns[0] or not all(0 < value < math.inf for value in equity):
         return []
     length_ns = times_ns[-1] - times_ns[0]
     count = min(periods, len(times_ns) - 1)

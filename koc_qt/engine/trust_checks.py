@@ -191,7 +191,8 @@ class TrustChecks:
     async def monte_carlo(self) -> MonteCarlo:
         """Draw trades, and run on other candles and with neighbouring parameters."""
         spec, rng = self._spec, self._random("monte carlo")
-        pnls = [trade.pnl for trade in self._first.result.trades if trade.exit_ns is not None]
+        closed = (trade.pnl for trade in self._first.result.trades if trade.exit_ns is not None)
+        pnls = [pnl for pnl in closed if math.isfinite(pnl)]
         cash = float(spec.backtest.cash)
         shuffled = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=False)
         drawn = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=True)

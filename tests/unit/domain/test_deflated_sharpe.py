@@ -83,5 +83,6 @@ def test_a_thinned_curve_is_cut_into_even_periods() -> None:
     assert even_returns([0], [1.0], 5) == []
     assert even_returns([3, 3], [1.0, 2.0], 5) == []
     assert even_returns([0, 1, 2], [1.0, 0.0, 2.0], 5) == []
+    assert even_returns([0, 1, 2], [1.0, math.nan, 2.0], 5) == []
     with pytest.raises(ValueError, match="0 periods"):
         even_returns([0, 1], [1.0, 1.0], 0)
