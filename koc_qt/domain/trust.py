@@ -23,6 +23,7 @@ LONGEST_DECISION = 400  # characters
 WINDOWS_LIMIT = 50  # of a walk-forward analysis
 RUNS_LIMIT = 200  # of the cuts, markets and neighbours
 GRID_LIMIT = 100  # combinations a window
+GRID_VALUES_LIMIT = 1_000  # of all parameters
 DRAWS_LIMIT = 10_000
 TRIALS_LIMIT = 10**9
 
@@ -97,6 +98,8 @@ class TrustSpec(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} is from {low:g} to {high:,}, not {value}")
+        if (values := sum(map(len, self.grid.values()))) > GRID_VALUES_LIMIT:
+            raise ConfigError(f"a grid has at most {GRID_VALUES_LIMIT:,} values, not {values:,}")
         if self.trial_variance is not None and not 0 <= self.trial_variance < 1e6:
             raise ConfigError(f"the variance of Sharpe ratios cannot be {self.trial_variance}")
 

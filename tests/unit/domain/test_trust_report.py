@@ -25,6 +25,7 @@ BACKTEST = BacktestSpec("/a.py", (BTC,), "1m", START_NS, START_NS + 1)
         ({"draws": 10**9}, "draws is from 1 to 10,000, not 1000000000"),
         ({"jitter": float("nan")}, "jitter is from 0 to 1.0, not nan"),
         ({"ratio": 0.0}, "ratio is from 0.1 to 100, not 0.0"),
+        ({"grid": {"a": [0] * 600, "b": [0] * 401}}, "a grid has at most 1,000 values, not 1,001"),
         ({"trial_variance": float("inf")}, "the variance of Sharpe ratios cannot be inf"),
     ],
 )
