@@ -7,13 +7,12 @@ from one thread. Whatever the strategy raises comes out of the method that calle
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from decimal import Decimal
 from itertools import islice, repeat
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from koc_qt.domain.errors import BadTimeframe, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -104,10 +103,10 @@ class Session:
         self.log = Log(self)
         self._strategy = strategy
         self._rules = {instrument.id: instrument for instrument in instruments}
-        self._slots = _Slots()
-        self.first = self._slots[self.instruments[0].id]
+        self.slots = _Slots()
+        self.first = self.slots[self.instruments[0].id]
         for position in positions:
-            self._slots[position.instrument].holding = position
+            self.slots[position.instrument].holding = position
         self._open: dict[int, OrderHandle] = {}  # by request id; orders of an earlier worker below zero
         self._closed: dict[int, OrderHandle] = {}
         self._earlier: dict[str, int] = {}  # client order id to key
@@ -123,7 +122,7 @@ class Session:
             self._open[key] = OrderHandle.of_earlier_worker(order)
         has_signals = overrides(type(strategy), "signals") and not overrides(type(strategy), "on_bar")
         self.signal_trader = strategy._koc_trader = SignalTrader(strategy) if has_signals else None
-        self._hears_orders = self.signal_trader is not None or overrides(type(strategy), "on_order")
+        self.hears_orders = self.signal_trader is not None or overrides(type(strategy), "on_order")
         strategy.timeframe = timeframe
         strategy._koc_session = self
 
@@ -132,7 +131,7 @@ class Session:
     def start(self) -> None:
         """Call on_start, and run() up to its first wait."""
         self._strategy.on_start()
-        self._hears_orders |= "on_order" in vars(self._strategy)
+        self.hears_orders |= "on_order" in vars(self._strategy)
         if overrides(type(self._strategy), "run"):
             self._script = Script(self._strategy.run(Api(self), self._data))
             self._step()
@@ -140,7 +139,7 @@ class Session:
     def on_bar(self, bar: Bar, *, warmup: bool = False) -> None:
         """Tell of a closed bar; `warmup` marks replayed history."""
         self._replaying = warmup
-        slot = self._slots[bar.instrument]
+        slot = self.slots[bar.instrument]
         slot.newest = bar
         slot.bars.append(bar)
         for indicator in slot.indicators:
@@ -155,7 +154,7 @@ class Session:
         if self._script is not None:
             return self.on_bar
         self._replaying = False
-        slot, strategy = self._slots[instrument], self._strategy
+        slot, strategy = self.slots[instrument], self._strategy
         keep = slot.bars.append
 
         def tell(bar: Bar) -> None:
@@ -165,14 +164,30 @@ class Session:
 
         return tell
 
+    def tell_on(self, instrument: InstrumentId, steps: Iterable[tuple[Any, ...]], asked: Sized) -> bool:
+        """Tell of bars, the first of each of `steps`, as `teller` does, until the strategy has `asked` or set a timer.
+
+        Whether it did. For callbacks alone, and nothing in it that is not needed for every bar.
+        """
+        slot, strategy = self.slots[instrument], self._strategy
+        keep = slot.bars.append
+        self._replaying = False
+        for step in steps:
+            slot.newest = bar = step[0]
+            keep(bar)
+            strategy.on_bar(bar)
+            if asked or self.timer_ns is not None:
+                return True
+        return False
+
     def advances(self, instrument: InstrumentId, bars: Sequence[Bar], close: Sequence[float]) -> list[Iterator[object]]:
         """Give what brings declared indicators from bar to bar: each needs one step before its bar is told."""
-        indicators = self._slots[instrument].indicators
+        indicators = self.slots[instrument].indicators
         if not indicators:
             return []
-        if not all(map(math.isfinite, close)):  # update() says so when it comes to that bar
-            return [map(type(indicator).update, repeat(indicator), bars) for indicator in indicators]
         stretch = Stretch(bars, close)
+        if not stretch.is_finite:  # update() says so when it comes to that bar
+            return [map(type(indicator).update, repeat(indicator), bars) for indicator in indicators]
         steps: list[Iterator[object]] = []
         for indicator in indicators:
             present = [getattr(indicator, name) for name in indicator.lines]
@@ -185,7 +200,7 @@ class Session:
     def on_quote(self, quote: Quote) -> None:
         """Tell of a new best bid and offer."""
         self._replaying = False
-        slot = self._slots[quote.instrument]
+        slot = self.slots[quote.instrument]
         slot.newest = slot.quote = quote
         if self._script is None:
             self._strategy.on_quote(quote)
@@ -195,7 +210,7 @@ class Session:
     def on_trade(self, trade: Trade) -> None:
         """Tell of a trade on the venue."""
         self._replaying = False
-        self._slots[trade.instrument].newest = trade
+        self.slots[trade.instrument].newest = trade
         if self._script is None:
             self._strategy.on_trade(trade)
         else:
@@ -217,7 +232,7 @@ class Session:
                 self.cancel(handle)
         if not handle.is_open:
             self._file(handle)
-        if self._hears_orders:
+        if self.hears_orders:
             self._strategy.on_order(handle)
         if self._script is not None:
             self._step()
@@ -225,7 +240,7 @@ class Session:
     def on_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
         """Tell of a fill, with the holding and the cash after it. A fill that is told twice counts once."""
         handle = self._find(request_id, fill.client_order_id)
-        slot = self._slots[position.instrument]
+        slot = self.slots[position.instrument]
         slot.holding, slot.position = position, None
         self.cash = dict(cash)
         if handle is not None:
@@ -342,11 +357,11 @@ class Session:
 
     def slot(self, instrument: AnyInstrument | None) -> Slot:
         """Give what is known of an instrument. Raises StrategyError for what the strategy was not started on."""
-        return self.first if instrument is None else self._slots[self.resolve(instrument).id]
+        return self.first if instrument is None else self.slots[self.resolve(instrument).id]
 
     def holding(self, instrument: InstrumentId) -> PositionState:
         """Give what is held, as the engine said it last."""
-        return self._slots[instrument].holding
+        return self.slots[instrument].holding
 
     def position(self, instrument: AnyInstrument | None) -> Position:
         """Give what is held, marked to the newest price."""
@@ -373,7 +388,7 @@ class Session:
             raise StrategyError("indicator() is for on_bar: in run(), call its update(bar) with each bar that you get")
         if self._replaying is not None:
             raise StrategyError(f"declare {name} in on_start: bars have come already")
-        if any(indicator is known for slot in self._slots.values() for known in slot.indicators):
+        if any(indicator is known for slot in self.slots.values() for known in slot.indicators):
             raise StrategyError(f"this {name} was declared already: make another")
         self.slot(instrument).indicators.append(indicator)
         setattr(indicator, "update", _refuse_update)  # noqa: B010 (it shadows a method)
@@ -394,7 +409,7 @@ class Session:
                 f"history() has the bars that the strategy sees ({self._strategy.timeframe}), none of {timeframe}: "
                 f"use 'await api.history()' in run(), or start the strategy with timeframe {timeframe}"
             )
-        newest_first = list(islice(reversed(self._slots[instrument].bars), _checked(count)))
+        newest_first = list(islice(reversed(self.slots[instrument].bars), _checked(count)))
         return newest_first[::-1]
 
     def request_history(self, count: int, timeframe: str | None, instrument: InstrumentId) -> HistoryAnswer:

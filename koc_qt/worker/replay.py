@@ -75,7 +75,7 @@ class Replay:
         self._retired = False
         self._first_open: float | None = None
         self._rows: Iterator[Bar] = iter(())  # of the message that is being played, those to come
-        self._closing_ns: Sequence[int] = ()  # its closing times and closing prices
+        self._closing_ns = array("q")  # its closing times and closing prices
         self._closes: Sequence[float] = ()
         self._noted = 0  # of these, those that the curve has
 
@@ -189,8 +189,7 @@ class Replay:
         bars = list(self._bars_of(message))
         tell, advances = self._session.teller(key), self._session.advances(key, bars, message.close)
         self._rows = rows = iter(bars)
-        bar_ns = self._bar_ns
-        self._closing_ns = [time_ns + bar_ns for time_ns in message.open_time_ns]
+        self._closing_ns = self._closing_times(message)
         self._closes, self._noted = message.close, 0
         try:
             count = 1
@@ -207,23 +206,18 @@ class Replay:
         if bars:
             desk.closes[0] = bars[-1].close
 
-    def _hurry(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> bool:
-        """Tell of bars until the strategy asks for something: nothing here that is not needed for every bar.
-
-        Gives False when the bars are over.
-        """
-        context, session = self._context, self._session
-        outbox = context.outbox
-        for step in zip(bars, *advances, strict=False):  # there may be more bars after these
-            context.bar = bar = step[0]
-            tell(bar)
-            if outbox or session.timer_ns is not None:
-                desk = self._desk
-                desk.meet(0, bar)  # there was nothing that could
-                desk.placed = 0
-                desk.answer_all()
-                return True
-        return False
+    def _hurry(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], _: Callable[[Bar], None]) -> bool:
+        """Tell of bars until the strategy asks for something. Gives False when the bars are over."""
+        desk, context, key = self._desk, self._context, self._start.instruments[0].id
+        context.bar, context.slot = None, self._session.slots[key]
+        steps = zip(bars, *advances, strict=False)  # there may be more bars after these
+        if not self._session.tell_on(key, steps, context.outbox):
+            return False
+        context.bar = bar = context.slot.bars[-1]
+        desk.meet(0, bar)  # there was nothing that could
+        desk.placed = 0
+        desk.answer_all()
+        return True
 
     def _walk(self, bars: Iterator[Bar], advances: Sequence[Iterator[object]], tell: Callable[[Bar], None]) -> bool:
         """Tell of bars while orders work, timers run or a script waits. Gives False when the bars are over."""
@@ -254,15 +248,18 @@ class Replay:
         """Let the curve have the closes before a row of the message."""
         begin, self._noted = self._noted, row
         quantity, base = self._desk.quantities[0], self._desk.base
-        if row - begin == 1:
-            self.times_ns.append(self._closing_ns[begin])
-            self.equity.append(base + quantity * self._closes[begin] if quantity else base)
-            return
-        self.times_ns.extend(self._closing_ns[begin:row])
+        self.times_ns += self._closing_ns[begin:row]
         if quantity:
             self.equity.extend([base + quantity * close for close in self._closes[begin:row]])
         else:
-            self.equity.extend(repeat(base, row - begin))
+            self.equity += array("d", (base,)) * (row - begin)
+
+    def _closing_times(self, message: ReplayBars) -> array[int]:
+        import numpy as np  # takes long to load: the strategy may have started by now
+
+        closing_ns = array("q")
+        closing_ns.frombytes((np.array(message.open_time_ns, np.int64) + self._bar_ns).tobytes())
+        return closing_ns
 
     def _note_before(self) -> None:
         """Let the curve have all closes before the present one."""

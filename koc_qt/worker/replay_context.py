@@ -10,6 +10,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.orders import OrderRequest
 from koc_qt.sdk.channel import Amend, Cancel, RequestHistory, Submit
+from koc_qt.sdk.session import Slot
 
 Message = Submit | Cancel | Amend | RequestHistory
 
@@ -18,7 +19,8 @@ class ReplayContext:
     """Implements sdk.context.Context; `outbox` holds what was asked, in order."""
 
     def __init__(self, since_ns: int, bar_ns: int, write: Callable[[int, str, str], None]) -> None:
-        self.bar: Bar | None = None  # the one that has closed now
+        self.bar: Bar | None = None  # the one that has closed now; None where it is the newest that was told
+        self.slot: Slot | None = None
         self._since_ns = since_ns
         self._bar_ns = bar_ns
         self.outbox: deque[Message] = deque()
@@ -27,7 +29,10 @@ class ReplayContext:
     @property
     def time_ns(self) -> int:
         """The close of the present bar; before the first one, where the run begins."""
-        return self._since_ns if self.bar is None else self.bar.open_time_ns + self._bar_ns
+        bar = self.bar
+        if bar is None and self.slot is not None and isinstance(self.slot.newest, Bar):
+            bar = self.slot.newest
+        return self._since_ns if bar is None else bar.open_time_ns + self._bar_ns
 
     def submit(self, request_id: int, request: OrderRequest) -> None:
         """Place an order."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from koc_qt.domain.exact import EXACT
+from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.matching.ledger import Ledger
 from koc_qt.domain.matching.model import FillModel
 from koc_qt.domain.matching.working import WorkingOrder
@@ -100,20 +101,7 @@ class Blotter:
         """Execute part or all of an open order; the caller has made sure that the account can pay."""
         order, instrument = work.order, work.instrument
         rate = self.model.fee_rate(instrument, liquidity)
-        fill = Fill(
-            f"{order.client_order_id}-{len(work.fills) + 1}",
-            order.client_order_id,
-            order.strategy_id,
-            order.account_id,
-            instrument.id,
-            order.request.side,
-            price,
-            quantity,
-            EXACT.multiply(EXACT.multiply(price, quantity), rate),
-            instrument.quote,
-            liquidity,
-            time_ns,
-        )
+        fill = _fill(order, len(work.fills) + 1, instrument, price, quantity, rate, liquidity, time_ns)
         work.fills.append(fill)
         work.remaining = EXACT.subtract(work.remaining, quantity)
         work.updated_ns = time_ns
@@ -207,3 +195,36 @@ def _report(order: Order, status: OrderStatus, fills: Iterable[Fill], time_ns: i
 def venue_order_id(client_order_id: str) -> str:
     """Give the venue's id of an order: derived from the client's, so that it is the same after a restart."""
     return f"paper-{client_order_id}"
+
+
+def first_fill(
+    order: Order, instrument: Instrument, price: Decimal, quantity: Decimal, fee_rate: Decimal, time_ns: int
+) -> Fill:
+    """Give the fill of a taker that is filled for the first time."""
+    return _fill(order, 1, instrument, price, quantity, fee_rate, Liquidity.TAKER, time_ns)
+
+
+def _fill(
+    order: Order,
+    number: int,
+    instrument: Instrument,
+    price: Decimal,
+    quantity: Decimal,
+    fee_rate: Decimal,
+    liquidity: Liquidity,
+    time_ns: int,
+) -> Fill:
+    return Fill(
+        f"{order.client_order_id}-{number}",
+        order.client_order_id,
+        order.strategy_id,
+        order.account_id,
+        instrument.id,
+        order.request.side,
+        price,
+        quantity,
+        EXACT.multiply(EXACT.multiply(price, quantity), fee_rate),
+        instrument.quote,
+        liquidity,
+        time_ns,
+    )

@@ -136,6 +136,35 @@ class Ledger:
             return Capacity(_ZERO, self._free(instrument.quote, work))
         return Capacity(self._unlocked(work), _ZERO)
 
+    def pays_alone(
+        self,
+        instrument: Instrument,
+        price: Decimal,
+        quantity: Decimal,
+        fee_rate: Decimal,
+        *,
+        is_buy: bool,
+        reduces: bool,
+    ) -> bool:
+        """Whether an order could be executed whole at `price` while no other order reserves anything.
+
+        The same as `capacity` and `grant` say then; `reduces` is for one that may do nothing else.
+        """
+        totals = self._totals
+        holding = totals.get(instrument.base, _ZERO)
+        covered = quantity <= (holding.copy_negate() if is_buy else holding)
+        if covered or reduces:
+            return covered
+        power = totals.get(instrument.quote, _ZERO)
+        opening = quantity
+        if self._allow_short:
+            if holding < _ZERO if is_buy else holding > _ZERO:
+                opening = EXACT.subtract(quantity, holding.copy_abs())
+            power = EXACT.subtract(power, self._collateral(instrument.quote))
+        elif not is_buy:
+            return False
+        return EXACT.multiply(unit_cost(price, fee_rate), opening) <= power
+
     def lock_rate(self, work: WorkingOrder) -> Decimal:
         """Give the highest fee rate that the order may have to pay."""
         taker = self._model.fee_rate(work.instrument, Liquidity.TAKER)

@@ -30,7 +30,7 @@ Line = list[float | None]
 
 
 class Stretch:
-    """Bars of one instrument that follow each other, and their closes; all closes are finite."""
+    """Bars of one instrument that follow each other, and their closes."""
 
     def __init__(self, bars: Sequence[Bar], close: Sequence[float]) -> None:
         self.bars = bars
@@ -45,6 +45,13 @@ class Stretch:
 
             self._array = np.asarray(self.close, np.float64)
         return self._array
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all closes are numbers, as bulk() wants them."""
+        import numpy as np
+
+        return bool(np.isfinite(self.array).all())
 
 
 class Indicator:
