@@ -86,6 +86,8 @@ class SessionReplays:
         span = Span(since_ns, until_ns)
         seen = {series: part(each, span) for series, each in columns.items()}
         outcome = await runs.run(spec, SharedHistory(self._services.history, span).changed(seen))
+        if unheard := [kind for kind in outcome.described.subscriptions if kind != "bars"]:
+            raise StrategyError(f"{strategy_id} hears {' and '.join(unheard)} too, which a back-test has not")
         fills = [fill for fill in self._fills(strategy) if since_ns <= fill.time_ns < until_ns]
         times_ns = [fill.time_ns for fill in (*fills, *outcome.result.fills)]
         end_ns = quiet_end(times_ns, since_ns, until_ns, QUIET_BARS * bar_ns)

@@ -160,6 +160,18 @@ async def test_measuring_ends_with_the_engine(monitor: Monitor) -> None:
     assert monitor.measured == []
 
 
+@pytest.mark.parametrize("kind", ["quotes", "trades"])
+async def test_what_hears_more_than_bars_cannot_be_run_again(monitor: Monitor, kind: str) -> None:
+    monitor.see()
+    text = SMA.replace('    timeframe = "1s"', f'    timeframe = "1s"\n    subscriptions = ("{kind}",)')
+    monitor.engine.file(text, "sma.py")
+    report = await monitor.measure()
+    assert (report.verdict, report.sentence) == (
+        Verdict.NONE,
+        f"sma-1 hears {kind} too, which a back-test has not",
+    )
+
+
 async def test_a_session_of_two_bars_is_too_short(monitor: Monitor) -> None:
     monitor.see(since=2)
     report = await monitor.measure()
