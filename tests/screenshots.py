@@ -100,11 +100,35 @@ def _backtest(camera: Photographer) -> None:
     shown.ask(f"panel('backtest').restore({{'setup': {setup!r}}})")
     shown.until("len(replica.backtests) > 0 or run('backtest.run')", timeout_s=60)
     shown.ask("window.workspace.docks['backtest'].setFloating(True)")
-    shown.ask("window.workspace.docks['backtest'].resize(1100, 520)")
+    shown.ask("window.workspace.docks['backtest'].resize(1100, 620)")
     shown.until("panel('backtest').pages.currentWidget() is panel('backtest').result", timeout_s=120)
     shown.until("panel('backtest').isVisible()")
-    camera.take("backtest", "window.workspace.docks['backtest']")
+    _results(camera)
     shown.ask("window.workspace.docks['backtest'].setFloating(False)")
+
+
+def _results(camera: Photographer) -> None:
+    """What the panel shows of a run: at a glance, how far to believe it, bar by bar, and a search around it."""
+    shown, dock, panel = camera.shown, "window.workspace.docks['backtest']", "panel('backtest')"
+    camera.take("backtest", dock)
+    shown.ask(f"{panel}.result.tabs.setCurrentWidget({panel}.result.trust)")
+    shown.until("replica.trust and all(each.state == 'done' for each in replica.trust.values())", timeout_s=300)
+    shown.until(f"len({panel}.result.trust.cards) == 6")
+    camera.take("backtest-trust", dock)
+    shown.ask(f"{panel}.bar.replay.click()")
+    shown.until(f"{panel}.player is not None and {panel}.player.chart.bar_count > 0", timeout_s=60)
+    for _ in range(3):
+        shown.ask(f"{panel}.player.to_next_trade()")
+    shown.ask(f"[{panel}.player.step_on() for _ in range(20)]")
+    camera.take("backtest-replay", dock)
+    shown.ask(f"{panel}.bar.views['optimise'].click()")
+    shown.until(f"len({panel}.optimise.form.rows) > 0")
+    shown.ask(f"{panel}.optimise.begin()")
+    shown.until("replica.studies and all(each.state == 'done' for each in replica.studies.values())", timeout_s=300)
+    shown.until(f"len({panel}.optimise._trials) == next(iter(replica.studies.values())).finished")
+    shown.until(f"not {panel}.optimise._painting.isActive()")
+    camera.take("backtest-optimise", dock)
+    shown.ask(f"{panel}.bar.views['optimise'].click()")
 
 
 def _floating(camera: Photographer) -> None:

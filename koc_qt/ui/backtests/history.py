@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 
 from PySide6.QtCore import Signal
@@ -188,11 +188,19 @@ class HistoryPage(QWidget):
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 
-    def show_runs(self, runs: Mapping[str, BacktestSnapshot]) -> None:
-        """Bring the table up to date."""
-        self.model.retain(runs)
-        for key, run in runs.items():
-            self.model.put(key, run)
+    def show_runs(self, runs: Mapping[str, BacktestSnapshot], changed: Iterable[str]) -> None:
+        """Bring those that changed up to date."""
+        for key in changed:
+            run = runs.get(key)
+            if run is None:
+                self.model.remove(key)
+            else:
+                self.model.put(key, run)
+        self._picked()
+
+    def show_all(self, runs: Mapping[str, BacktestSnapshot]) -> None:
+        """Show these runs alone."""
+        self.model.reset(runs.items())
         self._picked()
 
     def _search(self, text: str) -> None:

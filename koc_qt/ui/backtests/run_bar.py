@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QIcon
+from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
 
 from koc_qt.domain.backtests import BacktestSnapshot
@@ -31,6 +31,7 @@ _PARITY = {
     Verdict.NONE: "",
 }
 LISTED = 100  # runs in the list, the newest; the history has all
+_PILL_PX = 340  # from which there is room for pills
 _NO_RUN = "No runs yet"
 
 
@@ -63,6 +64,7 @@ class RunBar(QWidget):
 
     def __init__(self, theme: Theme, parent: QWidget, *, kinds: Mapping[str, str]) -> None:
         super().__init__(parent)
+        self._has_run = self._has_parity = False
         row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 6, 4)
         row.setSpacing(4)
@@ -138,7 +140,8 @@ class RunBar(QWidget):
 
     def show_state(self, run: BacktestSnapshot | None) -> None:
         """Show how the chosen run stands, and what can be done with it."""
-        self.pill.setVisible(run is not None)
+        self._has_run = run is not None
+        self._fit()
         is_done = run is not None and run.state is JobState.DONE
         self.replay.setEnabled(is_done)
         self.export.setEnabled(is_done)
@@ -149,10 +152,21 @@ class RunBar(QWidget):
     def show_parity(self, trust: TrustSnapshot | None) -> None:
         """Show whether the engines agreed about the chosen run, where that was looked at."""
         verdict = trust.verdicts.get(str(Check.PARITY), Verdict.NONE) if trust is not None else Verdict.NONE
-        self.parity.setVisible(verdict is not Verdict.NONE)
+        self._has_parity = verdict is not Verdict.NONE
+        self._fit()
         style_as(self.parity, pill=TRUST_PILLS[verdict])
         self.parity.setToolTip(_PARITY[verdict])
         self.parity.setAccessibleName(_PARITY[verdict])
+
+    def _fit(self) -> None:
+        """Leave the pills out where the list of runs would have no room: it says the same."""
+        self.pill.setVisible(self._has_run and self.width() >= _PILL_PX)
+        self.parity.setVisible(self._has_parity and self.width() >= _PILL_PX)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Find what there is room for."""
+        super().resizeEvent(event)
+        self._fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Let the list of runs be short."""

@@ -61,6 +61,7 @@ class RangeRow:
             edit.setAccessibleName(f"{info.name}, {part}")
             edit.setMaxLength(40)
             edit.setMinimumWidth(44)
+            edit.setCursorPosition(0)
             edit.textEdited.connect(lambda _text: self.wanted.setChecked(True))
             grid.addWidget(edit, row, column)
         self.wanted.setChecked(info.low is not None and info.high is not None)

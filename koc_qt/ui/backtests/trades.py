@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult, RoundTrip
@@ -27,6 +28,7 @@ from koc_qt.ui.theme import style_as
 TRADES_MOST = 20_000
 Rules = Callable[[InstrumentId], Instrument | None]
 _MINUTE_NS = 60 * SECOND_NS
+_WIDE_PX = 420  # from which there is room for texts
 _SYMBOL = 1  # the column
 _TOO_SMALL = Decimal("1e-8")
 
@@ -245,6 +247,13 @@ class TradesPage(QWidget):
         self.table.clicked.connect(self._clicked)
         self.kind.activated.connect(self._filter)
         self.mark.toggled.connect(self.marks_toggled)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave the button's text out where there is little room."""
+        super().resizeEvent(event)
+        styles = Qt.ToolButtonStyle
+        is_wide = self.width() >= _WIDE_PX
+        self.mark.setToolButtonStyle(styles.ToolButtonTextBesideIcon if is_wide else styles.ToolButtonIconOnly)
 
     def show_result(self, result: BacktestResult) -> None:
         """Show the trades of this run; the filter stays."""

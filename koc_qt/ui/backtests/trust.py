@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
     QFrame,
     QHBoxLayout,
@@ -58,6 +60,7 @@ _ABOUT = {
     Check.MONTE_CARLO: "Its trades in other orders, other candles, and parameters nearby",
     Check.WALK_FORWARD: "Parameters chosen on one stretch and tested on the next",
 }
+_WIDE_PX = 480  # from which the buttons stand beside the words
 _CURVE_PX = 110
 
 
@@ -113,10 +116,15 @@ class TrustPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        row = QHBoxLayout()
-        row.setContentsMargins(8, 5, 8, 5)
+        self._above = above = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        above.setContentsMargins(8, 5, 8, 5)
+        above.setSpacing(6)
+        words, row = QHBoxLayout(), QHBoxLayout()
+        words.setSpacing(8)
         row.setSpacing(8)
-        column.addLayout(row)
+        above.addLayout(words, 1)
+        above.addLayout(row)
+        column.addLayout(above)
         self.badge = QLabel(self)
         style_as(self.badge, pill="neutral")
         self.summary = QLabel(self)
@@ -131,10 +139,11 @@ class TrustPage(QWidget):
         self.every.setChecked(True)
         self.check = QPushButton("Check", self)
         self.check.setIcon(icon("shield", self._theme))
-        row.addWidget(self.badge)
-        row.addWidget(self.summary, 1)
+        words.addWidget(self.badge)
+        words.addWidget(self.summary, 1)
         row.addWidget(self.progress)
         row.addWidget(self.every)
+        row.addStretch(1)
         row.addWidget(self.check)
         yield
         self._scroll = scroll = QScrollArea(self)
@@ -354,6 +363,12 @@ class TrustPage(QWidget):
         note.setWordWrap(True)
         style_as(note, face="small", tone="muted")
         card.body.addWidget(note)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Put the buttons below the words where there is little room."""
+        super().resizeEvent(event)
+        ways = QBoxLayout.Direction
+        self._above.setDirection(ways.LeftToRight if self.width() >= _WIDE_PX else ways.TopToBottom)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for little: it scrolls."""

@@ -109,6 +109,7 @@ class BacktestPanel(Panel):
         self.trust = TrustKeeper(self.desk, self.bench.theme, self.result.trust, self)
         yield
         self._connect()
+        self.history.show_all(self.desk.replica.backtests)
         self._show_runs()
 
     def _connect(self) -> None:
@@ -249,6 +250,9 @@ class BacktestPanel(Panel):
     def _on_frame(self, frame: Frame) -> None:
         if frame.snapshot:
             self._fetched = None
+            self.history.show_all(self.desk.replica.backtests)
+        elif frame.backtests:
+            self.history.show_runs(self.desk.replica.backtests, frame.backtests)
         if frame.snapshot or frame.backtests:
             self._show_runs()
         if frame.snapshot or frame.studies:
@@ -268,7 +272,6 @@ class BacktestPanel(Panel):
         self.bar.show_runs(runs, self._run_id)
         self.bar.show_parity(self.trust.trust)
         self.bar.show_view("history" if self._view == "compare" else self._view)
-        self.history.show_runs(runs)
         if self._view == "history":
             self.pages.setCurrentWidget(self.history)
         elif self._view == "optimise":

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from typing import TypeVar
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPlainTextEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult
 from koc_qt.domain.trust import Verdict
@@ -16,6 +16,7 @@ from koc_qt.ui.backtests.months import MonthsPage
 from koc_qt.ui.backtests.overview import OverviewPage
 from koc_qt.ui.backtests.provenance import ProvenancePage
 from koc_qt.ui.backtests.run_bar import TRUST_PILLS
+from koc_qt.ui.backtests.small import Elided
 from koc_qt.ui.backtests.trades import TradesPage
 from koc_qt.ui.backtests.trust import TrustPage
 from koc_qt.ui.backtests.words import assumptions
@@ -53,9 +54,7 @@ class ResultView(QWidget):
         line = QFrame(self)
         line.setFrameShape(QFrame.Shape.HLine)
         whole.addWidget(line)
-        self.assumptions = QLabel(self)
-        self.assumptions.setTextFormat(Qt.TextFormat.PlainText)
-        self.assumptions.setWordWrap(True)
+        self.assumptions = Elided("", self)
         self.assumptions.setContentsMargins(8, 3, 8, 4)
         style_as(self.assumptions, face="small", tone="muted")
         whole.addWidget(self.assumptions)
@@ -112,8 +111,7 @@ class ResultView(QWidget):
     def _show_words(self, result: BacktestResult) -> None:
         self.log.setPlainText("\n".join(result.log))
         line, full = assumptions(result)
-        self.assumptions.setText(line)
-        self.assumptions.setToolTip(full)
+        self.assumptions.show_text(line, full)
         self._name(self.trades, "Trades", len(result.trades))
         self._name(self.log, "Log", len(result.log))
 
