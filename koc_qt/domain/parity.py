@@ -2,7 +2,8 @@
 
 Numbers are equal when they differ by at most TOLERANCE of the larger one, or of 1 where both are smaller. Times of
 engines are equal when they are the same; those of a paper session when they fall into the same bar, for an order needs
-some time to get there. The fills of one order in a paper session count as one, at their mean price.
+some time to get there. What different symbols do at one time has no order. The fills of one order in a paper session
+count as one, at their mean price.
 """
 
 from __future__ import annotations
@@ -157,8 +158,11 @@ def compare(expected: EngineRun, found: EngineRun, *, bar_ns: int) -> Comparison
     trades_equal, _ = _agreement(left_trades, right_trades)
     if first is None:
         first = _first(expected.source, found.source, "trade", left_trades, right_trades)
+    other = None  # decision; fills tell of all of them
+    if first is not None and first.cause not in SERIOUS:
+        other = _first(expected.source, found.source, "fill", left, right, serious=True)
     counts = _count(expected, left), _count(found, right)
-    verdict, sentence = _judge(expected, found, first, counts, len(right))
+    verdict, sentence = _judge(expected, found, first, other, counts, len(right))
     return Comparison(
         source=found.source,
         against=expected.source,
@@ -239,6 +243,7 @@ def _merged(fills: Sequence[Fill]) -> list[RoundTrip]:
 
 def _fill_rows(run: EngineRun, step_ns: int) -> list[_Row]:
     rows = executions(run.fills, merged=step_ns > 1)
+    rows.sort(key=lambda each: (each.time_ns // step_ns, each.instrument.venue, each.instrument.symbol))
     return [
         _Row(
             each.time_ns,
@@ -257,7 +262,8 @@ def _fill_rows(run: EngineRun, step_ns: int) -> list[_Row]:
 
 
 def _trade_rows(run: EngineRun, step_ns: int) -> list[_Row]:
-    trades = run.trades if step_ns == 1 else _merged(run.fills)
+    trades = list(run.trades) if step_ns == 1 else _merged(run.fills)
+    trades.sort(key=lambda each: (each.entry_ns // step_ns, each.instrument.venue, each.instrument.symbol))
     return [
         _Row(
             each.entry_ns,
@@ -296,11 +302,15 @@ def _agreement(left: Sequence[_Row], right: Sequence[_Row]) -> tuple[int, float]
     return equal, largest
 
 
-def _first(source: str, other: str, record: str, left: Sequence[_Row], right: Sequence[_Row]) -> Difference | None:
+def _first(
+    source: str, other: str, record: str, left: Sequence[_Row], right: Sequence[_Row], *, serious: bool = False
+) -> Difference | None:
+    """Give the first difference; with `serious` the first of what was decided, whatever the numbers."""
     for number, (one, two) in enumerate(zip_longest(left, right)):
         if one is None or two is None:
             return _alone(source, other, record, number, one, two)
-        unlike = next((pair for pair in zip(one.fields, two.fields, strict=True) if not _equal(*pair)), None)
+        both = zip(one.fields, two.fields, strict=True)
+        unlike = next((pair for pair in both if not _equal(*pair) and (pair[0].cause in SERIOUS or not serious)), None)
         if unlike is None:
             continue
         if unlike[0].cause in SERIOUS:
@@ -348,7 +358,12 @@ def _same(left: Sequence[_Row], at: int, right: Sequence[_Row], other: int) -> b
 
 
 def _judge(
-    expected: EngineRun, found: EngineRun, first: Difference | None, counts: tuple[int, int], compared: int
+    expected: EngineRun,
+    found: EngineRun,
+    first: Difference | None,
+    other: Difference | None,
+    counts: tuple[int, int],
+    compared: int,
 ) -> tuple[Verdict, str]:
     names = f"{found.source} and {expected.source}"
     data = ""
@@ -363,8 +378,9 @@ def _judge(
         more = "" if compared == counts[1] else f"; the first {compared:,} were compared"
         text = f"{names} made the same {counts[1]:,} fills{more}."
         return (Verdict.AMBER, text + data) if data else (Verdict.GREEN, text)
-    verdict = Verdict.RED if first.cause in SERIOUS else Verdict.AMBER
-    return verdict, f"{names} differ first here: {first.sentence}{data}"
+    verdict = Verdict.RED if first.cause in SERIOUS or other is not None else Verdict.AMBER
+    later = "" if other is None else f" Their decisions differ first here: {other.sentence}"
+    return verdict, f"{names} differ first here: {first.sentence}{later}{data}"
 
 
 def _count(run: EngineRun, rows: Sequence[_Row]) -> int:

@@ -169,6 +169,23 @@ def test_a_trade_that_one_lacks_is_called_missing_and_not_a_row_of_others() -> N
     assert first(against(*FOUR, (11, "buy", "97")))[:2] == (Cause.EXTRA, 5)
 
 
+def test_a_trade_that_is_missing_later_is_not_hidden_by_a_price_before() -> None:
+    found = against((1, "buy", "100.5"), *FOUR[1:3])
+    assert found.verdict is Verdict.RED
+    assert first(found)[:2] == (Cause.PRICE, 1)
+    assert found.sentence.endswith(
+        "Their decisions differ first here: Fill 4 at 2019-10-11 00:09:00 UTC: replay has sold 1 BTC/USDT at 98, "
+        "vectorbt has nothing there."
+    )
+
+
+def test_symbols_may_take_turns_at_one_time() -> None:
+    one, two = fills(*FOUR[:2]), fills(*FOUR[:2], instrument=ETH)
+    mixed = (one[0], two[0], one[1], two[1])
+    other = (two[0], one[0], two[1], one[1])
+    assert compare(run("replay", mixed), run("vectorbt", other), bar_ns=MINUTE_NS).verdict is Verdict.GREEN
+
+
 def test_another_instrument_is_another_decision() -> None:
     expected, found = run("replay", fills(*FOUR[:1])), run("vectorbt", fills(*FOUR[:1], instrument=ETH))
     assert first(compare(expected, found, bar_ns=MINUTE_NS))[:2] == (Cause.SIDE, 1)
