@@ -156,13 +156,17 @@ class _ReplayRun:
         self._progress(replay)
 
     def _tick(self) -> int:
-        """Say how far it is, where a message takes long; gives after how many bars to ask again: few where they last.
-
-        A strategy that gets slow all of a sudden is heard of after STRETCH bars.
-        """
+        """Say how far it is, where a message takes long; gives after how many bars to be called again."""
         now_ns = monotonic_ns()
         if now_ns >= self._next_progress_ns and self._replay is not None:
             self._progress(self._replay)
+        return self.stretch(now_ns)
+
+    def stretch(self, now_ns: int) -> int:
+        """Give for how many bars the clock need not be looked at again: few where they last.
+
+        A strategy that gets slow all of a sudden is heard of after STRETCH bars.
+        """
         elapsed_ns, self._ticked_ns = now_ns - self._ticked_ns, now_ns
         self._stretch = min(2 * self._stretch, STRETCH) if elapsed_ns <= _QUICK_NS else max(self._stretch // 8, 1)
         return self._stretch

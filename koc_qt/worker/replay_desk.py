@@ -61,11 +61,6 @@ class Venue(Protocol):
     """What executes orders: ours is MatchingEngine, whose words these are."""
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no order works or is on its way."""
-        ...
-
-    @property
     def free(self) -> dict[str, Decimal]:
         """What of the account's balances no order reserves, by currency."""
         ...
@@ -160,7 +155,7 @@ class ReplayDesk:
     @property
     def is_idle(self) -> bool:
         """Whether no order works or is on its way: a bar then changes nothing but what is known of the market."""
-        return not self._orders and all(venue.is_idle for venue in self._venues.values())
+        return not self._orders
 
     def meet(self, row: int, bar: Bar) -> Sequence[OrderEvent]:
         """Let an instrument's orders meet its bar; what it did to them is still to be heard."""

@@ -85,6 +85,7 @@ class MatchingEngine:
     ) -> None:
         self._markets = {instrument.id: Market(instrument) for instrument in instruments}
         self._model = model
+        self._share = float(model.bar_volume_fraction or 0)
         self._rng = rng
         pairs = {(market.instrument.base, market.instrument.quote): market for market in self._markets.values()}
         ledger = Ledger(balances, model, pairs, allow_short=allow_short)
@@ -311,7 +312,11 @@ class MatchingEngine:
         request = order.request
         market, quantity = self._markets[request.instrument], request.quantity
         share = self._model.bar_volume_fraction
-        if share is not None and EXACT.multiply(exact_price(bar.volume), share) < quantity:
+        if (
+            share is not None
+            and bar.volume * self._share < 1.001 * float(quantity)  # near it the exact figures decide
+            and EXACT.multiply(exact_price(bar.volume), share) < quantity
+        ):
             return None
         opening = exact_price(bar.open)
         if not self._pays_alone(market, request, opening):

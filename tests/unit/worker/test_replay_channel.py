@@ -187,6 +187,20 @@ def test_progress_is_told_within_a_long_message_too(monkeypatch: pytest.MonkeyPa
         assert told == [(0, 1), (0, 2), (0, 3), (1, 3)]
 
 
+def test_the_clock_is_looked_at_seldom_where_bars_are_quick_and_often_where_they_last() -> None:
+    run = replay_channel._ReplayRun(start_replay(TALKER), None, None)  # type: ignore[arg-type]
+    now_ns = 0
+
+    def after(elapsed_ns: int) -> int:
+        nonlocal now_ns
+        now_ns += elapsed_ns
+        return run.stretch(now_ns)
+
+    assert [after(1_000) for _ in range(8)] == [2, 4, 8, 16, 32, 64, 64, 64]
+    assert [after(300_000_000) for _ in range(3)] == [8, 1, 1]
+    assert after(1_000) == 2
+
+
 # ---- parity with the worker that trades live
 
 

@@ -24,6 +24,7 @@ from koc_qt.sdk.channel import ReplayBars
 from koc_qt.sdk.parameters import set_parameters
 from koc_qt.sdk.script import Api, Data
 from koc_qt.worker.loader import load_strategy
+from koc_qt.worker.replay_desk import ReplayDesk
 from tests.unit.worker.replays import MINUTE_NS, SINCE_NS, Run, bars, together, walk
 
 STRATEGIES = Path(__file__).parents[3] / "strategies"
@@ -265,6 +266,12 @@ def test_a_run_is_what_it_was(name: str) -> None:
     run = Run(make(), **options).play(*messages)
     assert run.replay.fill_count, "a run without a fill shows little"
     assert digest(run) == HASHES[name]
+
+
+@pytest.mark.parametrize("name", ["dice, little volume", "dice, no shorts", "two, late and costly", "sma, fees"])
+def test_a_run_is_that_without_short_cuts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReplayDesk, "takes_short_cuts", False)
+    test_a_run_is_what_it_was(name)
 
 
 def test_a_script_and_its_class_saw_the_market() -> None:
