@@ -14,6 +14,7 @@ from koc_qt.sdk.signals import Bars, Signals, checked
 
 if TYPE_CHECKING:
     from koc_qt.sdk.orders import OrderHandle
+    from koc_qt.sdk.session import Session
     from koc_qt.sdk.strategy import Strategy
 
 BARS_SEEN = 5_000  # the newest, over which signals are computed where the future is not known
@@ -44,7 +45,8 @@ class SignalTrader:
     def on_bar(self, bar: Bar) -> None:
         """Act on the bar's signals."""
         strategy, key = self._strategy, bar.instrument
-        if strategy.warming_up:
+        session = strategy._session
+        if session.warming_up:
             return
         known = self._known.get(key)
         row = None if known is None else known.row_of(bar.open_time_ns)
@@ -52,7 +54,7 @@ class SignalTrader:
             bars = Bars.of(strategy.history(BARS_SEEN, instrument=key))
             known, row = _Known(bars, checked(strategy.signals(bars), bars)), len(bars) - 1
         code = known.codes[row]
-        if (code and self._matters(bar, code)) or key in self._leaving:
+        if (code and self._matters(session, bar, code)) or key in self._leaving:
             self._act(bar, code, known.sizes[row])
 
     def on_order(self, order: OrderHandle) -> None:
@@ -60,10 +62,10 @@ class SignalTrader:
         if order.status is OrderStatus.REJECTED:
             self._strategy.log.warning(f"rejected: {order.reason}")
 
-    def _matters(self, bar: Bar, code: int) -> bool:
+    def _matters(self, session: Session, bar: Bar, code: int) -> bool:
         """Whether anything may have to be done: most signals say again what is so already."""
-        strategy, key = self._strategy, bar.instrument
-        held = strategy.holding(key)
+        key = bar.instrument
+        held = session.holding(key).quantity
         if not held:
             wanted = _ENTRY | _SHORT_ENTRY
         else:
@@ -73,7 +75,7 @@ class SignalTrader:
             if bar.close <= floor[1]:
                 return True
             wanted = _EXIT if held > 0 else _SHORT_EXIT
-        return bool(code & wanted or strategy.open_orders)
+        return bool(code & wanted or session.open_orders())
 
     def _floor(self, key: InstrumentId, held: Decimal) -> float:
         """Give a price above which a holding is certainly worth selling."""
