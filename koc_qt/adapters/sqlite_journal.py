@@ -114,7 +114,7 @@ class SqliteJournal:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for append in batch:
-                for record in append.records:
+                for record in _without_overtaken(append.records):
                     _insert(self._connection, record)
             self._connection.execute("COMMIT")
         except (sqlite3.Error, msgspec.MsgspecError) as problem:
@@ -126,6 +126,15 @@ class SqliteJournal:
         for append in batch:
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody is left to be told
                 append.done.get_loop().call_soon_threadsafe(_settle, append.done, error)
+
+
+def _without_overtaken(records: Sequence[JournalRecord]) -> Sequence[JournalRecord]:
+    """Leave out an order as it was made, where it is written down as sent in one go with that: only the last stays."""
+    if len(records) == 2:
+        made, sent = records
+        if isinstance(made, OrderRecord) and isinstance(sent, OrderRecord) and made.event is None:
+            return (sent,) if made.order.client_order_id == sent.order.client_order_id else records
+    return records
 
 
 def _settle(done: asyncio.Future[None], error: StorageError | None) -> None:
