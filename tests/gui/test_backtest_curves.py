@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import random
+import shlex
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,6 +17,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 
+from koc_qt.cli.backtest import add_parser
 from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.ui import formats
@@ -243,3 +246,32 @@ def test_the_command_has_what_differs() -> None:
     assert text.startswith("koc backtest '/my files/it'\"'\"'s.py' --symbol sim:BTC/USDT --symbol sim:ETH/USDT")
     assert "--from 2024-01-01T00:00:01 --to 2024-02-01 --engine vectorbt --cash 500 --fee 0.001" in text
     assert "--latency-ms 250 --volume-share none --seed 3 --no-short --set fast=9 --set 'label=a b'" in text
+
+
+def test_the_command_is_one_that_the_command_line_takes() -> None:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    spec = BacktestSpec(
+        FILE,
+        (BTC, ETH),
+        "1h",
+        at_ns("2024-01-01T00:00:00"),
+        at_ns("2024-02-01T10:30:00"),
+        {"fast": 9},
+        Decimal(500),
+        Decimal("0.001"),
+        Decimal("0.0005"),
+        3,
+        allow_short=False,
+        engine=Engine.BACKTRADER,
+        spread=Decimal("0.0002"),
+        slippage_ticks=2,
+        latency_ns=1_500_000,
+        volume_fraction=None,
+    )
+    taken = parser.parse_args(shlex.split(command_of(spec))[1:])
+    assert (taken.file, taken.symbol, taken.timeframe) == (FILE, ["sim:BTC/USDT", "sim:ETH/USDT"], "1h")
+    assert (taken.since, taken.until) == ("2024-01-01", "2024-02-01T10:30")
+    assert (taken.cash, taken.fee, taken.spread, taken.slippage) == (spec.cash, spec.fee, spec.spread, spec.slippage)
+    assert (taken.slippage_ticks, taken.latency_ms, taken.volume_share) == (2, Decimal("1.5"), None)
+    assert (taken.no_short, taken.seed, taken.parameters, taken.engine) == (True, 3, ["fast=9"], "backtrader")

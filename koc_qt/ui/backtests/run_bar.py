@@ -65,6 +65,7 @@ class RunBar(QWidget):
     def __init__(self, theme: Theme, parent: QWidget, *, kinds: Mapping[str, str]) -> None:
         super().__init__(parent)
         self._has_run = self._has_parity = False
+        self._listed: dict[str, BacktestSnapshot | None] = {}  # as they are written in the list, in its order
         row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 6, 4)
         row.setSpacing(4)
@@ -124,15 +125,16 @@ class RunBar(QWidget):
         if chosen and chosen not in keys:
             keys.append(chosen)
         box = self.runs
-        if keys != [box.itemData(place) for place in range(box.count())]:
+        if keys != list(self._listed):
             box.clear()
+            self._listed = dict.fromkeys(keys)
             for key in keys:
-                box.addItem(run_text(runs[key]), key)
+                box.addItem("", key)
         for place, key in enumerate(keys):
-            text = run_text(runs[key])
-            if box.itemText(place) != text:
+            if self._listed[key] is not runs[key]:
+                self._listed[key] = runs[key]
+                text = run_text(runs[key])
                 box.setItemText(place, text)
-            if box.itemData(place, Qt.ItemDataRole.ToolTipRole) != text:
                 box.setItemData(place, text, Qt.ItemDataRole.ToolTipRole)
         box.setCurrentIndex(box.findData(chosen) if chosen else -1)
         box.setEnabled(bool(keys))
