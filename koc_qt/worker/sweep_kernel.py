@@ -47,6 +47,20 @@ _SURE = 1.0 - 1e-12  # what is this near to a limit is left to exact arithmetic
 _NOTHING = 1e-12  # of a trade's worth: a profit below it is what rounding leaves of none
 
 
+def any_of(flags: Any, row: int) -> bool:
+    """Whether any of the next _WORDS flags is set."""
+    return bool(
+        flags[row]
+        | flags[row + 1]
+        | flags[row + 2]
+        | flags[row + 3]
+        | flags[row + 4]
+        | flags[row + 5]
+        | flags[row + 6]
+        | flags[row + 7]
+    )
+
+
 def simulate(
     count: int,
     first: int,
@@ -81,6 +95,9 @@ def simulate(
     while row < count:
         # nothing is held: look for an entry
         begin = row
+        if has_shorts == 0:
+            while row + _WORDS <= count and not any_of(entries, row):
+                row += _WORDS
         while row < count and entries[row] == 0 and (has_shorts == 0 or short_entries[row] == 0):
             row += 1
         end = min(row, count - 1)  # the close at which it is decided on, or the last
@@ -133,41 +150,50 @@ def simulate(
         base = cash - held * price - paid
         # hold until an exit
         row = fill
-        if is_long:
-            while row < count and exits[row] == 0:
-                row += 1
-        else:
-            while row < count and short_exits[row] == 0:
-                row += 1
+        leaves = exits if is_long else short_exits
+        while row + _WORDS <= count and not any_of(leaves, row):
+            row += _WORDS
+        while row < count and leaves[row] == 0:
+            row += 1
         end = min(row, count - 1)
-        before = last
-        worst, lowest = math.inf, math.inf
-        for bar in range(fill, end + 1):
-            value = base + held * closes[bar]
-            change = value / before - 1.0
-            before = value
+        lowest = highest = closes[fill]
+        change = (base + held * lowest) / last - 1.0
+        returns += change
+        squares += change * change
+        downside += min(change, 0.0) ** 2
+        equity_sum += base + held * lowest
+        for bar in range(fill + 1, end + 1):  # nothing in here keeps the processor from doing several bars at once
+            close = closes[bar]
+            value = base + held * close
+            change = value / (base + held * closes[bar - 1]) - 1.0
             returns += change
             squares += change * change
             downside += min(change, 0.0) ** 2
             equity_sum += value
-            worst = min(worst, value)
-            lowest = min(lowest, closes[bar])
-        last = before
+            lowest = min(lowest, close)
+            highest = max(highest, close)
+        last = base + held * closes[end]
+        worst = base + held * (lowest if is_long else highest)
+        best = base + held * (highest if is_long else lowest)
         least = min(least, worst)
         if least <= 0.0 or quantity * lowest * _SURE < terms[5]:
             found[0] = 1.0
             return
-        for bar in range(fill, end + 1):
-            value = base + held * closes[bar]
-            if value < peak:
-                below = True
-                trough = min(trough, value)
-            else:
-                now_ns = opens_ns[bar] + bar_ns
-                if below:
-                    longest = max(longest, now_ns - peak_ns)
-                    depth = max(depth, (peak - trough) / peak)
-                peak, peak_ns, trough, below = value, now_ns, value, False
+        if best < peak:
+            below = True
+            trough = min(trough, worst)
+        else:
+            for bar in range(fill, end + 1):
+                value = base + held * closes[bar]
+                if value < peak:
+                    below = True
+                    trough = min(trough, value)
+                else:
+                    now_ns = opens_ns[bar] + bar_ns
+                    if below:
+                        longest = max(longest, now_ns - peak_ns)
+                        depth = max(depth, (peak - trough) / peak)
+                    peak, peak_ns, trough, below = value, now_ns, value, False
         found[16] += notional
         found[17] += paid
         found[18] += 1.0

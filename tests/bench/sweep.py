@@ -7,9 +7,10 @@ signals, in sandboxed processes, every trial kept in SQLite; the milliseconds a 
 the last, `start_s` is what passes before. `bare` is a numba loop with prange over the same combinations whose averages
 are there already, with equity, drawdown, Sharpe ratio and trades; its compilation does not count. `vectorbt` gets the
 signals of some combinations side by side, as many as fit, and gives the same four figures. `dask` is the same study on
-a local cluster of one worker a core. Memory is the sum of all processes of the study, each page that they share counted
-once (PSS); the sum of their resident sizes, which counts such pages for each, is beside it. What is measured takes
-turns; the fastest of `repeats` counts; compare ratios, because machines differ.
+a local cluster of one worker a core. All run at the priority of a sandboxed process. Memory is the sum of all processes
+of the study, each page that they share counted once (PSS); the sum of their resident sizes, which counts such pages for
+each, is beside it. What is measured takes turns; the fastest of `repeats` counts; compare ratios, because machines
+differ.
 
 Targets: a combination at least 80 times as fast as vectorbt's, at most 1.3 times the bare kernel's time, in less than
 300 MB, and on a Dask cluster at least 0.7 times as fast as without one.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+
+from koc_qt.adapters.sandbox import SandboxSettings
 
 SOURCE = """
 import numpy as np
@@ -356,6 +360,7 @@ def main() -> None:
     parser.add_argument("--cluster", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only in ("bare", "vectorbt"):
+        os.nice(SandboxSettings().nice)  # as ours: on a busy machine it would not be the code that is compared
         rival = bare if args.only == "bare" else vectorbt
         print(json.dumps({"ms": rival(args.bars, args.side, 3)}))
         return
