@@ -18,6 +18,7 @@ from koc_qt.domain.market import Bar, Side
 from koc_qt.domain.matching.ledger import unit_cost
 from koc_qt.domain.matching.market import exact_price
 from koc_qt.domain.orders import (
+    CancelRejected,
     Order,
     OrderAccepted,
     OrderCanceled,
@@ -106,10 +107,11 @@ class BacktraderVenue:
 
     def cancel(self, client_order_id: str, now_ns: int) -> Sequence[OrderEvent]:
         """Withdraw an order."""
-        number = next(number for number, work in self._works.items() if work.order.client_order_id == client_order_id)
-        if self.withdraw is not None:
-            self.withdraw(self._works.pop(number).theirs)
-        return (OrderCanceled(client_order_id, now_ns, "requested"),)
+        for number, work in self._works.items():
+            if work.order.client_order_id == client_order_id and self.withdraw is not None:
+                self.withdraw(self._works.pop(number).theirs)
+                return (OrderCanceled(client_order_id, now_ns, "requested"),)
+        return (CancelRejected(client_order_id, now_ns, "the order is already filled"),)
 
     def amend(
         self, client_order_id: str, quantity: Decimal, price: Decimal | None, now_ns: int

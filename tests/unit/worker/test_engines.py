@@ -196,6 +196,33 @@ def test_a_strategy_hears_the_same_from_backtrader() -> None:
     assert heard == expected
 
 
+def test_a_cancel_that_comes_too_late_is_refused_by_backtrader_too() -> None:
+    class Late(Asks):
+        def on_order(self, order: OrderHandle) -> None:
+            super().on_order(order)
+            if str(order.status) == "filled":
+                self.cancel_all()  # the other one is filled as well, and not told of yet
+
+    buys = lambda s: (s.buy(1), s.buy(2))  # noqa: E731
+    ours, theirs = (Ran(engine, Late(buys), bars(walk(6))) for engine in (Engine.REPLAY, Engine.BACKTRADER))
+    assert theirs.fills == ours.fills
+    assert theirs.strategy.heard == ours.strategy.heard  # type: ignore[attr-defined]
+
+
+def test_a_coroutine_trades_the_same_on_backtrader() -> None:
+    class Script(Strategy):
+        async def run(self, api: Any, data: Any) -> None:
+            for _ in range(30):
+                bar = await data.bar()
+                order = api.buy(1) if bar.close > bar.open else api.close_position()
+                if order is not None and await api.filled(order, timeout=180):
+                    await api.sleep(120)
+            api.buy(5)
+
+    ours = same(Script, bars(walk(200)), engines=[Engine.BACKTRADER])
+    assert len(ours.fills) > 10
+
+
 @pytest.mark.parametrize(("name", "timeframe"), [("us_GOOG_1d_2004-2013", "1d"), ("fx_EUR-USD_1h_2017-2018", "1h")])
 def test_recorded_markets_trade_the_same(name: str, timeframe: str) -> None:
     path = MARKETS / f"{name}.parquet"
