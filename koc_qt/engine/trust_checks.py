@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +28,7 @@ from koc_qt.domain.trust_report import SharpeCheck, judge_sharpe
 from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult, combinations
 from koc_qt.engine.drift_replay import SessionReplays
 from koc_qt.engine.trust_history import SharedHistory, as_candles, as_columns, joined, part, rows
-from koc_qt.engine.trust_runs import Outcome, TrustRuns, on_engine
+from koc_qt.engine.trust_runs import MakeHistory, Outcome, TrustRuns, on_engine
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.sdk.channel import ParameterInfo
 
@@ -36,6 +37,8 @@ MARKET_BARS = 100_000  # of a market of shuffled candles, the newest
 PERIODS = 500  # into which a run is cut for its Sharpe ratio
 _GRID_PARAMETERS = 2  # chosen by a walk-forward analysis that is given no grid
 _GRID_FACTORS = (0.5, 1.0, 2.0)
+
+_Job = tuple[Variation, int, BacktestSpec, SharedHistory | MakeHistory]
 
 
 class TrustChecks:
@@ -69,7 +72,7 @@ class TrustChecks:
         """Repeat the run unchanged, with the future cut off, and with another future."""
         rng = self._random("lookahead")
         moments_ns = await asyncio.to_thread(self._cuts, rng)
-        jobs = [(Variation.NOTHING, self._backtest.until_ns, self._backtest, self._history)]
+        jobs: list[_Job] = [(Variation.NOTHING, self._backtest.until_ns, self._backtest, self._history)]
         for cut_ns in moments_ns:
             short = msgspec.structs.replace(self._backtest, until_ns=cut_ns)
             jobs.append((Variation.TRUNCATED, cut_ns, short, self._history))
@@ -77,7 +80,7 @@ class TrustChecks:
             longer = msgspec.structs.replace(
                 self._backtest, until_ns=min(cut_ns + FUTURE_BARS * self._bar_ns, self._backtest.until_ns)
             )
-            other = await asyncio.to_thread(self._other_future, cut_ns, longer.until_ns, rng)
+            other = partial(self._other_future, cut_ns, longer.until_ns, rng.getrandbits(64))
             jobs.append((Variation.PERTURBED, cut_ns, longer, other))
         repeats, failures = await self._repeat(jobs)
         judged = await asyncio.to_thread(check_lookahead, self._first.placements, repeats)
@@ -106,9 +109,7 @@ class TrustChecks:
         opens = np.unique(np.concatenate([self._history.run[each].open_time_ns for each in self._series]))
         return cuts(self._first.placements, (opens + self._bar_ns).tolist(), self._spec.cuts, rng)
 
-    async def _repeat(
-        self, jobs: Sequence[tuple[Variation, int, BacktestSpec, SharedHistory]]
-    ) -> tuple[list[Repeat], list[str]]:
+    async def _repeat(self, jobs: Sequence[_Job]) -> tuple[list[Repeat], list[str]]:
         outcomes = await self._runs.try_all([(spec, history) for *_, spec, history in jobs], trace=True)
         repeats, failures = [], []
         for (variation, cut_ns, *_), outcome in zip(jobs, outcomes, strict=True):
@@ -118,7 +119,8 @@ class TrustChecks:
                 failures.append(f"With {variation} after {utc_text(cut_ns)} it failed: {outcome}")
         return repeats, failures
 
-    def _other_future(self, cut_ns: int, until_ns: int, rng: Random) -> SharedHistory:
+    def _other_future(self, cut_ns: int, until_ns: int, seed: int) -> SharedHistory:
+        rng = Random(seed)  # noqa: S311 (repeatable on purpose)
         changed = {}
         for series, tick in self._ticks():
             columns = self._history.run[series]
@@ -197,7 +199,7 @@ class TrustChecks:
         shuffled = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=False)
         drawn = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=True)
         newest = self._newest()
-        jobs = [(newest, await asyncio.to_thread(self._market, newest.since_ns, rng)) for _ in range(spec.markets)]
+        jobs = [(newest, partial(self._market, newest.since_ns, rng.getrandbits(64))) for _ in range(spec.markets)]
         candles = await self._runs.try_all(jobs)
         neighbours = [(self._neighbour(rng), self._history) for _ in range(spec.neighbours)] if self._numbers() else []
         jitter = await self._runs.try_all(neighbours)
@@ -213,14 +215,14 @@ class TrustChecks:
                 since_ns = max(since_ns, int(times[-count]))
         return msgspec.structs.replace(self._backtest, since_ns=since_ns)
 
-    def _market(self, since_ns: int, rng: Random) -> SharedHistory:
-        seed = rng.random()  # the same blocks for every series: what moved together still does
+    def _market(self, since_ns: int, seed: int) -> SharedHistory:
         changed = {}
         for series, tick in self._ticks():
             columns = self._history.run[series]
             before = part(columns, Span(0, since_ns))
             real = part(columns, Span(since_ns, self._backtest.until_ns))
-            other = bootstrap_candles(as_candles(real), self._spec.block, tick, Random(seed))  # noqa: S311
+            rng = Random(seed)  # noqa: S311 (the same blocks for every series: what moved together still does)
+            other = bootstrap_candles(as_candles(real), self._spec.block, tick, rng)
             changed[series] = joined(before, as_columns(other))
         return self._history.changed(changed)
 

@@ -23,6 +23,8 @@ from koc_qt.sdk.channel import Described
 
 RUNS_AT_ONCE = 2
 
+MakeHistory = Callable[[], BarHistory]
+
 
 @dataclass(frozen=True)
 class HistoryServices:
@@ -67,7 +69,7 @@ class TrustRuns:
     async def run(
         self,
         spec: BacktestSpec,
-        history: BarHistory,
+        history: BarHistory | MakeHistory,
         *,
         trace: bool = False,
         warmup_bars: int | None = None,
@@ -76,10 +78,13 @@ class TrustRuns:
     ) -> Outcome:
         """Run to the end; without `records` trades and fills are left out, of which many runs have too many.
 
-        `told` hears how far it is. Raises as BacktestRun.play does; cancelling ends the process.
+        A history that is to be made is made when its turn has come, in a thread, so that few are in memory. `told`
+        hears how far it is. Raises as BacktestRun.play does; cancelling ends the process.
         """
-        services = HistoryServices(self._services.clock, self._services.launcher, history)
         async with self._turns:
+            if callable(history):
+                history = await asyncio.to_thread(history)
+            services = HistoryServices(self._services.clock, self._services.launcher, history)
             run = BacktestRun(
                 "trust",
                 spec,
@@ -101,7 +106,7 @@ class TrustRuns:
 
     async def try_all(
         self,
-        jobs: Sequence[tuple[BacktestSpec, BarHistory]],
+        jobs: Sequence[tuple[BacktestSpec, BarHistory | MakeHistory]],
         *,
         trace: bool = False,
         warmup_bars: int | None = None,
@@ -109,7 +114,7 @@ class TrustRuns:
     ) -> list[Outcome | str]:
         """Run several; in the place of each that fails stands why."""
 
-        async def attempt(spec: BacktestSpec, history: BarHistory) -> Outcome | str:
+        async def attempt(spec: BacktestSpec, history: BarHistory | MakeHistory) -> Outcome | str:
             try:
                 return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars, records=records)
             except KocError as error:

@@ -69,9 +69,9 @@ async def test_only_the_newest_bars_make_markets(desk: Desk, monkeypatch: pytest
     seen: list[int] = []
     market = TrustChecks._market
 
-    def counted(checks: TrustChecks, since_ns: int, rng: Any) -> Any:
+    def counted(checks: TrustChecks, since_ns: int, seed: int) -> Any:
         seen.append((desk.until_ns - since_ns) // 60_000_000_000)
-        return market(checks, since_ns, rng)
+        return market(checks, since_ns, seed)
 
     monkeypatch.setattr(TrustChecks, "_market", counted)
     report = await desk.report(CROSS, Check.MONTE_CARLO)
