@@ -206,8 +206,8 @@ def test_months_are_coloured_and_copied(fake: FakeBench) -> None:
     assert len(set(colors)) == 3
     assert model.index(0, 5).data(Qt.ItemDataRole.BackgroundRole) is None
     assert model.headerData(1, Qt.Orientation.Vertical) == "2023"
-    assert "2 of 3 months gained" in page.summary.text()
-    assert "best +10.00 % in Dec 2023 · worst -10.00 % in Feb 2024" in page.summary.text()
+    assert "2 of 3 months gained" in page.summary.whole
+    assert "best +10.00 % in Dec 2023 · worst -10.00 % in Feb 2024" in page.summary.whole
     page.table.selectRow(0)
     page.table.copy()
     assert QGuiApplication.clipboard().text().startswith("+5.00\t-10.00\t")
@@ -215,7 +215,7 @@ def test_months_are_coloured_and_copied(fake: FakeBench) -> None:
     QTest.qWait(0)
     assert model.index(0, 0).data() == "5.0"
     page.show_months({})
-    assert "Run it again" in page.summary.text()
+    assert "Run it again" in page.summary.whole
     assert page.table.isHidden()
 
 

@@ -147,7 +147,7 @@ def test_runs_side_by_side_show_what_differs(three: BacktestPanel, qtbot: QtBot)
     qtbot.waitUntil(lambda: three.pages.currentWidget() is three.compared)
     shown = three.compared
     assert three.bar.views["history"].isChecked()
-    assert [run.label for run in shown.runs] == [f"{n} SMA cross · Replay" for n in (1, 2, 3)]
+    assert [run.label for run in shown.runs] == ["1 fast 12", "2 fast 11", "3 fast 10"]
     captions = {row.caption: row for row in shown.model.rows}
     assert "Timeframe" not in captions  # the same in all
     assert captions["fast"].texts == ("12", "11", "10")
@@ -160,7 +160,7 @@ def test_runs_side_by_side_show_what_differs(three: BacktestPanel, qtbot: QtBot)
     assert "Timeframe" in {row.caption for row in shown.model.rows}
     assert "1 +" in shown.chart.value_text or "1 -" in shown.chart.value_text
     shown.table.copy()
-    assert QGuiApplication.clipboard().text().startswith("\t1 SMA cross · Replay\t2 SMA cross · Replay\t")
+    assert QGuiApplication.clipboard().text().startswith("\t1 fast 12\t2 fast 11\t")
     shown.back.click()
     assert three.pages.currentWidget() is page
 
@@ -241,7 +241,7 @@ def test_labels_name_engines(three: BacktestPanel, fake: FakeBench, qtbot: QtBot
     select(three, 1, 2)
     three.history.compare.click()
     qtbot.waitUntil(lambda: three.pages.currentWidget() is three.compared)
-    assert three.compared.runs[0].label == "1 SMA cross · vectorbt · again"
+    assert three.compared.runs[0].label == "1 again · vectorbt · fast 11"
 
 
 def test_runs_that_run_cannot_be_deleted(three: BacktestPanel, start: Start, fake: FakeBench, qtbot: QtBot) -> None:

@@ -25,7 +25,7 @@ from koc_qt.ui.backtests.curve_chart import CurveChart, Pane, own_color
 from koc_qt.ui.backtests.curves import Curve, Look
 from koc_qt.ui.backtests.provenance import settings_lines
 from koc_qt.ui.backtests.splitter import ShapedSplitter
-from koc_qt.ui.backtests.words import caption, groups, money_decimals, statistic_text, statistic_tip
+from koc_qt.ui.backtests.words import ENGINE_NAMES, caption, groups, money_decimals, statistic_text, statistic_tip
 from koc_qt.ui.colors import mix
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, number_font, style_as
@@ -67,6 +67,26 @@ class Run(NamedTuple):
 
     label: str
     result: BacktestResult
+
+
+def labelled(results: Sequence[BacktestResult], notes: Sequence[str]) -> list[Run]:
+    """Name runs by a number and what tells them apart: note, engine, strategy, market or parameters."""
+    parts: list[list[str]] = [
+        [
+            ENGINE_NAMES[result.spec.engine],
+            result.name,
+            result.spec.instruments[0].symbol,
+            result.timeframe,
+            ", ".join(f"{name} {value}" for name, value in result.spec.parameters.items()),
+        ]
+        for result in results
+    ]
+    differing = [place for place in range(len(parts[0])) if len({each[place] for each in parts}) > 1]
+    runs = []
+    for number, (result, each, note) in enumerate(zip(results, parts, notes, strict=True), 1):
+        said = [note, *(each[place] for place in differing)] if differing or note else [result.name]
+        runs.append(Run(f"{number} {' · '.join(text for text in said if text)}".strip(), result))
+    return runs
 
 
 class Row(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestSnapshot
@@ -23,6 +23,7 @@ from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import style_as
 
 MOST_COMPARED = 8
+_ROOM_PX = 150  # height from which there is room for a note
 _LONGEST_NOTE = 1_000  # characters
 _EMPTY = "Every run is kept here with its result, until you delete it."
 _NONE_FOUND = "No run has all of these words."
@@ -161,7 +162,7 @@ class HistoryPage(QWidget):
         below.setContentsMargins(8, 4, 8, 5)
         below.setSpacing(6)
         column.addLayout(below)
-        caption = QLabel("Note", self)
+        self._caption = caption = QLabel("Note", self)
         style_as(caption, tone="muted")
         self.note = QLineEdit(self)
         self.note.setMaxLength(_LONGEST_NOTE)
@@ -185,6 +186,12 @@ class HistoryPage(QWidget):
         action.triggered.connect(lambda _checked: call())
         self.table.addAction(action)
         return action
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Give all the room to the runs where there is little."""
+        super().resizeEvent(event)
+        for widget in (self._caption, self.note):
+            widget.setVisible(self.height() >= _ROOM_PX)
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QAction, QColor, QFont, QGuiApplication, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QLabel, QSizePolicy, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curves import MONTH_NAMES
+from koc_qt.ui.backtests.small import Elided
 from koc_qt.ui.colors import mix
 from koc_qt.ui.theme import Theme, number_font, style_as
 
 _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 _ROW_PX = 25
-_LEAST_PX, _MOST_PX = 51, 110  # of a column
+_LEAST_PX, _MOST_PX = 48, 110  # of a column
 _EXACT_PX = 62  # from which there is room for two decimals
 _STRONGEST = 0.46  # share of the colour in the cell that is furthest from zero
 _FAINTEST = 0.07
@@ -174,11 +175,8 @@ class MonthsPage(QWidget):
     def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
         self.model = MonthModel(theme, self)
-        self.summary = QLabel(self)
-        self.summary.setTextFormat(Qt.TextFormat.PlainText)
-        self.summary.setWordWrap(True)
+        self.summary = Elided("", self)
         self.summary.setContentsMargins(8, 5, 8, 5)
-        self.summary.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         style_as(self.summary, face="small", tone="muted")
         self.table = MonthTable(self.model, self)
         column = QVBoxLayout(self)
@@ -190,7 +188,7 @@ class MonthsPage(QWidget):
     def show_months(self, months: Mapping[str, float]) -> None:
         """Show these returns, by "YYYY-MM"."""
         self.model.show_months(months)
-        self.summary.setText(summary_of(self.model.years))
+        self.summary.show_text(summary_of(self.model.years))
         self.table.setVisible(bool(self.model.years))
 
 

@@ -29,6 +29,8 @@ from koc_qt.ui.theme import Theme, number_font, style_as
 HEADLINE = ("net_profit", "return", "buy_and_hold", "max_drawdown", "sharpe", "win_rate", "trades")
 _UNDER_SHARE = 0.32  # of the equity pane
 _GROUP_PX = 215
+_WIDE_PX = 520  # from which the statistics stand beside the chart
+_CHART_PX, _ALL_PX = 100, 230  # heights from which there is room for a chart, and statistics below
 
 
 class Tile(QWidget):
@@ -170,7 +172,7 @@ class OverviewPage(QWidget):
             self.tiles[name] = self.headline.add(caption(name).text)
         column.addWidget(self.headline)
         yield
-        self.splitter = ShapedSplitter(self, wide_px=520, kept_px=254, tall_share=0.42)
+        self.splitter = ShapedSplitter(self, wide_px=_WIDE_PX, kept_px=254, tall_share=0.42)
         column.addWidget(self.splitter, 1)
         self.chart = CurveChart(self.splitter)
         self.chart.setAccessibleName("Equity")
@@ -180,6 +182,13 @@ class OverviewPage(QWidget):
         self.chart.follow(self._theme)
         yield
         yield from self.statistics.parts()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave out what there is no room for: the statistics first, then the chart."""
+        super().resizeEvent(event)
+        is_wide = self.width() >= _WIDE_PX
+        self.splitter.setVisible(self.height() >= _CHART_PX)
+        self.statistics.setVisible(is_wide or self.height() >= _ALL_PX)
 
     def show_numbers(self, result: BacktestResult, currency: str) -> None:
         """Show figures and statistics of this run."""

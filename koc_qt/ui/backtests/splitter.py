@@ -13,8 +13,8 @@ class ShapedSplitter(QSplitter):
     """Lies as its room demands; each way has sizes of its own.
 
     Make the two widgets as its children, and call `keep` then: that one stays as it is when there is more room. It gets
-    `kept_px` where they lie side by side, which they do from `wide_px` on, and `tall_share` of the height otherwise.
-    Sizes are pixels by shape, "wide" and "tall", once a person has moved the handle.
+    `kept_px`, or less than half, where they lie side by side, which they do from `wide_px` on, and `tall_share` of the
+    height otherwise. Sizes are pixels by shape, "wide" and "tall", once a person has moved the handle.
     """
 
     def __init__(self, parent: QWidget, *, wide_px: int, kept_px: int, tall_share: float = 0.45) -> None:
@@ -61,6 +61,6 @@ class ShapedSplitter(QSplitter):
 
     def _share(self) -> None:
         length = self.width() if self.shape == "wide" else self.height()
-        kept = self._kept_px if self.shape == "wide" else round(length * self._tall_share)
+        kept = min(self._kept_px, length * 45 // 100) if self.shape == "wide" else round(length * self._tall_share)
         pair = [kept, max(length - kept, 1)]
         self.setSizes(self.moved_to.get(self.shape, pair if self._kept == 0 else pair[::-1]))

@@ -61,6 +61,7 @@ _ABOUT = {
     Check.WALK_FORWARD: "Parameters chosen on one stretch and tested on the next",
 }
 _WIDE_PX = 480  # from which the buttons stand beside the words
+_SHORT_PX = 150  # height below which there is room for one row alone
 _CURVE_PX = 110
 
 
@@ -367,8 +368,10 @@ class TrustPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Put the buttons below the words where there is little room."""
         super().resizeEvent(event)
-        ways = QBoxLayout.Direction
-        self._above.setDirection(ways.LeftToRight if self.width() >= _WIDE_PX else ways.TopToBottom)
+        ways, is_short = QBoxLayout.Direction, self.height() < _SHORT_PX
+        is_row = self.width() >= _WIDE_PX or is_short
+        self._above.setDirection(ways.LeftToRight if is_row else ways.TopToBottom)
+        self.every.setVisible(self.width() >= _WIDE_PX or not is_short)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for little: it scrolls."""

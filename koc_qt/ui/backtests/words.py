@@ -9,8 +9,6 @@ from koc_qt.domain.figures import FIGURES, GROUPS, Figure, Unit
 from koc_qt.ui import formats
 from koc_qt.ui.tables.columns import tone_of_sign
 
-CAPTIONS = FIGURES
-
 ENGINE_NAMES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
 
 

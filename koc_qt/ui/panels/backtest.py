@@ -17,15 +17,14 @@ from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import BacktestHead, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
-from koc_qt.ui.backtests.compare import ComparePage, Run
+from koc_qt.ui.backtests.compare import ComparePage, labelled
 from koc_qt.ui.backtests.export import KINDS, Exporter
-from koc_qt.ui.backtests.history import HistoryPage, name_of
+from koc_qt.ui.backtests.history import HistoryPage
 from koc_qt.ui.backtests.message import MessageView
 from koc_qt.ui.backtests.optimise import OptimisePage
 from koc_qt.ui.backtests.run_bar import RunBar
 from koc_qt.ui.backtests.splitter import ShapedSplitter
 from koc_qt.ui.backtests.trust_keeper import TrustKeeper
-from koc_qt.ui.backtests.words import ENGINE_NAMES
 from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
@@ -363,22 +362,18 @@ class BacktestPanel(Panel):
         self._comparing.start(self._compare(run_ids), self._not_compared)
 
     async def _compare(self, run_ids: list[str]) -> None:
-        runs: list[Run] = []
+        results: list[BacktestResult] = []
         for run_id in run_ids:
             answer = await self.desk.request(FetchBacktest(run_id), timeout_s=RESULT_TIMEOUT_S)
             try:
                 result = msgspec.convert(answer, BacktestHead).result
             except msgspec.ValidationError as error:
                 raise LinkError(f"the engine's result cannot be read: {error}") from error
-            runs.append(Run(self._label(run_id, result, len(runs) + 1), result))
-        self.compared.show_runs(runs, self.result.currency_of(runs[0].result))
+            results.append(result)
+        replica = self.desk.replica.backtests
+        notes = [run.note if (run := replica.get(run_id)) is not None else "" for run_id in run_ids]
+        self.compared.show_runs(labelled(results, notes), self.result.currency_of(results[0]))
         self.pages.setCurrentWidget(self.compared)
-
-    def _label(self, run_id: str, result: BacktestResult, number: int) -> str:
-        run = self.desk.replica.backtests.get(run_id)
-        name = result.name or (name_of(run) if run is not None else run_id)
-        note = f" · {run.note}" if run is not None and run.note else ""
-        return f"{number} {name} · {ENGINE_NAMES[result.spec.engine]}{note}"
 
     def _not_compared(self, error: KocError) -> None:
         self.desk.notify(str(error))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QIcon
+from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult
@@ -24,6 +24,7 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import code_font, style_as
 
+_ROOM_PX = 170  # height from which there is room for a line of assumptions
 P = TypeVar("P", bound=QWidget)
 
 
@@ -51,9 +52,9 @@ class ResultView(QWidget):
         self.tabs.setDocumentMode(True)
         self.tabs.setUsesScrollButtons(True)
         whole.addWidget(self.tabs, 1)
-        line = QFrame(self)
-        line.setFrameShape(QFrame.Shape.HLine)
-        whole.addWidget(line)
+        self.line = QFrame(self)
+        self.line.setFrameShape(QFrame.Shape.HLine)
+        whole.addWidget(self.line)
         self.assumptions = Elided("", self)
         self.assumptions.setContentsMargins(8, 3, 8, 4)
         style_as(self.assumptions, face="small", tone="muted")
@@ -82,6 +83,12 @@ class ResultView(QWidget):
         self.provenance = self._add(ProvenancePage(theme, self), "Settings")
         self.trades.trade_opened.connect(self.trade_opened)
         self.trades.marks_toggled.connect(self.marks_toggled)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave the assumptions to the tooltip of the tabs where there is little room."""
+        super().resizeEvent(event)
+        for widget in (self.line, self.assumptions):
+            widget.setVisible(self.height() >= _ROOM_PX)
 
     def _add(self, page: P, title: str) -> P:
         page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
@@ -112,6 +119,7 @@ class ResultView(QWidget):
         self.log.setPlainText("\n".join(result.log))
         line, full = assumptions(result)
         self.assumptions.show_text(line, full)
+        self.tabs.tabBar().setToolTip(full)
         self._name(self.trades, "Trades", len(result.trades))
         self._name(self.log, "Log", len(result.log))
 
