@@ -60,6 +60,28 @@ def test_many_bars_at_once_are_the_same_and_not_known_before_they_are_told() -> 
     assert desk.session.advances(OTHER_ID, [], []) != []
 
 
+def test_many_bars_are_told_until_something_is_asked_for() -> None:
+    class Buyer(Strategy):
+        def on_bar(self, bar: Bar) -> None:
+            if bar.close == 3:
+                self.buy(10)
+            if bar.close == 5:
+                self.set_timer(60)
+
+    strategy = Buyer()
+    desk = Desk(strategy)
+    desk.session.start()
+    steps = iter([(bar(step, step),) for step in range(1, 8)])
+    assert desk.session.tell_on(BTC_ID, steps, desk.submitted)
+    assert [each.close for each in strategy.history(9)] == [1, 2, 3]
+    desk.submitted.clear()
+    assert desk.session.tell_on(BTC_ID, steps, desk.submitted)  # a timer, which wants to be looked after too
+    assert strategy.last_price() == 5
+    strategy.set_timer(None)
+    assert not desk.session.tell_on(BTC_ID, steps, desk.submitted)
+    assert strategy.last_price() == 7
+
+
 def test_where_a_close_is_no_number_the_bars_before_it_are_told() -> None:
     strategy, desk = crossing()
     bars = [bar(10), bar(11, 1), bar(float("nan"), 2)]
