@@ -18,7 +18,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import DeleteBacktest, FetchBacktestPage, NoteBacktest
 from koc_qt.link.messages import StartBacktest
 from koc_qt.ui.backtests.compare import best_of
-from koc_qt.ui.backtests.export import KINDS, proposed_name
+from koc_qt.ui.backtests.export import KINDS, Shown, proposed_name
 from koc_qt.ui.backtests.history import finder
 from koc_qt.ui.desk import Level
 from koc_qt.ui.panels.backtest import BacktestPanel
@@ -193,7 +193,7 @@ def test_a_run_is_written_whole(
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     shown = ready.result.result
     assert shown is not None
-    ready.exporter.write(tmp_path / f"run{ending}", key, shown, "USDT")
+    ready.exporter.write(tmp_path / f"run{ending}", Shown(key, shown, "USDT"))
     qtbot.waitUntil(lambda: bool(fake.notices) and not ready.exporter.is_busy, timeout=20_000)
     assert fake.notices[-1].level is Level.INFO
     assert str(tmp_path) in fake.texts[-1]
@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_written_is_said_in_a_sentence(
     shown = ready.result.result
     assert shown is not None
     (tmp_path / "file").write_text("in the way")
-    ready.exporter.write(tmp_path / "file" / "run.json", key, shown, "USDT")
+    ready.exporter.write(tmp_path / "file" / "run.json", Shown(key, shown, "USDT"))
     qtbot.waitUntil(lambda: bool(fake.notices), timeout=10_000)
     assert fake.notices[-1].level is Level.ERROR
     assert fake.texts[-1].startswith("The run was not written: ")

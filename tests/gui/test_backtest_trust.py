@@ -17,22 +17,27 @@ from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.lookahead import Change, DecisionCheck, Variation
 from koc_qt.domain.monte_carlo import Distribution, MonteCarlo, TradeDraws
+from koc_qt.domain.optimisation import ParameterRange, StudySpec
 from koc_qt.domain.parity import Absence, Cause, Certificate, Comparison, Difference
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import Check, TrustSpec, Verdict
 from koc_qt.domain.trust_report import SharpeCheck, TrustReport
 from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult
 from koc_qt.link.messages import Command
+from koc_qt.link.optimiser_messages import StartStudy
 from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust
+from koc_qt.ui.backtests.export import Shown
 from koc_qt.ui.backtests.percentiles import Range, RangeChart
 from koc_qt.ui.backtests.text_table import TextTable
 from koc_qt.ui.backtests.trust import walk_panes
+from koc_qt.ui.backtests.trust_keeper import trials_made
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.theme import ThemeChoice
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import START_NS
 from tests.gui.backtest_stage import (
     HOUR_NS,
+    field,
     finish,
     panel_fixture,  # noqa: F401
     ready_fixture,  # noqa: F401
@@ -248,3 +253,34 @@ def test_the_walk_is_added_up_window_by_window() -> None:
     [pane] = walk_panes(WalkForward(Verdict.GREEN, "", False, results))
     assert pane.curves[0].values.tolist() == pytest.approx([0.0, 0.05, 0.03])
     assert pane.curves[1].values.tolist() == pytest.approx([0.0, 0.1, 0.3])
+
+
+def test_every_set_of_parameters_that_was_tried_counts(
+    checked: BacktestPanel, start: Start, fake: FakeBench, qtbot: QtBot
+) -> None:
+    run = fake.engine.backtests["backtest-1"]
+    assert fake.sent(StartTrust)[0].spec.trials == 1
+    fake.engine.research.execute(StartStudy(StudySpec(run.spec, (ParameterRange("fast", 1, 9, 1, whole=True),))))
+    fake.engine.research.search("study-1", counts={"done": 40, "failed": 2})
+    field(checked, "fast").setText("9")
+    finish(fake, start())
+    qtbot.waitUntil(lambda: len(fake.sent(StartTrust)) == 2)
+    assert fake.sent(StartTrust)[1].spec.trials == 44  # two runs, and the search
+    other = msgspec.structs.replace(run.spec, path="/other.py")
+    assert trials_made(other, fake.engine.backtests.values(), fake.engine.research.studies.values()) == 1
+
+
+def test_a_run_is_written_with_what_was_checked(
+    checked: BacktestPanel, fake: FakeBench, qtbot: QtBot, tmp_path: Path
+) -> None:
+    fake.engine.research.check("trust-1", report(fake.engine.backtests["backtest-1"].spec))
+    qtbot.waitUntil(lambda: set(checked.result.trust.cards) == set(Check))
+    shown = checked.result.result
+    assert shown is not None
+    file = tmp_path / "run.html"
+    checked.exporter.write(file, Shown("backtest-1", shown, "USDT", checked.trust.report))
+    qtbot.waitUntil(lambda: bool(fake.notices) and not checked.exporter.is_busy, timeout=20_000)
+    text = file.read_text(encoding="utf-8")
+    assert "It looks into the future." in text
+    assert "Walk-forward" in text
+    assert "backtrader" in text

@@ -6,18 +6,21 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
-import msgspec
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from koc_qt.domain.backtests import BacktestResult
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.timeframes import SECOND_NS
+from koc_qt.domain.trust import Check as Named
+from koc_qt.domain.trust_report import TrustReport
 from koc_qt.link.results import fetch_result
 from koc_qt.reports.export import export
-from koc_qt.reports.report import Report
+from koc_qt.reports.report import Check, Report, check_of
 from koc_qt.ui.backtests.command import command_of, moment
+from koc_qt.ui.backtests.trust import TITLES
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.errands import Errand
 
@@ -37,6 +40,15 @@ _UNFIT = re.compile(r"[^\w.-]+")
 PAGE_TIMEOUT_S = 30.0
 
 
+class Shown(NamedTuple):
+    """The run that is to be written: its id, what came of it, what amounts are in, and what its checks found."""
+
+    run_id: str
+    result: BacktestResult
+    currency: str
+    trust: TrustReport | None = None
+
+
 class Exporter(QObject):
     """Writes one run at a time; a new one ends the one before."""
 
@@ -52,14 +64,14 @@ class Exporter(QObject):
         """Whether a file is being written."""
         return self._writing.is_running
 
-    def ask(self, ending: str, run_id: str, result: BacktestResult, currency: str) -> None:
-        """Ask where to, then write; amounts are in `currency`."""
+    def ask(self, ending: str, shown: Shown) -> None:
+        """Ask where to, then write."""
         dialog = self.dialog = QFileDialog(self._window.window(), "Write the run to a file")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix(ending[1:])
         dialog.setNameFilters([_FILTERS[ending], "All files (*)"])
-        dialog.selectFile(proposed_name(result, ending))
-        dialog.fileSelected.connect(lambda path: self.write(Path(path), run_id, result, currency))
+        dialog.selectFile(proposed_name(shown.result, ending))
+        dialog.fileSelected.connect(lambda path: self.write(Path(path), shown))
         dialog.finished.connect(self._asked)
         dialog.open()
 
@@ -68,14 +80,20 @@ class Exporter(QObject):
             self.dialog.deleteLater()
             self.dialog = None
 
-    def write(self, file: Path, run_id: str, result: BacktestResult, currency: str) -> None:
+    def write(self, file: Path, shown: Shown) -> None:
         """Fetch the run's fills, and write all of it."""
-        self._writing.start(self._write(file, run_id, result, currency), self._failed)
+        self._writing.start(self._write(file, shown), self._failed)
 
-    async def _write(self, file: Path, run_id: str, result: BacktestResult, currency: str) -> None:
-        whole = await fetch_result(self._desk, run_id, with_fills=True, timeout_s=PAGE_TIMEOUT_S)
-        shown = msgspec.structs.replace(whole, trades=result.trades)
-        report = Report((shown,), command=command_of(result.spec), currency=currency, made_ns=self._clock_ns())
+    async def _write(self, file: Path, shown: Shown) -> None:
+        whole = await fetch_result(self._desk, shown.run_id, with_fills=True, timeout_s=PAGE_TIMEOUT_S)
+        report = Report(
+            (whole,),
+            command=command_of(whole.spec),
+            currency=shown.currency,
+            certificate=shown.trust.certificate if shown.trust is not None else None,
+            checks=checks_of(shown.trust),
+            made_ns=self._clock_ns(),
+        )
         files = await asyncio.to_thread(export, report, file)
         names = ", ".join(each.name for each in files)
         self._desk.notify(f"Wrote {names} to {file.parent}")
@@ -88,6 +106,15 @@ class Exporter(QObject):
         self._writing.cancel()
         if self.dialog is not None:
             self.dialog.close()
+
+
+def checks_of(trust: TrustReport | None) -> tuple[Check, ...]:
+    """Give what checks found as a report shows it, but for the certificate, which has a place of its own."""
+    if trust is None:
+        return ()
+    found = (trust.lookahead, trust.warmup, trust.sharpe, trust.monte_carlo, trust.walk_forward)
+    names = [title for name, title in TITLES.items() if name is not Named.PARITY]
+    return tuple(check_of(title, each) for title, each in zip(names, found, strict=True) if each is not None)
 
 
 def proposed_name(result: BacktestResult, ending: str) -> str:

@@ -235,6 +235,11 @@ class TrustPage(QWidget):
         return card
 
     @property
+    def report(self) -> TrustReport | None:
+        """What is shown."""
+        return self._shown
+
+    @property
     def verdict(self) -> Verdict | None:
         """The worst of what is shown; None while nothing is."""
         return None if self._shown is None else overall(self._shown)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
-from koc_qt.domain.backtests import BacktestSnapshot
+from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.optimisation import StudySnapshot
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import TrustSnapshot, TrustSpec
+from koc_qt.domain.trust import TRIALS_LIMIT, TrustSnapshot, TrustSpec
 from koc_qt.domain.trust_report import TrustReport
 from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust
 from koc_qt.ui.backtests.source import SourceDialog
@@ -74,6 +76,11 @@ class TrustKeeper(QObject):
         found = [each for each in self._desk.replica.trust.values() if each.spec.backtest_id == self._run.backtest_id]
         return max(found, key=lambda each: each.started_ns, default=None)
 
+    @property
+    def report(self) -> TrustReport | None:
+        """What the checks of the run found, as far as it is shown."""
+        return self._page.report
+
     def _begin_due(self) -> None:
         """Start the checks of a run of this window that has just been done."""
         run = self._run
@@ -90,7 +97,9 @@ class TrustKeeper(QObject):
             self._starting.start(self._start(run), self._not_started)
 
     async def _start(self, run: BacktestSnapshot) -> None:
-        spec = TrustSpec(run.spec, backtest_id=run.backtest_id)
+        replica = self._desk.replica
+        trials = trials_made(run.spec, replica.backtests.values(), replica.studies.values())
+        spec = TrustSpec(run.spec, backtest_id=run.backtest_id, trials=trials)
         await self._desk.request(StartTrust(spec), timeout_s=TIMEOUT_S)
         self._is_starting = False
         self.look_at(self._run)
@@ -143,3 +152,12 @@ class TrustKeeper(QObject):
             errand.cancel()
         if self.dialog is not None:
             self.dialog.close()
+
+
+def trials_made(spec: BacktestSpec, runs: Iterable[BacktestSnapshot], studies: Iterable[StudySnapshot]) -> int:
+    """Count the sets of parameters of this strategy that were tried on these symbols: in runs, and in searches."""
+    what = (spec.path, spec.instruments)
+    tried = {repr(sorted(spec.parameters.items()))}
+    tried |= {repr(sorted(r.spec.parameters.items())) for r in runs if (r.spec.path, r.spec.instruments) == what}
+    searched = sum(each.finished for each in studies if (each.spec.base.path, each.spec.base.instruments) == what)
+    return min(len(tried) + searched, TRIALS_LIMIT)

@@ -18,7 +18,7 @@ from koc_qt.link.backtest_messages import BacktestHead, FetchBacktest, StartBack
 from koc_qt.link.results import fetch_result
 from koc_qt.ui.actions import Command
 from koc_qt.ui.backtests.compare import ComparePage, labelled
-from koc_qt.ui.backtests.export import KINDS, Exporter
+from koc_qt.ui.backtests.export import KINDS, Exporter, Shown
 from koc_qt.ui.backtests.history import HistoryPage
 from koc_qt.ui.backtests.message import MessageView
 from koc_qt.ui.backtests.optimise import OptimisePage
@@ -329,7 +329,7 @@ class BacktestPanel(Panel):
         """Write the result that is shown to a file."""
         result = self.result.result
         if result is not None and self._loaded is not None and self._loaded[0] == self._run_id:
-            self.exporter.ask(ending, self._run_id, result, self.result.currency)
+            self.exporter.ask(ending, Shown(self._run_id, result, self.result.currency, self.trust.report))
 
     def _replay(self) -> None:
         """Play the run bar by bar, its fills and all."""
