@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -36,9 +37,11 @@ class ThreadWorker:
         asyncio.get_running_loop().add_reader(self._ours, self._read)
 
     def send(self, message: HostMessage) -> None:
-        """Write at once: the worker reads on in its thread."""
+        """Write at once: the worker reads on in its thread, unless it has just ended, which is heard soon."""
+        body = frame(message)
         if not self.ended.is_set():
-            self._ours.sendall(frame(message))
+            with contextlib.suppress(ConnectionError):
+                self._ours.sendall(body)
 
     def kill(self, reason: str) -> None:
         """Close its channel, which ends it as soon as it looks."""
@@ -49,7 +52,10 @@ class ThreadWorker:
             run(theirs, Ready(self.pid, Badge.UNPROVEN, "a thread", {}))
 
     def _read(self) -> None:
-        data = self._ours.recv(_READ_SIZE)
+        try:
+            data = self._ours.recv(_READ_SIZE)
+        except ConnectionError:
+            data = b""
         for body in self._reader.feed(data):
             self._on_message(decode_worker(body))
         if not data:
