@@ -38,6 +38,7 @@ from koc_qt.worker.replay_context import ReplayContext
 ACCOUNT = "backtest"  # of every order and fill, and the strategy's id
 ORDERS_A_MOMENT = 1_000  # orders and cancels from one bar's close to the next: more is a strategy that answers itself
 FILLS_KEPT = 10_000  # of a result, the first ones
+FRESH_FILLS = 256
 _ZERO = Decimal(0)
 _FREE = Decimal(10) ** 60
 _NO_LIMITS = RiskLimits(
@@ -97,10 +98,11 @@ class ReplayDesk:
     def __init__(
         self, start: StartReplay, session: Session, context: ReplayContext, before_fill: Callable[[], None]
     ) -> None:
-        self.fills: list[Fill] = []
-        self.fill_count = 0
-        self.traded = 0.0
-        self.trips = TripBook()
+        self._fills: list[Fill] = []
+        self._fill_count = 0
+        self._traded = 0.0
+        self._trips = TripBook()
+        self._fresh: list[Fill] = []  # not yet in any of these: many in a row go quicker than one now and then
         self.placed = 0  # since the last close
         self.closes = [math.nan] * len(start.instruments)
         self.quantities = [0.0] * len(start.instruments)
@@ -317,16 +319,46 @@ class ReplayDesk:
             else:
                 self._session.on_order_update(request_id, order)
 
+    @property
+    def fills(self) -> list[Fill]:
+        """The first FILLS_KEPT fills."""
+        self._count_fresh()
+        return self._fills
+
+    @property
+    def fill_count(self) -> int:
+        """How many fills there were."""
+        self._count_fresh()
+        return self._fill_count
+
+    @property
+    def traded(self) -> float:
+        """Price times quantity of all fills."""
+        self._count_fresh()
+        return self._traded
+
+    @property
+    def trips(self) -> TripBook:
+        """The trades that the fills make."""
+        self._count_fresh()
+        return self._trips
+
+    def _count_fresh(self) -> None:
+        for fill in self._fresh:
+            self._trips.add(fill)
+            self._traded += float(fill.price * fill.quantity)
+        self._fill_count += len(self._fresh)
+        self._fills += self._fresh[: FILLS_KEPT - len(self._fills)]
+        self._fresh.clear()
+
     def book(self, fill: Fill) -> None:
         """Count a fill in."""
         position, row = self._positions[fill.instrument], self._rows[fill.instrument]
         self._before_fill()
         position.apply(fill)
-        self.trips.add(fill)
-        self.fill_count += 1
-        self.traded += float(fill.price * fill.quantity)
-        if len(self.fills) < FILLS_KEPT:
-            self.fills.append(fill)
+        self._fresh.append(fill)
+        if len(self._fresh) == FRESH_FILLS:
+            self._count_fresh()
         self.quantities[row] = float(position.quantity)
         self._bases[row] = float(position.paid_out)
         self.base = math.fsum((self._cash, *self._bases))

@@ -302,7 +302,7 @@ class MatchingEngine:
             return False
         if rules.max_quantity is not None and quantity > rules.max_quantity:
             return False
-        if EXACT.multiply(last, quantity) < rules.min_notional or not self._pays_alone(market, request, last):
+        if EXACT.multiply(last, quantity) < rules.min_notional or self._price_alone(market, request, last) is None:
             return False
         self._moment(now_ns)
         return True
@@ -318,27 +318,22 @@ class MatchingEngine:
             and EXACT.multiply(exact_price(bar.volume), share) < quantity
         ):
             return None
-        opening = exact_price(bar.open)
-        if not self._pays_alone(market, request, opening):
+        price = self._price_alone(market, request, exact_price(bar.open))
+        if price is None:
             return None
-        rules, is_buy = market.instrument, request.side is Side.BUY
-        price = self._model.taker_price(rules, is_buy, opening, None)
+        rules = market.instrument
         rate = self._model.fee_rate(rules, Liquidity.TAKER)
         fill = first_fill(order, rules, price, quantity, rate, self._moment(bar.open_time_ns))
         self._ledger.book(fill, rules.base, rules.quote)
         market.bar = bar
         return fill
 
-    def _pays_alone(self, market: Market, request: OrderRequest, price: Decimal) -> bool:
-        rules, is_buy = market.instrument, request.side is Side.BUY
-        return self._ledger.pays_alone(
-            rules,
-            self._model.taker_price(rules, is_buy, price, None),
-            request.quantity,
-            self._model.fee_rate(rules, Liquidity.TAKER),
-            is_buy=is_buy,
-            reduces=request.reduce_only,
-        )
+    def _price_alone(self, market: Market, request: OrderRequest, price: Decimal) -> Decimal | None:
+        """Give what a market order pays where the market shows `price`; None where the account cannot pay all of it."""
+        rules, model, is_buy = market.instrument, self._model, request.side is Side.BUY
+        price, rate = model.taker_price(rules, is_buy, price, None), model.fee_rate(rules, Liquidity.TAKER)
+        can = self._ledger.pays_alone(rules, price, request.quantity, rate, is_buy=is_buy, reduces=request.reduce_only)
+        return price if can else None
 
     # ---- market data ----------------------------------------------------------------------------------------------
 

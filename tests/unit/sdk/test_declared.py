@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import islice
 
 import pytest
 
@@ -80,6 +81,35 @@ def test_many_bars_are_told_until_something_is_asked_for() -> None:
     strategy.set_timer(None)
     assert not desk.session.tell_on(BTC_ID, steps, desk.submitted)
     assert strategy.last_price() == 7
+
+
+def test_all_lines_of_all_indicators_go_on_with_the_bars() -> None:
+    class Reader(Strategy):
+        def on_start(self) -> None:
+            self.declared = [self.indicator(each) for each in (SMA(2), SMA(3), Bollinger(2), Own())]
+            self.own = [SMA(2), SMA(3), Bollinger(2), Own()]
+            self.compared = 0
+
+        def on_bar(self, bar: Bar) -> None:
+            for declared, own in zip(self.declared, self.own, strict=True):
+                own.update(bar)
+                assert [getattr(declared, name) for name in own.lines] == [getattr(own, name) for name in own.lines]
+                self.compared += 1
+
+    strategy = Reader()
+    desk = Desk(strategy)
+    desk.session.start()
+    for begin in (0, 5):
+        bars = [bar(10 + step % 4, step) for step in range(begin, begin + 5)]
+        advances = desk.session.advances(BTC_ID, bars, [each.close for each in bars])
+        source = iter(bars)
+        steps = zip(islice(source, 3), *advances, strict=False)
+        assert not desk.session.tell_on(BTC_ID, steps, ())
+        for each in source:  # the others one by one
+            for advance in advances:
+                next(advance)
+            desk.session.teller(BTC_ID)(each)
+    assert strategy.compared == 40
 
 
 def test_where_a_close_is_no_number_the_bars_before_it_are_told() -> None:
