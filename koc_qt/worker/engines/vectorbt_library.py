@@ -19,7 +19,8 @@ def _load() -> Any:
     compiler: Any = importlib.import_module("numba")
     importlib.import_module("numba.typed")
     importlib.import_module("vectorbt_rust")  # its absence would be noticed only after a run without it
-    tempfile.tempdir = tempfile.tempdir or "/"  # a library of its asks for one, and nothing can be written anywhere
+    folder = tempfile.tempdir
+    tempfile.tempdir = folder or "/"  # a library of its asks for one and fails without; nothing is written there
     compiler.config.DISABLE_JIT = True
     try:
         with warnings.catch_warnings():
@@ -27,6 +28,7 @@ def _load() -> Any:
             loaded: Any = importlib.import_module("vectorbt")
     finally:
         compiler.config.DISABLE_JIT = False
+        tempfile.tempdir = folder
     loaded.settings["numba"]["check_func_type"] = False
     loaded.settings["engine"] = "rust"
     return loaded
