@@ -122,7 +122,7 @@ def page(ready: BacktestPanel, qtbot: QtBot) -> OptimisePage:
     """Give the page of a panel that shows it, with the parameters of a file."""
     ready.bar.views["optimise"].click()
     assert ready.pages.currentWidget() is ready.optimise
-    qtbot.waitUntil(lambda: bool(ready.optimise.form.rows))
+    qtbot.waitUntil(lambda: len(ready.optimise.form.rows) == 4 and not ready.optimise.form.is_busy)
     return ready.optimise
 
 

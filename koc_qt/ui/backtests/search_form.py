@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -28,6 +29,7 @@ from koc_qt.sdk.channel import ParameterInfo
 from koc_qt.ui.backtests.small import Elided, heading
 from koc_qt.ui.backtests.words import caption
 from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard, read_number
+from koc_qt.ui.slices import Slices
 from koc_qt.ui.theme import style_as
 
 METHODS = {
@@ -117,7 +119,9 @@ class SearchForm(QScrollArea):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.rows: list[RangeRow] = []
-        self._declared: tuple[ParameterInfo, ...] | None = None
+        self._declared: tuple[ParameterInfo, ...] = ()  # what there are rows for
+        self._offered: tuple[ParameterInfo, ...] = ()
+        self._slices = Slices(self)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -199,10 +203,29 @@ class SearchForm(QScrollArea):
     # ---- parameters -------------------------------------------------------------------------------------------------
 
     def offer(self, declared: Sequence[ParameterInfo]) -> None:
-        """Have a row for each parameter that can be searched; those that are there stay where the same is declared."""
-        if tuple(declared) == self._declared:
-            return
-        self._declared = tuple(declared)
+        """Have a row for each parameter that can be searched, once somebody looks.
+
+        Those that are there stay where the same is declared.
+        """
+        if tuple(declared) != self._offered:
+            self._offered = tuple(declared)
+            if self.isVisible():
+                self._slices.start(self._build())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether rows are still to be made."""
+        return self._slices.is_busy
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Make the rows that are due."""
+        super().showEvent(event)
+        if self._offered != self._declared:
+            self._slices.start(self._build())
+
+    def _build(self) -> Iterator[None]:
+        """Make the rows, one a step."""
+        declared = self._declared = self._offered
         while (item := self._grid.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.hide()
@@ -221,7 +244,10 @@ class SearchForm(QScrollArea):
             row.wanted.toggled.connect(lambda _on: self.changed.emit())
             for edit in row.edits.values():
                 edit.textChanged.connect(lambda _text: self.changed.emit())
+            for widget in (row.wanted, *row.edits.values()):
+                widget.ensurePolished()  # now, and not for all of them when they are shown
             self.rows.append(row)
+            yield
         self.changed.emit()
 
     # ---- values -----------------------------------------------------------------------------------------------------
