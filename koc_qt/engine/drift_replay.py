@@ -24,7 +24,7 @@ from koc_qt.engine.trust_runs import Outcome, TrustRuns
 from koc_qt.ports.bars import BarSeries, Columns, Span
 
 QUIET_BARS = 2  # around the end of what is compared nothing is traded: an order may be on its way
-_LEAST_CASH = Decimal(1_000_000)  # what a strategy cannot pay was refused live; in a back-test that is no matter here
+_SOME_CASH = Decimal(1_000_000)  # where the account does not say what it had
 
 
 class SessionReplay(msgspec.Struct, frozen=True):
@@ -169,7 +169,6 @@ class SessionReplays:
 
     def _spec(self, strategy: StrategySpec, session: Session, since_ns: int, until_ns: int) -> BacktestSpec:
         account = self._services.store.accounts.get(strategy.account_id)
-        balances = () if account is None else account.balances
         return BacktestSpec(
             path=strategy.path,
             instruments=strategy.instruments,
@@ -177,10 +176,26 @@ class SessionReplays:
             since_ns=since_ns,
             until_ns=until_ns,
             parameters=strategy.parameters,
-            cash=max((_LEAST_CASH, *(balance.total for balance in balances if balance.total < 10**12))),
+            cash=self._cash(strategy, since_ns),
             fee=None if account is None else account.taker_fee,
             volume_fraction=None,
         )
+
+    def _cash(self, strategy: StrategySpec, since_ns: int) -> Decimal:
+        """Give what the account had then in the quote currency: what it has now, and what was paid since."""
+        store = self._services.store
+        account, rules = store.accounts.get(strategy.account_id), store.instrument(strategy.instruments[0])
+        if account is None or rules is None:
+            return _SOME_CASH
+        cash = sum((each.total for each in account.balances if each.currency == rules.quote), Decimal(0))
+        for fill in store.fills:
+            traded = store.instrument(fill.instrument)
+            if fill.account_id == strategy.account_id and fill.time_ns >= since_ns and traded is not None:
+                if traded.quote == rules.quote:
+                    cash += fill.side.sign * fill.price * fill.quantity
+                if fill.fee_currency == rules.quote:
+                    cash += fill.fee
+        return cash if 0 < cash < 10**15 else _SOME_CASH
 
 
 def quiet_end(times_ns: Iterable[int], since_ns: int, until_ns: int, quiet_ns: int) -> int:

@@ -13,7 +13,7 @@ import pytest
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.parity import PAPER
-from koc_qt.domain.state import StrategySpec, StrategyState
+from koc_qt.domain.state import Balance, StrategySpec, StrategyState
 from koc_qt.domain.trust import Check, DriftReport, GapCause, Verdict
 from koc_qt.engine import drift_sessions
 from koc_qt.engine.drift import DriftMonitor
@@ -126,6 +126,21 @@ async def test_a_session_from_before_the_engine_was_started_is_held_against_the_
     assert certificate.engines == ("replay", PAPER)
     [found] = certificate.comparisons
     assert found.fills_equal >= found.fills - 1 > 5  # the last one was too near the end of the session
+
+
+async def test_the_account_begins_with_what_it_had_then(desk: Monitor) -> None:
+    desk.see()
+    fills = await desk.expected()
+    desk.trade(fills)
+    account = desk.engine.store.accounts["sim"]
+    desk.engine.store.accounts["sim"] = msgspec.structs.replace(account, balances=(Balance("USDT", Decimal(5_000)),))
+    paid = sum(fill.side.sign * fill.price * fill.quantity + fill.fee for fill in fills)
+    assert (await desk.trust._replays.replay("sma-1")).spec.cash == 5_000 + paid
+    desk.engine.store.accounts["sim"] = msgspec.structs.replace(account, balances=())
+    before = (await desk.trust._replays.replay("sma-1")).spec.cash
+    assert before == (paid if paid > 0 else 1_000_000)
+    del desk.engine.store.accounts["sim"]
+    assert (await desk.trust._replays.replay("sma-1")).spec.cash == 1_000_000
 
 
 async def test_what_was_paid_more_and_what_came_late_is_told_apart(desk: Monitor) -> None:
