@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import uuid
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from distributed import Client
@@ -42,6 +44,7 @@ class DaskCrew:
     async def muster(self, start: StartSweep, bars: bytes) -> int:
         """Connect, ship what is needed, and give how many can be hired. Raises StrategyError."""
         try:
+            await asyncio.to_thread(_knock, self._address)
             self._client = client = await asyncio.to_thread(
                 Client, self._address, timeout=CONNECT_TIMEOUT_S, set_as_default=False
             )
@@ -147,6 +150,15 @@ class _DaskRunner:
     async def close(self) -> None:
         """Leave the place to the next."""
         self._crew.leave(self._address, self._slot)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError, ValueError at once for an address where nobody is; Dask's client would go on trying."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme in ("tcp", "tls"):
+        if not parts.hostname or not parts.port:
+            raise ValueError("write it as tcp://HOST:PORT")
+        socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S).close()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -88,6 +89,7 @@ class Study:
         self._warmup_bars = 0
         self._board: _Board | None = None
         self._unkept: list[Trial] = []
+        self._is_over = asyncio.Event()
         self._began_ns = 0  # monotonic, of the trials of this run
         self._made_here = 0
         self._deaths = self._failed_starts = 0
@@ -150,8 +152,8 @@ class Study:
         except* Exception as failures:
             raise _first(failures) from None
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            self._is_over.set()
+            await keeping
             await self._dismiss()
             await self._keep()
         if not self._board.is_over:
@@ -358,8 +360,10 @@ class Study:
 
     async def _keep_on(self) -> None:
         """Write now and then; what is wrong with that is shown, and ends the study only where it is so at the end."""
-        while True:
-            await asyncio.sleep(KEPT_EVERY_S)
+        while not self._is_over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEPT_EVERY_S):
+                    await self._is_over.wait()
             try:
                 await self._keep()
             except KocError as error:
@@ -378,7 +382,7 @@ class Study:
         if not trials:
             return
         try:
-            await asyncio.shield(asyncio.to_thread(self._store.add, self.study_id, trials))
+            await asyncio.to_thread(self._store.add, self.study_id, trials)
         except Exception:
             self._unkept = trials + self._unkept
             raise

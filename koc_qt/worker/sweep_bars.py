@@ -58,12 +58,6 @@ class SweepBars:
         begin = 0 if warmup else self._warmup
         return tuple(column[begin:] for column in self._columns[1:])
 
-    def adopt(self, bars: Bars) -> None:
-        """Keep the columns of `bars` in the place of the same ones here: two copies of them are one too many."""
-        if len(bars) == len(self._columns[0]):
-            values = (bars.time_ns, bars.open, bars.high, bars.low, bars.close, bars.volume)
-            self._columns = (self._columns[0], *values)
-
     def warmup(self) -> ReplayBars:
         """Give the bars before the run; it may have none."""
         return self._message(0, self._warmup, warmup=True)
@@ -104,8 +98,9 @@ class SweptBars(Bars):
             while len(self._known) >= self._most:
                 del self._known[next(iter(self._known))]
             column = self._compiled(indicator) if line == "value" else None
-            if column is None:
-                column = self._computed(indicator, line)
+        if column is None:
+            self._compute(indicator, line)
+            column = self._known.pop(key)
         self._known[key] = column
         return column
 

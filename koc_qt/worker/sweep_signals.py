@@ -118,7 +118,6 @@ class SignalSweep:
         columns = self._received.columns(warmup=with_warmup)
         instrument = self._start.instruments[0].id
         bars = SweptBars(instrument, self._timeframe, columns, self._kernel, self._memory_bytes)
-        self._received.adopt(bars)
         return _Market(bars, len(bars) - len(self._received), self._start, self._received.has_volume, self._bar_ns)
 
 

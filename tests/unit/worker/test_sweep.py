@@ -13,8 +13,9 @@ import pytest
 
 from koc_qt.domain.instruments import Instrument
 from koc_qt.sdk.channel import Failed, LoadFailed, ReplayBars, ReplayEnd, SweepLoaded
-from koc_qt.sdk.indicators import EMA, SMA
+from koc_qt.sdk.indicators import EMA, MACD, SMA, WMA
 from koc_qt.sdk.machine_code import MachineCode
+from koc_qt.sdk.signals import Bars
 from koc_qt.sdk.sweep_messages import EvaluateTrials, TrialFound
 from koc_qt.worker import sweep_kernel
 from koc_qt.worker.sweep_bars import SweepBars, SweptBars
@@ -184,6 +185,9 @@ def test_columns_are_kept_up_to_a_number_of_bytes() -> None:
     swept.column(SMA(5))  # 2 was asked for longest ago
     assert swept.column(SMA(3)) is kept[1]
     assert swept.column(SMA(2)) is not kept[0]
+    plain = Bars(BTC.id, "1m", *received.columns(warmup=True))
+    for indicator, line in ((WMA(4), "value"), (MACD(3, 5, 2), "signal"), (SMA(True), "value")):
+        assert np.array_equal(swept.column(indicator, line), plain.column(indicator, line), equal_nan=True)
 
 
 def test_machine_code_of_another_machine_is_refused() -> None:

@@ -1,0 +1,132 @@
+"""``koc optimize`` before anything is started: ranges, objectives, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from koc_qt.cli.main import main
+from koc_qt.cli.optimize_job import progress_words, read_range
+from koc_qt.cli.optimize_report import OptimizeReport
+from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.errors import ConfigError, StorageError
+from koc_qt.domain.optimisation import Objective, ParameterRange, StudySnapshot, StudySpec, Trial, TrialState
+from koc_qt.domain.state import JobState
+from tests.fakes.trading import BTC
+
+SPEC = StudySpec(
+    BacktestSpec("/x/sma.py", (BTC,), "1m", 0, 10),
+    (ParameterRange("fast", 1, 9, 1),),
+    objectives=(Objective("sharpe"), Objective("max_drawdown", False)),
+)
+
+
+def trial(number: int, sharpe: float | None, state: TrialState = TrialState.DONE, reason: str = "") -> Trial:
+    found: dict[str, float | None] = (
+        {} if sharpe is None else {"sharpe": sharpe, "max_drawdown": 0.1, "return": 0.5, "trades": 3.0}
+    )
+    return Trial(number, {"fast": number}, state, found, reason)
+
+
+def snapshot(**changes: object) -> StudySnapshot:
+    fields: dict[str, object] = {
+        "study_id": "study-7",
+        "spec": SPEC,
+        "state": JobState.RUNNING,
+        "reason": "",
+        "stage": "trials",
+        "total": 9,
+        "counts": {"done": 2},
+        "best": trial(3, 1.25),
+        "front": [3, 4],
+        "processes": 2,
+        "remaining_s": 61.0,
+        "started_ns": 0,
+        "time_ns": 1,
+    }
+    return StudySnapshot(**fields | changes)  # type: ignore[arg-type]
+
+
+def test_a_range_is_read() -> None:
+    assert read_range("fast=5:50:5") == ParameterRange("fast", 5, 50, 5)
+    assert read_range(" fast = 0.5:2 ") == ParameterRange("fast", 0.5, 2.0)
+    assert read_range("mode=a, b") == ParameterRange("mode", choices=("a", "b"))
+    for text, why in (
+        ("fast", "write NAME=LOW:HIGH:STEP"),
+        ("=1:2", "write NAME=LOW:HIGH:STEP"),
+        ("fast=", "write NAME=LOW:HIGH:STEP"),
+        ("fast=a:b", "write numbers"),
+        ("fast=1:2:3:4", "write numbers"),
+        ("fast=3:2", "nothing lies there"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            read_range(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["--range", "fast"], 1, "write NAME=LOW:HIGH:STEP"),
+        (["--objective", "sharp"], 1, "there is no statistic 'sharp'"),
+        (["--csv", "/nowhere/x.csv"], 1, "there is no folder /nowhere"),
+        (["--metod", "grid"], 2, "there is no option '--metod'; did you mean '--method'?"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    words: list[str], code: int, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "sma.py"
+    file.write_text("class S: ...")
+    asked = ["optimize", str(file), "--symbol", "sim:BTC/USDT", "--from", "1d", *words]
+    try:
+        got = main(asked)
+    except SystemExit as ended:
+        got = int(str(ended.code))
+    assert got == code
+    assert why in capsys.readouterr().err
+
+
+def test_progress_is_said_in_words() -> None:
+    assert progress_words(snapshot()) == "2 of 9 trials, best sharpe 1.25, 0:01:01 left"
+    assert progress_words(snapshot(stage="history", best=None, remaining_s=None)) == "history"
+    assert progress_words(snapshot(stage="", reason="waits", best=None, remaining_s=None)) == "waits"
+    assert progress_words(snapshot(total=None, remaining_s=None, reason="disk full")).startswith("disk full, 2 trials")
+
+
+def test_the_report_shows_the_best_and_writes_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = OptimizeReport(2, str(tmp_path / "o.json"), str(tmp_path / "o.csv"))
+    pages = [
+        [trial(0, 0.5), trial(1, 2.5)],
+        [trial(2, None, TrialState.FAILED, "boom [x]"), trial(3, 1.5), trial(4, None, TrialState.PRUNED)],
+    ]
+    with report.writing():
+        for page in pages:
+            report.add(snapshot(), page)
+    report.show(snapshot())
+    said = capsys.readouterr().out
+    assert "study-7: the best of 5 trials by max:sharpe" in said
+    assert said.index("2.5") < said.index("1.5")
+    assert "1 failed, such as: boom [x]" in said
+    assert "1 pruned" in said
+    assert "beats these in every objective: 3, 4" in said
+    rows = (tmp_path / "o.csv").read_text().splitlines()
+    assert rows[0].startswith("trial,state,fast,")
+    assert [row.split(",")[:3] for row in rows[1:]] == [
+        ["0", "done", "0"],
+        ["1", "done", "1"],
+        ["2", "failed", "2"],
+        ["3", "done", "3"],
+        ["4", "pruned", "4"],
+    ]
+    assert [each["number"] for each in json.loads((tmp_path / "o.json").read_text())["trials"]] == [0, 1, 2, 3, 4]
+
+
+def test_a_report_of_nothing_is_json_too(tmp_path: Path) -> None:
+    report = OptimizeReport(2, str(tmp_path / "o.json"), None)
+    with report.writing():
+        pass
+    assert json.loads((tmp_path / "o.json").read_text()) == {"trials": []}
+    with pytest.raises(StorageError, match="cannot be written"), OptimizeReport(2, str(tmp_path), None).writing():
+        pass
