@@ -2,7 +2,7 @@
 
     python replay_rivals.py COUNT
 
-Prints JSON: by name the version, seconds of the fastest run, and fills; `missing` lists those that are not installed.
+Prints JSON: by name the version, processor seconds of the fastest run, and fills; `missing` lists those that are not installed.
 Imports nothing of K.O.C., for the Python that runs it may know nothing of it.
 """
 
