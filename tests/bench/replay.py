@@ -8,8 +8,9 @@ bars at 0.1 % fees, as short as it can be written; `sma_cross` is the sample of 
 makes the same bars and hands them to a method that does nothing: compare ratios, because machines differ.
 `statistics` are all figures and the thinned curve of the sample's run, with the hashes of its record.
 
-All times are of the processors, so that other programs count less. `--python` names an interpreter that has backtesting.py or backtrader: both cross the same averages there, between our
-own runs, and `x` is how many times as many bars a second the lean strategy makes.
+All times are of the processors, so that other programs count less. `--python` names an interpreter that has
+backtesting.py or backtrader: both cross the same averages there, between our own runs, and `x` is how many times as
+many bars a second the lean strategy makes.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python replay_rivals.py COUNT
 
-Prints JSON: by name the version, processor seconds of the fastest run, and fills; `missing` lists those that are not installed.
-Imports nothing of K.O.C., for the Python that runs it may know nothing of it.
+Prints JSON: by name the version, processor seconds of the fastest run, and fills; `missing` lists those that are not
+installed. Imports nothing of K.O.C., for the Python that runs it may know nothing of it.
 """
 
 from __future__ import annotations
