@@ -305,21 +305,21 @@ def test_keys_go_from_cell_to_cell(found: OptimisePage, qtbot: QtBot) -> None:
     assert found.heat.text_at((3, 0)) == "fast 8, slow 20: not tried"
 
 
-def test_axes_of_the_map_are_chosen(found: OptimisePage) -> None:
+def test_axes_of_the_map_are_chosen(found: OptimisePage, qtbot: QtBot) -> None:
     found.across.setCurrentIndex(1)
     found.up.setCurrentIndex(1)
     found.across.activated.emit(1)
-    shown = found.heat._map
-    assert shown is not None
-    assert shown.x.name == "slow"
-    assert shown.y.name == ""
+    qtbot.waitUntil(lambda: found.heat._map is not None and found.heat._map.x.name == "slow")
+    assert found.heat._map is not None
+    assert found.heat._map.y.name == ""
 
 
-def test_the_nearest_line_is_taken(found: OptimisePage) -> None:
+def test_the_nearest_line_is_taken(found: OptimisePage, qtbot: QtBot) -> None:
     found.tabs.setCurrentIndex(2)
     heard: list[int] = []
     view = found.lines
     view.taken.connect(heard.append)
+    qtbot.waitUntil(lambda: view._lines is not None)
     lines = view._lines
     assert lines is not None
     xs, ys = view._xs(lines), view._ys(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -301,13 +302,14 @@ class ComparePage(QWidget):
         self.differing.toggled.connect(lambda on: self._limit(differing=on))
         self.chart.follow(theme)
 
-    def show_runs(self, runs: Sequence[Run], currency: str) -> None:
-        """Show two runs or more; amounts are in `currency`."""
+    async def show_runs(self, runs: Sequence[Run], currency: str) -> None:
+        """Show two runs or more, the curves in a turn of the loop of their own; amounts are in `currency`."""
         self.runs = tuple(runs)
         labels = [run.label for run in runs]
         self.title.setText(f"{len(runs)} runs side by side" + (f" · amounts in {currency}" if currency else ""))
         self.model.show_rows(rows_of(runs), labels, differing=self.differing.isChecked())
         self.table.fit()
+        await asyncio.sleep(0)
         self.chart.set_panes(panes_of(runs))
 
     def _limit(self, *, differing: bool) -> None:

@@ -40,6 +40,7 @@ _MIN_WIDTH_FOR_AXIS = 220
 _MIN_HEIGHT_FOR_ALL = 120  # below it the first pane has all the room
 _LONG_NS = 60 * DAY_NS  # from which the crosshair's time of day says nothing
 _AXIS_DECIMALS = 8
+_CROWD = 6  # curves, from which they are drawn quicker
 _OWN_DARK = ("#66a6ff", "#ffb13d", "#3fcf90", "#ff757b", "#b79cff", "#3cc5cf", "#f28fd0", "#b4c957")
 _OWN_LIGHT = ("#1a5ccb", "#b85c00", "#08703f", "#bf2030", "#6440c8", "#0a6b74", "#a82a80", "#5b6b00")
 Text = Callable[[float], str]
@@ -193,7 +194,10 @@ class CurveChart(QWidget):
             for curve in pane.curves:
                 per_ns = self._width / (self._until_ns - self._since_ns)
                 xs: Floats = (curve.times_ns - self._since_ns).astype(np.float64) * per_ns
-                xs, ys = thinned(xs, curve.values)
+                # where there are many, each is drawn in half as many columns, for all of them in the time of a few
+                every = 2.0 if self._is_crowded else 1.0
+                xs, ys = thinned(xs / every, curve.values)
+                xs = xs * every
                 placed.lines.append(polyline(xs, room.top() + (high - ys) * (room.height() / (high - low))))
             self._placed.append(placed)
         self.setAccessibleDescription(self.value_text)
@@ -210,6 +214,10 @@ class CurveChart(QWidget):
         per_px = (high - low + 2 * pad) / max(room.height() - legend, 1)
         low, high = low - pad, high + (0.0 if pane.is_under else pad) + legend * per_px
         return low, high, price_ticks(low, high - legend * per_px / 2, room.height(), _AXIS_DECIMALS)
+
+    @property
+    def _is_crowded(self) -> bool:
+        return sum(len(pane.curves) for pane in self._panes) > _CROWD
 
     def _x_of(self, time_ns: int) -> float:
         return (time_ns - self._since_ns) * self._width / (self._until_ns - self._since_ns)
@@ -320,8 +328,8 @@ class CurveChart(QWidget):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(gradient)
             painter.drawPolygon(area)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(color, 1.0 if curve.look is Look.QUIET or is_filled else 1.5))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=not self._is_crowded)
+        painter.setPen(QPen(color, 1.0 if self._is_crowded or curve.look is Look.QUIET or is_filled else 1.5))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPolyline(line)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)

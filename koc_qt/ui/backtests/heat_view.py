@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from koc_qt.ui.backtests.trial_data import HeatMap, objective_name, objective_text
@@ -15,6 +15,7 @@ from koc_qt.ui.theme import Theme
 _PAD_PX = 8
 _NAME_PX = 18
 _LEAST_TEXT_PX = (40, 15)  # a cell with room for its value
+_MOST_TEXTS = 240  # cells that are written into: more are colours alone
 _FAINTEST, _STRONGEST = 0.10, 0.72
 
 
@@ -28,6 +29,7 @@ class HeatView(QWidget):
         self._theme = theme
         self._map: HeatMap | None = None
         self._at: tuple[int, int] | None = None  # cell below the mouse or the keys: x, y
+        self._plot: QRectF | None = None  # as long as size and labels stay
         self._empty = "The map appears with the first trials"
         self._texts = TextCache(axis_font(self.font()))
         self.setMouseTracking(True)
@@ -41,6 +43,7 @@ class HeatView(QWidget):
         is_same = shown is not None and self._map is not None and shown.values.shape == self._map.values.shape
         self._map = shown if shown is not None and shown.values.size else None
         self._at = self._at if is_same else None
+        self._plot = None
         best = self._map.best if self._map is not None else None
         self.setAccessibleDescription(self.text_at(best) if best is not None else self._empty)
         self.update()
@@ -51,10 +54,14 @@ class HeatView(QWidget):
         """Give the plot: beside the labels of y, above those of x."""
         if self._map is None:
             return QRectF()
+        if self._plot is not None:
+            return self._plot
         widest = max((self._texts.size(label).width() for label in self._map.y.labels), default=0.0)
         left = widest + 2 * _PAD_PX + (_NAME_PX if self._map.y.name else 0)
         bottom = self._texts.height * 2 + _PAD_PX
-        return QRectF(left, _PAD_PX, max(self.width() - left - _PAD_PX, 1), max(self.height() - bottom - _PAD_PX, 1))
+        height = max(self.height() - bottom - _PAD_PX, 1)
+        self._plot = QRectF(left, _PAD_PX, max(self.width() - left - _PAD_PX, 1), height)
+        return self._plot
 
     def _cell(self, x: int, y: int) -> QRectF:
         room, (rows, columns) = self._room(), self._values.shape
@@ -117,7 +124,12 @@ class HeatView(QWidget):
         colors = self._theme.colors
         low, high = (float(np.nanmin(shown.values)), float(np.nanmax(shown.values))) if shown.best else (0.0, 0.0)
         rows, columns = shown.values.shape
-        with_texts = self._cell(0, 0).width() >= _LEAST_TEXT_PX[0] and self._cell(0, 0).height() >= _LEAST_TEXT_PX[1]
+        is_roomy = rows * columns <= _MOST_TEXTS
+        with_texts = (
+            is_roomy
+            and self._cell(0, 0).width() >= _LEAST_TEXT_PX[0]
+            and self._cell(0, 0).height() >= _LEAST_TEXT_PX[1]
+        )
         painter.setFont(self._texts.font)
         for y in range(rows):
             for x in range(columns):
@@ -219,6 +231,11 @@ class HeatView(QWidget):
             self._take(self._at)
         else:
             super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Find the plot anew."""
+        super().resizeEvent(event)
+        self._plot = None
 
     def event(self, event: QEvent) -> bool:
         """Tell a cell in words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -33,6 +34,8 @@ from koc_qt.ui.backtests.heat_view import HeatView
 from koc_qt.ui.backtests.parallel_view import ParallelView
 from koc_qt.ui.backtests.search_form import SearchForm
 from koc_qt.ui.backtests.trial_data import (
+    HeatMap,
+    Lines,
     heat_map,
     lines_of,
     objective_name,
@@ -76,6 +79,7 @@ class OptimisePage(QWidget):
         self._is_starting = False
         self._starting = Errand(self._desk, self)
         self._fetching = Errand(self._desk, self)
+        self._picturing = Errand(self._desk, self)  # goes through thousands of trials beside the loop
         self._painting = QTimer(self)
         self._painting.setSingleShot(True)
         self._painting.setInterval(PICTURE_MS)
@@ -198,6 +202,7 @@ class OptimisePage(QWidget):
         """Take no answer that is still on its way."""
         self._starting.cancel()
         self._fetching.cancel()
+        self._picturing.cancel()
         self._painting.stop()
 
     @property
@@ -214,6 +219,7 @@ class OptimisePage(QWidget):
 
     def _forget(self) -> None:
         self._fetching.cancel()
+        self._picturing.cancel()
         self._trials, self._contiguous = {}, -1
 
     def refresh(self) -> None:
@@ -376,8 +382,7 @@ class OptimisePage(QWidget):
         if self.tabs.currentIndex() == 1:
             self._paint_map()
         elif self.tabs.currentWidget() is self.lines:
-            trials = list(self._trials.values())
-            self.lines.show_lines(lines_of(trials, study.spec) if study is not None and trials else None)
+            self._paint_lines()
         elif study is not None and not self._trials:
             self.trials.show_trials(study.spec, names, {}, is_new=True)
 
@@ -402,10 +407,25 @@ class OptimisePage(QWidget):
         study = self.study
         x, y = str(self.across.currentData() or ""), str(self.up.currentData() or "")
         if study is None or not self._trials or not x:
+            self._picturing.cancel()
             self.heat.show_map(None)
             return
         objective = study.spec.objectives[max(self.shows.currentIndex(), 0)]
-        self.heat.show_map(heat_map(list(self._trials.values()), x, "" if y == x else y, objective))
+        trials, other = list(self._trials.values()), "" if y == x else y
+        self._picturing.start(self._show_map(partial(heat_map, trials, x, other, objective)))
+
+    async def _show_map(self, make: Callable[[], HeatMap]) -> None:
+        self.heat.show_map(await asyncio.to_thread(make))
+
+    def _paint_lines(self) -> None:
+        study = self.study
+        if study is None or not self._trials:
+            self.lines.show_lines(None)
+            return
+        self._picturing.start(self._show_lines(partial(lines_of, list(self._trials.values()), study.spec)))
+
+    async def _show_lines(self, make: Callable[[], Lines]) -> None:
+        self.lines.show_lines(await asyncio.to_thread(make))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for little."""

@@ -15,7 +15,7 @@ from koc_qt.ui.backtests.words import caption, statistic_text
 from koc_qt.ui.charts.series import Floats, Ints
 
 MOST_CELLS = 24  # of a side: more values are put together
-MOST_LINES = 800
+MOST_LINES = 500
 Places = NDArray[np.int64]
 
 

@@ -372,7 +372,7 @@ class BacktestPanel(Panel):
             results.append(result)
         replica = self.desk.replica.backtests
         notes = [run.note if (run := replica.get(run_id)) is not None else "" for run_id in run_ids]
-        self.compared.show_runs(labelled(results, notes), self.result.currency_of(results[0]))
+        await self.compared.show_runs(labelled(results, notes), self.result.currency_of(results[0]))
         self.pages.setCurrentWidget(self.compared)
 
     def _not_compared(self, error: KocError) -> None:
