@@ -163,12 +163,14 @@ class ReplayDesk:
         """Let an instrument's orders meet its bar; what it did to them is still to be heard."""
         self.closes[row] = bar.close
         alone, engine = self._alone, self._engines[row]
-        if alone is not None and engine is not None and alone.request.instrument == bar.instrument:
-            fill = engine.fill_alone(alone, bar)
+        if alone is not None:
+            fill = None
+            if engine is not None and alone.request.instrument == bar.instrument:
+                fill = engine.fill_alone(alone, bar)
             if fill is not None:
                 self._alone = None
                 return (OrderFilled(alone.client_order_id, fill.time_ns, fill),)
-            self._introduce()
+            self._introduce()  # before a bar changes what the account was worth when it was accepted
         return self._by_row[row].on_bar(bar)
 
     def retire(self) -> None:

@@ -14,6 +14,7 @@ from koc_qt.domain.market import Bar
 from koc_qt.sdk import OrderHandle, OrderStatus, Strategy
 from koc_qt.sdk.indicators import EMA, SMA, Bollinger
 from koc_qt.sdk.script import Api, Data
+from koc_qt.worker.replay_desk import ReplayDesk
 from tests.unit.sdk.desk import BTC, MINUTE_NS, instrument
 from tests.unit.worker.replays import SINCE_NS, Run, bars, flat, together, walk
 
@@ -139,6 +140,41 @@ def test_orders_wait_through_a_gap() -> None:
 
 
 # ---- several symbols and timeframes
+
+
+class Hedge(Strategy):
+    """Sell the first instrument short, then buy as much of the second as the margin allows."""
+
+    instruments_wanted = 2
+
+    def on_start(self) -> None:
+        self.told: list[str] = []
+
+    def on_bar(self, bar: Bar) -> None:
+        first, second = self.instruments
+        if bar.instrument == second.id and not self.open_orders:
+            if not self.holding(first):
+                self.sell(40, instrument=first)
+            elif not self.holding(second):
+                self.buy(55, instrument=second)
+
+    def on_order(self, order: OrderHandle) -> None:
+        self.told.append(f"{order.status} {order.reason}".strip())
+
+
+@pytest.mark.parametrize("short_cuts", [True, False])
+def test_what_another_symbol_does_to_the_margin_after_an_order_was_accepted(
+    short_cuts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReplayDesk, "takes_short_cuts", short_cuts)
+    strategy = Hedge()
+    sold = bars([*flat(100, 100), (100, 130, 100, 130), *flat(130)])
+    run = Run(strategy, instruments=(BTC, ETH), fee=Decimal(0)).play(together(sold, bars(flat(*[100] * 4), row=1)))
+    assert [(str(quantity), minute) for _, _, quantity, minute in run.fills] == [("40.00000", 1), ("36.00000", 2)]
+    assert strategy.told[3:7] == [
+        "submitted", "accepted", "partially_filled",
+        "canceled insufficient margin: long and short together may be worth 1x the equity in USDT",
+    ]  # fmt: skip
 
 
 class Averages(Strategy):
