@@ -128,6 +128,24 @@ class Three(Dice):
     instruments_wanted = 3
 
 
+class Market(Dice):
+    """Trade at the market for the most part, any instrument at the close of any other."""
+
+    instruments_wanted = 2
+    busy = 0.4
+
+    def place(self, bar: Bar, dice: random.Random) -> None:
+        target, size = dice.choice(self.instruments), dice.choice((0.3, 1, 7, 30, 60, 95, 140))
+        if dice.random() < 0.9:
+            dice.choice((self.buy, self.sell))(size, instrument=target, reduce_only=dice.random() < 0.2)
+        else:
+            self.close_position(target)
+
+    def change(self, order: OrderHandle, dice: random.Random) -> None:
+        if dice.random() < 0.15:
+            self.cancel(order)
+
+
 class Script(Strategy):
     """Trade as a coroutine that waits for all there is to wait for."""
 
@@ -272,6 +290,19 @@ def test_a_run_is_what_it_was(name: str) -> None:
 def test_a_run_is_that_without_short_cuts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReplayDesk, "takes_short_cuts", False)
     test_a_run_is_what_it_was(name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_short_cuts_make_no_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"instruments": ((BTC, ETH), (ETH, BTC))[seed % 2], "seed": seed} | (COSTLY, {})[
+        seed // 3
+    ]
+    messages = several(2, 100, volume=(1e6, 200.0, 40.0)[seed % 3])
+    digests = []
+    for short_cuts in (True, False):
+        monkeypatch.setattr(ReplayDesk, "takes_short_cuts", short_cuts)
+        digests.append(digest(Run(Market(), **options).play(*messages)))
+    assert digests[0] == digests[1]
 
 
 def test_a_script_and_its_class_saw_the_market() -> None:
