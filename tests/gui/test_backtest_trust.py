@@ -123,6 +123,21 @@ def test_checks_say_how_far_they_are_and_stop(checked: BacktestPanel, fake: Fake
     assert "stopped by its owner" in page.summary.text()
 
 
+def test_checks_that_began_by_themselves_make_way_for_the_next_run(
+    checked: BacktestPanel, start: Start, fake: FakeBench, qtbot: QtBot
+) -> None:
+    second = start()
+    qtbot.waitUntil(lambda: fake.sent(StopTrust) == [StopTrust("trust-1")])
+    finish(fake, second)
+    qtbot.waitUntil(lambda: len(fake.sent(StartTrust)) == 2)
+    fake.engine.research.check("trust-2", report(fake.engine.backtests[second].spec))
+    qtbot.waitUntil(lambda: checked.result.trust.check.text() == "Check again")
+    checked.result.trust.check.click()  # these are the person's own
+    qtbot.waitUntil(lambda: "trust-3" in fake.desk.replica.trust)
+    start()
+    assert len(fake.sent(StopTrust)) == 1
+
+
 def test_findings_are_shown_as_they_come(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
     page, research = checked.result.trust, fake.engine.research
     whole = report(fake.engine.backtests["backtest-1"].spec)

@@ -76,7 +76,7 @@ class OptimisePage(QWidget):
         self._awaited = ""
         self._trials: dict[int, Trial] = {}
         self._contiguous = -1  # all trials up to this number are known
-        self._is_starting = False
+        self._is_starting = self._is_painted = False
         self._starting = Errand(self._desk, self)
         self._fetching = Errand(self._desk, self)
         self._picturing = Errand(self._desk, self)  # goes through thousands of trials beside the loop
@@ -220,7 +220,7 @@ class OptimisePage(QWidget):
     def _forget(self) -> None:
         self._fetching.cancel()
         self._picturing.cancel()
-        self._trials, self._contiguous = {}, -1
+        self._trials, self._contiguous, self._is_painted = {}, -1, False
 
     def refresh(self) -> None:
         """Bring the list of searches up to date, and what is shown of the chosen one."""
@@ -351,7 +351,10 @@ class OptimisePage(QWidget):
         while self._contiguous + 1 in self._trials:  # others may come late: they ran beside each other
             self._contiguous += 1
         self._name_tab()
-        if not self._painting.isActive():
+        if not self._is_painted:
+            self._is_painted = True
+            self._paint()
+        elif not self._painting.isActive():
             self._painting.start()
 
     def _not_fetched(self, error: KocError) -> None:

@@ -35,19 +35,28 @@ class TrustKeeper(QObject):
         self._run: BacktestSnapshot | None = None
         self._due: set[str] = set()  # ids of runs of this window that are not done yet
         self._shown: tuple[str, int] = ("", 0)  # the checks whose findings are shown, and how many there were
+        self._automatic: set[str] = set()  # ids of checks that began by themselves
         self._is_starting = False
         self._refused = ""  # id of the run whose checks could not be started
         self.dialog: SourceDialog | None = None
         self._starting = Errand(desk, self)
         self._fetching = Errand(desk, self)
         self._reading = Errand(desk, self)
-        page.check_wanted.connect(self.start)
+        page.check_wanted.connect(lambda: self.start())
         page.stop_wanted.connect(self._stop)
         page.line_wanted.connect(self._open_line)
 
     def expect(self, run_id: str) -> None:
-        """Check this run by itself once it is done, where the person wants that."""
+        """Check this run by itself once it is done, where the person wants that.
+
+        Checks that began by themselves for runs before it make way: the person has gone on.
+        """
         self._due.add(run_id)
+        for trust_id in self._automatic:
+            trust = self._desk.replica.trust.get(trust_id)
+            if trust is not None and trust.state is JobState.RUNNING:
+                self._desk.send(StopTrust(trust_id))
+        self._automatic.clear()
 
     def look_at(self, run: BacktestSnapshot | None) -> None:
         """Show what is known of this run; start the checks where they are due."""
@@ -87,20 +96,22 @@ class TrustKeeper(QObject):
         if run is not None and run.state is JobState.DONE and run.backtest_id in self._due:
             self._due.discard(run.backtest_id)
             if self._page.every.isChecked() and self.trust is None:
-                self.start()
+                self.start(is_automatic=True)
 
-    def start(self) -> None:
+    def start(self, *, is_automatic: bool = False) -> None:
         """Have the engine check the run that is looked at."""
         run = self._run
         if run is not None and self._desk.is_connected and not self._is_starting:
             self._refused, self._is_starting = "", True
-            self._starting.start(self._start(run), self._not_started)
+            self._starting.start(self._start(run, is_automatic=is_automatic), self._not_started)
 
-    async def _start(self, run: BacktestSnapshot) -> None:
+    async def _start(self, run: BacktestSnapshot, *, is_automatic: bool) -> None:
         replica = self._desk.replica
         trials = trials_made(run.spec, replica.backtests.values(), replica.studies.values())
         spec = TrustSpec(run.spec, backtest_id=run.backtest_id, trials=trials)
-        await self._desk.request(StartTrust(spec), timeout_s=TIMEOUT_S)
+        trust_id = str(await self._desk.request(StartTrust(spec), timeout_s=TIMEOUT_S))
+        if is_automatic:
+            self._automatic.add(trust_id)
         self._is_starting = False
         self.look_at(self._run)
 
