@@ -128,12 +128,13 @@ class Study:
     async def play(self) -> None:
         """Evaluate all combinations that have not been. Raises KocError where the study cannot go on."""
         worker = SweepWorker(self._silence_limit_s)
-        first: SweepWorker | None = worker
+        runners: list[TrialRunner | None] = []
         try:
             await self._prepare(worker)
-            if self._crew is not None:
+            if self._crew is None:
+                runners = [worker, *await self._hire_all(worker)]
+            else:
                 await worker.close()
-                first = None
                 self._processes = await self._crew.muster(self._started(), await self._frames())
         except BaseException as error:
             await worker.close()
@@ -148,7 +149,7 @@ class Study:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._processes):
-                    group.create_task(self._work(number, first if number == 0 else None))
+                    group.create_task(self._work(number, runners[number] if number < len(runners) else None))
         except* Exception as failures:
             raise _first(failures) from None
         finally:
@@ -185,8 +186,26 @@ class Study:
         self._feed = BacktestFeed(self._services.history, ids, loaded.described.timeframe, span)
         self._enter("history")
         await self._feed.fetch(lambda _fraction: self._changed(self, False))
-        if self._crew is None:
-            await worker.supply(self._bars())
+
+    async def _hire_all(self, worker: SweepWorker) -> list[TrialRunner | None]:
+        """Send the bars to the first process, and start the others meanwhile; none where one was lost."""
+        count = self._processes if self._total is None else min(self._processes, self._total)
+        hired: list[TrialRunner | None] = [None] * (count - 1)
+
+        async def hire(place: int) -> None:
+            hired[place] = await self._hire(place + 1)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.supply(self._bars()))
+                for place in range(count - 1):
+                    group.create_task(hire(place))
+        except BaseException as error:
+            await asyncio.gather(*(runner.close() for runner in hired if runner is not None))
+            if isinstance(error, ExceptionGroup):
+                raise _first(error) from None
+            raise
+        return hired
 
     async def _frames(self) -> bytes:
         """Give all bars as frames of the channel, for those that cannot be sent them one by one."""

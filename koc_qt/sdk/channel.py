@@ -177,7 +177,7 @@ class StartSweep(msgspec.Struct, frozen=True, tag=True):
     corners: list[dict[str, Any]]
     wanted: tuple[str, ...]
     kernel: bytes = b""
-    memory_bytes: int = 24 << 20
+    memory_bytes: int = 20 << 20
 
 
 HostMessage = (
