@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PRICES = ("open", "high", "low", "close")
+_VALUES = ("open", "high", "low", "close", "volume")
 
 
 class BarCheck:
@@ -24,22 +25,19 @@ class BarCheck:
         self._names = [f"{rules.id} {timeframe}" for rules in instruments]
         self._newest_ns: list[int | None] = [None] * len(instruments)
 
-    def look(self, bars: ReplayBars) -> None:
+    def look(self, bars: ReplayBars, columns: Mapping[str, NDArray[Any]]) -> None:
         """Raise BadBars, naming the first bar that cannot be believed: prices and volume that are no number or below
-        zero, a high or low that is none, a time that is not after the one before.
+        zero, a high or low that is none, a time that is not after the one before. `columns` are those of the message.
         """
-        import numpy as np
-
-        columns = {name: np.asarray(getattr(bars, name), np.float64) for name in (*_PRICES, "volume")}
-        opening, high, low, close, volume = columns.values()
+        opening, high, low, close, volume = (columns[name] for name in _VALUES)
         good = (low > 0) & (low <= opening) & (opening <= high) & (low <= close) & (close <= high)
         good &= (high < math.inf) & (volume >= 0) & (volume < math.inf)
         if not good.all():
             row = int(good.argmin())
-            self._refuse(bars, row, _fault({name: float(column[row]) for name, column in columns.items()}))
-        numbers, times_ns = np.asarray(bars.row, np.int64), np.asarray(bars.open_time_ns, np.int64)
+            self._refuse(bars, row, _fault({name: float(columns[name][row]) for name in _VALUES}))
+        times_ns = columns["open_time_ns"]
         for number, newest_ns in enumerate(self._newest_ns):
-            rows = np.flatnonzero(numbers == number)
+            rows = (columns["row"] == number).nonzero()[0]
             if len(rows):
                 self._look_at_times(bars, rows, times_ns[rows], newest_ns)
                 self._newest_ns[number] = bars.open_time_ns[int(rows[-1])]
