@@ -25,7 +25,7 @@ from koc_qt.domain.parity import Certificate
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.domain.trust import Check, TrustSnapshot, Verdict
-from koc_qt.domain.trust_report import SharpeCheck, TrustReport, overall
+from koc_qt.domain.trust_report import SharpeCheck, TrustReport
 from koc_qt.domain.walk_forward import WalkForward
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane
@@ -238,11 +238,6 @@ class TrustPage(QWidget):
     def report(self) -> TrustReport | None:
         """What is shown."""
         return self._shown
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The worst of what is shown; None while nothing is."""
-        return None if self._shown is None else overall(self._shown)
 
     def _show_changes(self, card: Card, found: DecisionCheck) -> None:
         """List the decisions that changed: a click shows the line that made one."""

@@ -386,6 +386,7 @@ class BacktestPanel(Panel):
         result = self.result.result
         if result is not None:
             self._mark(trip)
+            self.result.overview.chart.point_at(trip.entry_ns)
             self.bench.requests.open_chart(trip.instrument, result.timeframe)
 
     def _mark(self, chosen: RoundTrip | None) -> None:
