@@ -33,7 +33,8 @@ from koc_qt.ports.studies import Crew, RunnerLost, Sampler, StudyStore, TrialRun
 from koc_qt.sdk.channel import ReplayBars, StartReplay, StartSweep, frame
 from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 
-BATCH_MOST = 512  # combinations
+BATCH_MOST = 2_000  # combinations; what is asked between two of them a process waits for
+_VALUES_MOST = 10_000  # parameters in a batch: a frame of the channel holds them
 KEPT_EVERY_S = 0.2  # what was found since is lost when this process is killed, and made again
 DEATHS_IN_A_ROW = 12  # without a trial in between: something else than a combination is wrong
 STARTS_IN_A_ROW = 3  # that fail
@@ -315,7 +316,8 @@ class Study:
 
     def _size(self, rate_hz: float, batch_s: float) -> int:
         """How many combinations make up a batch: few at first and near the end."""
-        size = min(max(int(rate_hz * batch_s), 1), BATCH_MOST)
+        most = min(BATCH_MOST, _VALUES_MOST // max(len(self.spec.ranges), 1))
+        size = min(max(int(rate_hz * batch_s), 1), most)
         if self._total is not None:
             left = self._total - self._counts.total()
             size = min(size, max(left // (2 * self._processes), 1))

@@ -49,7 +49,7 @@ class SweepWorker:
     All but `close` raise RunnerLost where the process is gone, and StrategyError for what its file does wrong.
     """
 
-    batch_s = 0.25
+    batch_s = 0.5
 
     def __init__(self, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
         self._silence_limit_s = silence_limit_s

@@ -111,7 +111,8 @@ class SweptBars(Bars):
         if type(indicator) not in (SMA, EMA) or len(given) != 1 or type(given[0]) is not int:
             return None
         period, count = given[0], len(self)
-        column = np.full(count, np.nan)
+        column = np.empty(count)
+        column[: min(period - 1, count)] = np.nan
         if period > count:
             return column
         if type(indicator) is SMA:

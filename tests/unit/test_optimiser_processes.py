@@ -148,14 +148,15 @@ def test_a_worker_killed_half_way_leaves_a_study_that_is_whole(qapp: QCoreApplic
 
     def kill(study: StudySnapshot) -> None:
         done = study.counts.get("done", 0)
-        if study.state is JobState.RUNNING and done >= 300 * (1 + len(killed)) and len(killed) < 2 and workers():
+        if study.state is JobState.RUNNING and done >= 60 * (1 + len(killed)) and len(killed) < 2 and workers():
             killed.append(workers()[0])
             os.kill(killed[-1], signal.SIGKILL)
 
     async def work(stand: Stand) -> Any:
-        calm = await stand.run(stand.spec())
+        slowly = CROSS.replace("make = SMA", "__import__('time').sleep(0.001)\n        make = SMA")
+        calm = await stand.run(stand.spec(slowly))
         stand.seen = kill
-        return calm, await stand.run(stand.spec())
+        return calm, await stand.run(stand.spec(slowly))
 
     (calm, undisturbed), (study, disturbed) = on_qt(qapp, tmp_path, work)
     assert len(killed) >= 1
