@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QHelpEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import BacktestSpec
@@ -252,6 +252,10 @@ def test_it_says_how_far_it_is_and_what_leads(found: OptimisePage, fake: FakeBen
     fake.engine.research.search("study-1", state=JobState.FAILED, reason="the file is gone")
     qtbot.waitUntil(lambda: found.words.text() == "the file is gone")
     found.delete.click()
+    box = found.question.box
+    assert box is not None
+    assert "15 trials" in box.informativeText()
+    next(b for b in box.buttons() if box.buttonRole(b) is QMessageBox.ButtonRole.DestructiveRole).click()
     qtbot.waitUntil(lambda: fake.sent(DeleteStudy) == [DeleteStudy("study-1")])
     qtbot.waitUntil(lambda: found.studies.count() == 0)
     qtbot.waitUntil(lambda: found.heat._map is None)

@@ -50,6 +50,11 @@ def three(ready: BacktestPanel, start: Start, fake: FakeBench, qtbot: QtBot) -> 
     return ready
 
 
+def refuse(box: QMessageBox | None) -> None:
+    assert box is not None
+    box.reject()
+
+
 def select(panel: BacktestPanel, *rows: int) -> None:
     table = panel.history.table
     table.clearSelection()
@@ -116,11 +121,11 @@ def test_runs_are_deleted_once_the_person_agrees(three: BacktestPanel, fake: Fak
 
     def answer(role: QMessageBox.ButtonRole) -> None:
         page.delete_action.trigger()
-        box = page._question
+        box = page.question.box
         assert box is not None
         assert "2 runs" in box.text()
         next(button for button in box.buttons() if box.buttonRole(button) is role).click()
-        qtbot.waitUntil(lambda: page._question is None)
+        qtbot.waitUntil(lambda: page.question.box is None)
 
     select(three, 0, 2)
     answer(QMessageBox.ButtonRole.RejectRole)
@@ -129,6 +134,21 @@ def test_runs_are_deleted_once_the_person_agrees(three: BacktestPanel, fake: Fak
     qtbot.waitUntil(lambda: list(fake.desk.replica.backtests) == ["backtest-2"])
     qtbot.waitUntil(lambda: page.model.rowCount() == 1)
     assert three._run_id == "backtest-2"
+
+
+def test_the_delete_key_is_that_of_the_table_alone(three: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    page = three.history
+    fake.window.activateWindow()
+    select(three, 0)
+    page.search.setFocus()
+    qtbot.waitUntil(page.search.hasFocus)
+    QTest.keyClick(page.search, Qt.Key.Key_Delete)
+    assert page.question.box is None
+    page.table.setFocus()
+    QTest.keyClick(page.table, Qt.Key.Key_Delete)
+    refuse(page.question.box)
+    qtbot.waitUntil(lambda: page.question.box is None)
+    assert not fake.sent(DeleteBacktest)
 
 
 def test_the_settings_of_a_run_go_to_the_form(three: BacktestPanel, qtbot: QtBot) -> None:

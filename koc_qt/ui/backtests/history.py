@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import DeleteBacktest, NoteBacktest
 from koc_qt.ui import formats
+from koc_qt.ui.backtests.small import Question
 from koc_qt.ui.backtests.words import ENGINE_NAMES
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
@@ -134,7 +135,7 @@ class HistoryPage(QWidget):
     def __init__(self, bench: Bench, parent: QWidget) -> None:
         super().__init__(parent)
         self._desk = bench.desk
-        self._question: QMessageBox | None = None
+        self.question = Question(self)
         self._noted = ""  # id of the run whose note is in the field
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -174,6 +175,7 @@ class HistoryPage(QWidget):
         self.use_action = self._action("&Use its settings", "edit", bench, self._use)
         self.delete_action = self._action("&Delete…", "trash", bench, self._ask_to_delete)
         self.delete_action.setShortcut(QKeySequence(QKeySequence.StandardKey.Delete))
+        self.delete_action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)  # not wherever in the window it is
         self.search.textChanged.connect(self._search)
         self.compare.clicked.connect(lambda _checked: self.compare_wanted.emit(self.chosen_done()))
         self.table.opened.connect(lambda run: self.opened.emit(run.backtest_id))
@@ -262,20 +264,16 @@ class HistoryPage(QWidget):
     def _ask_to_delete(self) -> None:
         """Delete the chosen runs once the person has agreed: it is for good."""
         over = [run.backtest_id for run in self.table.selected() if run.state is not JobState.RUNNING]
-        if not over or self._question is not None:
+        if not over:
             return
-        box = self._question = QMessageBox(self)
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setText("Delete this run?" if len(over) == 1 else f"Delete {len(over)} runs?")
-        box.setInformativeText("Its result and its note are gone for good." if len(over) == 1 else "Their results too.")
-        agree = box.addButton("Delete", QMessageBox.ButtonRole.DestructiveRole)
-        box.setDefaultButton(box.addButton("Keep", QMessageBox.ButtonRole.RejectRole))
-        box.finished.connect(lambda _result: self._answered(over, box.clickedButton() is agree))
-        box.open()
+        is_one = len(over) == 1
+        self.question.ask(
+            "Delete this run?" if is_one else f"Delete {len(over)} runs?",
+            "Its result and its note are gone for good." if is_one else "Their results and notes are gone for good.",
+            "Delete",
+            lambda: self._delete(over),
+        )
 
-    def _answered(self, over: list[str], is_agreed: bool) -> None:
-        if self._question is not None:
-            self._question.deleteLater()
-            self._question = None
-        for key in over if is_agreed else ():
+    def _delete(self, over: list[str]) -> None:
+        for key in over:
             self._desk.send(DeleteBacktest(key))

@@ -33,6 +33,7 @@ from koc_qt.ui import formats
 from koc_qt.ui.backtests.heat_view import HeatView
 from koc_qt.ui.backtests.parallel_view import ParallelView
 from koc_qt.ui.backtests.search_form import SearchForm
+from koc_qt.ui.backtests.small import Question
 from koc_qt.ui.backtests.trial_data import (
     HeatMap,
     Lines,
@@ -77,6 +78,7 @@ class OptimisePage(QWidget):
         self._trials: dict[int, Trial] = {}
         self._contiguous = -1  # all trials up to this number are known
         self._is_starting = self._is_painted = False
+        self.question = Question(self)
         self._starting = Errand(self._desk, self)
         self._fetching = Errand(self._desk, self)
         self._picturing = Errand(self._desk, self)  # goes through thousands of trials beside the loop
@@ -119,7 +121,7 @@ class OptimisePage(QWidget):
         self.studies.activated.connect(lambda row: self.look_at(str(self.studies.itemData(row))))
         self.start.clicked.connect(lambda _checked: self._press())
         self.resume.clicked.connect(lambda _checked: self._desk.send(ResumeStudy(self._study_id)))
-        self.delete.clicked.connect(lambda _checked: self._desk.send(DeleteStudy(self._study_id)))
+        self.delete.clicked.connect(lambda _checked: self._ask_to_delete())
         for box in (self.across, self.up, self.shows):
             box.activated.connect(lambda _row: self._paint_map())
         for view in (self.heat, self.lines, self.trials):
@@ -308,6 +310,20 @@ class OptimisePage(QWidget):
     def _complain(self, text: str) -> None:
         self.words.setText(text)
         style_as(self.words, tone="danger")
+
+    def _ask_to_delete(self) -> None:
+        """Forget the search once the person has agreed: it is for good."""
+        study = self.study
+        if study is not None:
+            self.question.ask(
+                "Forget this search?",
+                f"Its {study.finished:,} trials are gone for good.",
+                "Forget",
+                lambda: self._forget_study(study.study_id),
+            )
+
+    def _forget_study(self, study_id: str) -> None:
+        self._desk.send(DeleteStudy(study_id))
 
     # ---- trials -----------------------------------------------------------------------------------------------------
 

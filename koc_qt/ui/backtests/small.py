@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QFontMetrics, QResizeEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QMessageBox, QSizePolicy, QWidget
 
 _LEAST_PX = 40
 
@@ -60,3 +62,31 @@ def heading(text: str, parent: QWidget) -> QLabel:
     font.setBold(True)
     label.setFont(font)
     return label
+
+
+class Question:
+    """One question at a time, whose answer cannot be taken back: `box` is there while it is asked."""
+
+    def __init__(self, parent: QWidget) -> None:
+        self._parent = parent
+        self.box: QMessageBox | None = None
+
+    def ask(self, text: str, detail: str, agree: str, call: Callable[[], None]) -> None:
+        """Ask, and do it once the person has agreed; Enter and Escape do not."""
+        if self.box is not None:
+            return
+        box = self.box = QMessageBox(self._parent)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setText(text)
+        box.setInformativeText(detail)
+        yes = box.addButton(agree, QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton("Keep", QMessageBox.ButtonRole.RejectRole))
+        box.finished.connect(lambda _result: self._answered(call, is_agreed=box.clickedButton() is yes))
+        box.open()
+
+    def _answered(self, call: Callable[[], None], *, is_agreed: bool) -> None:
+        if self.box is not None:
+            self.box.deleteLater()
+            self.box = None
+        if is_agreed:
+            call()
