@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby, islice, repeat
 from operator import length_hint
+from typing import ClassVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
@@ -45,12 +46,15 @@ Pause = Callable[[], int]
 class Replay:
     """One run, fed with `play`; money is in quote currency. Whatever the strategy raises comes out of the methods.
 
-    `times_ns` and `equity` are the curve: the cash where the run begins, then what there was at each close. Within
-    `play` it has been brought up to date whenever Pause is called.
+    `HEARD` is what a strategy may listen to, of which it needs one. `times_ns` and `equity` are the curve: the cash
+    where the run begins, then what there was at each close. Within `play` it has been brought up to date whenever Pause
+    is called.
     """
 
+    HEARD: ClassVar[tuple[str, ...]] = ("bars",)
+
     def __init__(self, strategy: Strategy, start: StartReplay, write: Callable[[int, str, str], None]) -> None:
-        _check(strategy, start)
+        _check(strategy, start, self.HEARD)
         self.strategy = strategy
         self.times_ns, self.equity = array("q", [start.since_ns]), array("d", [float(start.cash)])
         self._start = start
@@ -134,10 +138,9 @@ class Replay:
 
     def start(self) -> None:
         """Call on_start, and run() up to its first wait. What it orders meets the first bar."""
-        if unheard := [kind for kind in subscriptions_of(type(self.strategy)) if kind != "bars"]:
-            self._context.log(
-                "WARNING", f"a back-test has bars alone: the strategy hears no {' and no '.join(unheard)}"
-            )
+        if unheard := [kind for kind in subscriptions_of(type(self.strategy)) if kind not in self.HEARD]:
+            text = f"a back-test has {' and '.join(self.HEARD)} alone: the strategy hears no {' and no '.join(unheard)}"
+            self._context.log("WARNING", text)
         self._session.start()
 
     def warm_up(self, bars: ReplayBars) -> None:
@@ -295,13 +298,7 @@ class Replay:
     ) -> None:
         """Let the bars of several instruments close together: first the orders meet them all, then they are told."""
         desk = self._desk
-        events: list[OrderEvent] = []
-        for row, bar in moment:
-            events += desk.meet(row, bar)
-        self._context.bar = moment[0][1]
-        desk.placed = 0
-        desk.hear(events)
-        desk.answer_all()
+        self._meet(moment)
         self._tell_time()
         for row, bar in moment:
             for advance in advances[row]:
@@ -312,6 +309,17 @@ class Replay:
         self.times_ns.append(self._context.time_ns)
         held = (q * close for q, close in zip(desk.quantities, desk.closes, strict=True) if q)
         self.equity.append(desk.base + math.fsum(held))
+
+    def _meet(self, moment: Sequence[tuple[int, Bar]]) -> None:
+        """Let the orders meet bars that close together, and tell what these did to them."""
+        desk = self._desk
+        events: list[OrderEvent] = []
+        for row, bar in moment:
+            events += desk.meet(row, bar)
+        self._context.bar = moment[0][1]
+        desk.placed = 0
+        desk.hear(events)
+        desk.answer_all()
 
     # ---- both
 
@@ -343,12 +351,12 @@ class Replay:
             self._desk.retire()
 
 
-def _check(strategy: Strategy, start: StartReplay) -> None:
+def _check(strategy: Strategy, start: StartReplay, heard: Collection[str]) -> None:
     """Refuse what a back-test on bars cannot do. Raises StrategyError."""
     wants = subscriptions_of(type(strategy))
-    if "bars" not in wants:
-        heard = " and ".join(wants) or "no market data"
-        raise StrategyError(f"{type(strategy).__name__} listens to {heard}: a back-test has bars alone (on_bar)")
+    if not set(wants) & set(heard):
+        name, what = type(strategy).__name__, " and ".join(wants) or "no market data"
+        raise StrategyError(f"{name} listens to {what}: a back-test has {' and '.join(heard)} alone")
     quotes = dict.fromkeys(rules.quote for rules in start.instruments)
     if len(quotes) > 1:
         raise StrategyError(f"a back-test needs symbols of one quote currency, not of {' and '.join(quotes)}")

@@ -136,7 +136,7 @@ class _ReplayRun:
         try:
             strategy = strategy_class()
             set_parameters(strategy, start.parameters)
-            replay = run_class(start.engine)(strategy, start, self._write)
+            replay = run_class(start.engine, strategy_class)(strategy, start, self._write)
             if start.trace:
                 self._placements.watch(strategy, start.filename, start.since_ns)
             return replay  # noqa: TRY300 (there is nothing to do otherwise)

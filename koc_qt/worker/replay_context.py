@@ -21,6 +21,7 @@ class ReplayContext:
     def __init__(self, since_ns: int, bar_ns: int, write: Callable[[int, str, str], None]) -> None:
         self.bar: Bar | None = None  # the one that has closed now; None where it is the newest that was told
         self.slot: Slot | None = None
+        self.moment_ns: int | None = None  # within a bar
         self._since_ns = since_ns
         self._bar_ns = bar_ns
         self.outbox: deque[Message] = deque()
@@ -28,7 +29,9 @@ class ReplayContext:
 
     @property
     def time_ns(self) -> int:
-        """The close of the present bar; before the first one, where the run begins."""
+        """The close of the present bar, or a moment within it; before the first one, where the run begins."""
+        if self.moment_ns is not None:
+            return self.moment_ns
         bar = self.bar
         if bar is None and self.slot is not None and isinstance(self.slot.newest, Bar):
             bar = self.slot.newest

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.optimisation import TrialState
 from koc_qt.domain.performance import statistics
@@ -35,6 +36,7 @@ from koc_qt.sdk.channel import (
 from koc_qt.sdk.parameters import set_parameters
 from koc_qt.sdk.strategy import Strategy, describe, overrides
 from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialAsked, TrialFound, TrialsEvaluated
+from koc_qt.worker.engines import run_class
 from koc_qt.worker.failure import clean, explain
 from koc_qt.worker.inbox import messages
 from koc_qt.worker.loader import LoadError, decode_source, load_strategy
@@ -108,7 +110,7 @@ class _Sweep:
         for corner in self._start.corners:
             try:
                 first = self._made(strategy, corner)
-                Replay(first, replay, _unheard).start()
+                run_class(Engine.REPLAY, strategy)(first, replay, _unheard).start()
                 warmup_bars = max(warmup_bars, describe(first).warmup_bars)
                 described = msgspec.structs.replace(described, timeframe=first.timeframe)
             except (EngineGone, ProtocolError):
@@ -187,7 +189,8 @@ class _Sweep:
             if only_signals and (figures := signals.evaluate(made)) is not None:
                 return TrialState.DONE, figures
         self._has_begun = False
-        replay = Replay(self._made(strategy, trial.parameters), self._start.replay, _unheard)
+        made = self._made(strategy, trial.parameters)
+        replay = run_class(Engine.REPLAY, strategy)(made, self._start.replay, _unheard)
         replay.start()
         self._has_begun = True
         state = self._replay(replay, equity, floors)

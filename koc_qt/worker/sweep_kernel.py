@@ -166,12 +166,13 @@ def simulate(
             close = closes[bar]
             value = base + held * close
             change = value / (base + held * closes[bar - 1]) - 1.0
+            loss = change if change < 0.0 else 0.0
             returns += change
             squares += change * change
-            downside += min(change, 0.0) ** 2
+            downside += loss * loss
             equity_sum += value
-            lowest = min(lowest, close)
-            highest = max(highest, close)
+            lowest = close if close < lowest else lowest
+            highest = close if close > highest else highest
         last = base + held * closes[end]
         worst = base + held * (lowest if is_long else highest)
         best = base + held * (highest if is_long else lowest)

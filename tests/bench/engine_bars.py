@@ -83,7 +83,7 @@ def ready(engine: Engine, source: bytes, parameters: dict[str, Any]) -> Replay:
         importlib.import_module(f"koc_qt.worker.engines.{engine.value}")
     strategy = load_strategy(source, "s.py")()
     set_parameters(strategy, parameters)
-    run = run_class(engine)(strategy, start_of(engine, source, parameters), lambda *_: None)
+    run = run_class(engine, type(strategy))(strategy, start_of(engine, source, parameters), lambda *_: None)
     run.start()
     return run
 

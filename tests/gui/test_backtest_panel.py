@@ -196,7 +196,7 @@ def test_a_strategy_of_two_symbols_gets_two_of_one_currency(
     panel.offer(FILE)
     qtbot.waitUntil(lambda: panel.setup.described is not None)
     assert [picker.instrument() for picker in panel.setup.symbols.pickers] == [BTC, ETH]
-    assert "it hears no quotes" in panel.setup.about.text()
+    assert "Of quotes it has the open and the close" in panel.setup.about.text()
     panel.setup.symbols.pickers[1].set_instrument(BTC)
     assert not panel.setup.specs()
     assert panel.setup.symbols.fields[1].problem == "sim:BTC/USDT is there twice"
@@ -209,10 +209,10 @@ def test_a_strategy_of_two_symbols_gets_two_of_one_currency(
 
 
 def test_a_strategy_without_bars_is_warned_of(panel: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
-    fake.engine.described = described(subscriptions=("quotes", "trades"))
+    fake.engine.described = described(subscriptions=("trades",))
     panel.offer(FILE)
     qtbot.waitUntil(lambda: panel.setup.described is not None)
-    assert "It listens to quotes and trades alone" in panel.setup.about.text()
+    assert "It listens to trades alone" in panel.setup.about.text()
     assert panel.setup.about.property("tone") == "warning"
 
 

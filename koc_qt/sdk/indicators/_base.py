@@ -114,7 +114,7 @@ def checked_period(period: int, lowest: int = 1) -> int:
     """Give `period` back. Raises StrategyError below `lowest`."""
     if period < lowest:
         raise StrategyError(f"this indicator's period must be {lowest} or more, not {period}")
-    return period
+    return int(period)  # True is one, which numpy does not take for a length
 
 
 class SlidingFold(Generic[A]):

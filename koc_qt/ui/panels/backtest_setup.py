@@ -427,9 +427,10 @@ def _about(described: Described) -> str:
 
 def _unheard(described: Described) -> str:
     """Say what of that which a strategy listens to a back-test does not have."""
-    unheard = [kind for kind in described.subscriptions if kind != "bars"]
-    if not unheard:
-        return ""
-    if "bars" not in described.subscriptions:
-        return f"It listens to {' and '.join(unheard)} alone. A back-test has bars and nothing else: it will not run."
-    return f"A back-test has bars alone: it hears no {' and no '.join(unheard)}."
+    wants = described.subscriptions
+    if not {"bars", "quotes"} & set(wants):
+        kinds = " and ".join(wants)
+        return f"It listens to {kinds} alone. A back-test has bars, and quotes made of these: it will not run."
+    said = ["Of quotes it has the open and the close of each bar."] * ("quotes" in wants)
+    said += ["A back-test has no trades of others: it hears none."] * ("trades" in wants)
+    return " ".join(said)

@@ -10,13 +10,15 @@ import sys
 
 from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import StrategyError
+from koc_qt.sdk.strategy import Strategy
+from koc_qt.worker.quoted import QuotedReplay, hears_quotes
 from koc_qt.worker.replay import Replay
 
 
-def run_class(engine: Engine) -> type[Replay]:
+def run_class(engine: Engine, strategy: type[Strategy]) -> type[Replay]:
     """Give what runs a strategy on an engine. Raises StrategyError in a process that was not started for that one."""
     if engine is Engine.REPLAY:
-        return Replay
+        return QuotedReplay if hears_quotes(strategy) else Replay
     module = sys.modules.get(f"koc_qt.worker.engines.{engine.value}")
     if module is None:
         raise StrategyError(f"this process was not started to run {engine.value}")

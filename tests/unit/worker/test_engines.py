@@ -42,7 +42,9 @@ class Ran:
         self.strategy = strategy
         self.pauses = 0
         start = start_replay(engine=engine, **{"volume_fraction": None, "cash": Decimal(10**6)} | options)
-        self.run: Replay = run_class(engine)(strategy, start, lambda _, level, text: self.lines.append(text))
+        self.run: Replay = run_class(engine, type(strategy))(
+            strategy, start, lambda _, level, text: self.lines.append(text)
+        )
         self.run.start()
         for message in messages:
             if message.warmup:
@@ -382,7 +384,7 @@ def test_a_library_that_is_missing_is_named_with_what_to_do(monkeypatch: pytest.
             Ran(engine, Cross())
         monkeypatch.delitem(sys.modules, f"koc_qt.worker.engines.{engine}")
         with pytest.raises(StrategyError, match=f"was not started to run {engine}"):
-            run_class(engine)
+            run_class(engine, Strategy)
 
 
 def test_an_engine_that_charges_another_fee_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:

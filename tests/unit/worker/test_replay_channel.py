@@ -108,7 +108,7 @@ def test_a_back_test_from_start_to_results() -> None:
         ("x = (", {}, "syntax error in mine.py, line 1", 1),
         (TALKER, {"parameters": {"size": 0}}, "size must be at least 1", None),
         (TALKER, {"instruments": (BTC, OTHER)}, "Talker wants 1 instrument", None),
-        ("from koc_qt.sdk import Strategy\nclass S(Strategy):\n  def on_quote(self, q): 0", {}, "bars alone", None),
+        ("from koc_qt.sdk import Strategy\nclass S(Strategy):\n  def on_trade(self, t): 0", {}, "bars alone", None),
         (on_bar("0", more="    def __init__(self): 1 / 0"), {}, "ZeroDivisionError", 6),
     ],
 )
