@@ -25,7 +25,8 @@ def compile_kernel() -> bytes:
     types: Any = numba.types
     cfunc: Any = numba.cfunc
     whole, number = types.int64, types.float64
-    times, columns, flags = types.CPointer(whole), types.CPointer(number), types.CPointer(types.uint8)
+    times, columns = types.CPointer(whole), types.CPointer(number)
+    flags, words = types.CPointer(types.uint8), types.CPointer(types.uint64)
     simulate = types.void(
         whole,  # count
         whole,  # first
@@ -34,6 +35,7 @@ def compile_kernel() -> bytes:
         times,
         *[columns] * 4,  # buys, sells, closes, room
         *[flags] * 4,  # entries, exits, short_entries, short_exits
+        *[words] * 3,  # of entries, exits, short_exits
         whole,  # has_shorts
         columns,  # sizes
         whole,  # size_step
@@ -54,7 +56,9 @@ def compile_kernel() -> bytes:
 def _with_parts(njit: Any) -> Any:
     """Give `simulate` with what it calls compiled into it; the module's own stays as it is written."""
     own = sweep_kernel.simulate
-    parts = {**own.__globals__, "any_of": njit(inline="always")(sweep_kernel.any_of)}
+    parts = dict(own.__globals__)
+    for part in (sweep_kernel.next_set, sweep_kernel.extremes):
+        parts[part.__name__] = njit(inline="always", error_model="numpy", fastmath=_FREELY)(part)
     return FunctionType(own.__code__, parts, own.__name__, own.__defaults__)
 
 

@@ -42,23 +42,38 @@ TERMS = 9
 ) = range(19)
 FOUND = 19
 
-_WORDS = 8  # signals are looked at eight bars at a time where nothing is held
+_WORDS = 8  # flags that are looked at together
 _SURE = 1.0 - 1e-12  # what is this near to a limit is left to exact arithmetic
 _NOTHING = 1e-12  # of a trade's worth: a profit below it is what rounding leaves of none
 
 
-def any_of(flags: Any, row: int) -> bool:
-    """Whether any of the next _WORDS flags is set."""
-    return bool(
-        flags[row]
-        | flags[row + 1]
-        | flags[row + 2]
-        | flags[row + 3]
-        | flags[row + 4]
-        | flags[row + 5]
-        | flags[row + 6]
-        | flags[row + 7]
-    )
+def next_set(flags: Any, words: Any, row: int, count: int) -> int:
+    """Give the first row from `row` on whose flag is set, `count` without one; `words` are the flags, eight in each."""
+    while row < count and row % _WORDS != 0 and flags[row] == 0:
+        row += 1
+    if row % _WORDS == 0:
+        while row + _WORDS <= count and words[row // _WORDS] == 0:
+            row += _WORDS
+        while row < count and flags[row] == 0:
+            row += 1
+    return row
+
+
+def extremes(values: Any, first: int, last: int) -> tuple[float, float]:
+    """Give the lowest and the highest of some rows; four at a time, which do not wait for each other."""
+    low_0 = low_1 = low_2 = low_3 = high_0 = high_1 = high_2 = high_3 = values[first]
+    row = first
+    while row + 4 <= last + 1:
+        value_0, value_1, value_2, value_3 = values[row], values[row + 1], values[row + 2], values[row + 3]
+        low_0, high_0 = min(low_0, value_0), max(high_0, value_0)
+        low_1, high_1 = min(low_1, value_1), max(high_1, value_1)
+        low_2, high_2 = min(low_2, value_2), max(high_2, value_2)
+        low_3, high_3 = min(low_3, value_3), max(high_3, value_3)
+        row += 4
+    while row <= last:
+        low_0, high_0 = min(low_0, values[row]), max(high_0, values[row])
+        row += 1
+    return min(min(low_0, low_1), min(low_2, low_3)), max(max(high_0, high_1), max(high_2, high_3))
 
 
 def simulate(
@@ -75,6 +90,9 @@ def simulate(
     exits: Any,
     short_entries: Any,
     short_exits: Any,
+    entry_words: Any,
+    exit_words: Any,
+    short_exit_words: Any,
     has_shorts: int,
     sizes: Any,
     size_step: int,
@@ -96,8 +114,7 @@ def simulate(
         # nothing is held: look for an entry
         begin = row
         if has_shorts == 0:
-            while row + _WORDS <= count and not any_of(entries, row):
-                row += _WORDS
+            row = next_set(entries, entry_words, row, count)
         while row < count and entries[row] == 0 and (has_shorts == 0 or short_entries[row] == 0):
             row += 1
         end = min(row, count - 1)  # the close at which it is decided on, or the last
@@ -150,29 +167,25 @@ def simulate(
         base = cash - held * price - paid
         # hold until an exit
         row = fill
-        leaves = exits if is_long else short_exits
-        while row + _WORDS <= count and not any_of(leaves, row):
-            row += _WORDS
-        while row < count and leaves[row] == 0:
-            row += 1
+        if is_long:
+            row = next_set(exits, exit_words, row, count)
+        else:
+            row = next_set(short_exits, short_exit_words, row, count)
         end = min(row, count - 1)
-        lowest = highest = closes[fill]
-        change = (base + held * lowest) / last - 1.0
+        lowest, highest = extremes(closes, fill, end)
+        change = (base + held * closes[fill]) / last - 1.0
         returns += change
         squares += change * change
         downside += min(change, 0.0) ** 2
-        equity_sum += base + held * lowest
+        equity_sum += base + held * closes[fill]
         for bar in range(fill + 1, end + 1):  # nothing in here keeps the processor from doing several bars at once
-            close = closes[bar]
-            value = base + held * close
+            value = base + held * closes[bar]
             change = value / (base + held * closes[bar - 1]) - 1.0
             loss = change if change < 0.0 else 0.0
             returns += change
             squares += change * change
             downside += loss * loss
             equity_sum += value
-            lowest = close if close < lowest else lowest
-            highest = close if close > highest else highest
         last = base + held * closes[end]
         worst = base + held * (lowest if is_long else highest)
         best = base + held * (highest if is_long else lowest)

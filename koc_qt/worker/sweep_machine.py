@@ -41,7 +41,7 @@ class Kernel:
         except KeyError as error:
             raise BadKernelError(f"the kernel lacks {error}") from error
         self.simulate = self._function(
-            symbols["simulate"], *[_WHOLE] * 4, *[_POINTER] * 9, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER
+            symbols["simulate"], *[_WHOLE] * 4, *[_POINTER] * 12, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER
         )
         self.average = self._function(symbols["average"], _WHOLE, _WHOLE, *[_POINTER] * 3)
         self.smoothed = self._function(symbols["smoothed"], _WHOLE, _WHOLE, *[_POINTER] * 2)

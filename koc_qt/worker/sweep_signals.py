@@ -79,7 +79,8 @@ class SignalSweep:
     def _simulate(self, market: _Market, signals: Signals) -> Figures | None:
         if not signals.entries.flags.c_contiguous or not signals.exits.flags.c_contiguous:
             return None
-        has_shorts = bool(signals.short_entries.any())
+        shorts = signals.short_entries
+        has_shorts = bool(shorts[0] if shorts.strides == (0,) else shorts.any())  # the first where all are one
         short_entries = np.ascontiguousarray(signals.short_entries) if has_shorts else signals.entries
         short_exits = np.ascontiguousarray(signals.short_exits) if has_shorts else signals.exits
         if has_shorts and not self._start.allow_short:
@@ -99,6 +100,9 @@ class SignalSweep:
             signals.entries.ctypes.data,
             signals.exits.ctypes.data,
             short_entries.ctypes.data,
+            short_exits.ctypes.data,
+            signals.entries.ctypes.data,
+            signals.exits.ctypes.data,
             short_exits.ctypes.data,
             int(has_shorts),
             sizes.ctypes.data,

@@ -149,7 +149,8 @@ def test_the_kernel_is_the_same_compiled_and_not() -> None:
     flags = [(rng.random(count) < 0.1).astype(np.uint8) for _ in range(4)]
     terms = np.array([0.001, 1e5, 0.1, 0.0, np.inf, 0.0, 0.0, 0.0, float(times[-1] + 60_000_000_000)])
     one, other = np.zeros(sweep_kernel.FOUND), np.zeros(sweep_kernel.FOUND)
-    columns: list[Any] = [times, opens, opens, closes, room, *flags]
+    words = [flags[place].view(np.uint64) for place in (0, 1, 3)]
+    columns: list[Any] = [times, opens, opens, closes, room, *flags, *words]
     interpreted: Any = sweep_kernel.simulate
     interpreted(count, 5, 60_000_000_000, 0, *columns, 1, sizes, 0, terms, one)
     addresses = [column.ctypes.data for column in columns]
