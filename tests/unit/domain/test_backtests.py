@@ -31,6 +31,10 @@ def test_a_spec_has_sensible_defaults() -> None:
         ({"cash": Decimal("NaN")}, "above zero, not NaN"),
         ({"slippage": Decimal(1)}, "from 0 to below 1"),
         ({"fee": Decimal(1)}, "fraction of the notional"),
+        ({"spread": Decimal(1)}, "a spread is a fraction"),
+        ({"slippage_ticks": -1}, "slippage in ticks"),
+        ({"latency_ns": 10**15}, "a latency is from 0 to one day, not 1e\\+06 s"),
+        ({"volume_fraction": Decimal(0)}, "the share of a bar's volume"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], sentence: str) -> None:

@@ -220,13 +220,17 @@ def test_a_strategy_says_which_engines_can_run_it() -> None:
     class Quotes(Strategy):
         def on_quote(self, quote: object) -> None: ...
 
+    class Trades(Strategy):
+        def on_trade(self, trade: object) -> None: ...
+
     class Both(Scripted):
         instruments_wanted = 2
 
     assert describe(Scripted).engines == (Engine.REPLAY, Engine.VECTORBT, Engine.BACKTRADER)
     assert describe(Scripted).subscriptions == ("bars",)
     assert describe(Plain).engines == (Engine.REPLAY, Engine.BACKTRADER)
-    assert describe(Quotes).engines == ()
+    assert describe(Quotes).engines == (Engine.REPLAY,)
+    assert describe(Trades).engines == ()
     assert describe(Both).engines == (Engine.REPLAY,)
 
 
@@ -266,6 +270,11 @@ def test_a_rest_too_small_to_be_sold_is_nothing() -> None:
     for rest in ("0.00002", "0.000001"):  # not worth enough, and less than a lot
         dust = PositionState(BTC_ID, Decimal(rest), Decimal(90), Decimal(0), Decimal(0))
         assert played("X E", positions=[dust])[1] == ["", "buy 1.5"]
+
+
+def test_a_rest_that_is_just_large_enough_waits_for_its_exit() -> None:
+    rest = PositionState(BTC_ID, Decimal("0.05"), Decimal(90), Decimal(0), Decimal(0))  # worth the least at 100
+    assert played("E X", positions=[rest])[1] == ["", "sell 0.05"]
 
 
 def test_history_that_warms_up_gives_no_orders_and_is_seen() -> None:
