@@ -169,7 +169,7 @@ async def _read(found: _Found, optimiser: Optimiser, study_id: str, args: argpar
 
 def progress_words(study: StudySnapshot) -> str:
     """Say how far a study is."""
-    said = [study.reason or {"history": "history", "trials": "trials"}.get(study.stage, "starting")]
+    said = [study.reason or study.stage or ("starting" if study.state is JobState.RUNNING else str(study.state))]
     if study.stage == "trials":
         total = "" if study.total is None else f" of {study.total:,}"
         said = [*([study.reason] if study.reason else []), f"{study.finished:,}{total} trials"]

@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 COUNT = 2_500
+SLOW_CROSS = CROSS.replace("make = SMA", "__import__('time').sleep(0.001)\n        make = SMA")  # to be killed in time
 CLUSTER = """
 import sys
 from distributed import LocalCluster
@@ -45,7 +46,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.strategy, self.bars = folder / "cross.py", folder / "walk.parquet"
-        self.strategy.write_text(CROSS)
+        self.strategy.write_text(SLOW_CROSS)
         opens, highs, lows, closes = np.array(walk(COUNT)).T
         times = 1_700_000_040_000_000_000 + np.arange(COUNT) * 60_000_000_000
         columns = {"open": opens, "high": highs, "low": lows, "close": closes, "volume": np.full(COUNT, 1e6)}

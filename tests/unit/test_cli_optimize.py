@@ -92,6 +92,8 @@ def test_progress_is_said_in_words() -> None:
     assert progress_words(snapshot()) == "2 of 9 trials, best sharpe 1.25, 0:01:01 left"
     assert progress_words(snapshot(stage="history", best=None, remaining_s=None)) == "history"
     assert progress_words(snapshot(stage="", reason="waits", best=None, remaining_s=None)) == "waits"
+    assert progress_words(snapshot(stage="", best=None, remaining_s=None)) == "starting"
+    assert progress_words(snapshot(stage="", state=JobState.DONE, best=None, remaining_s=None)) == "done"
     assert progress_words(snapshot(total=None, remaining_s=None, reason="disk full")).startswith("disk full, 2 trials")
 
 
