@@ -17,9 +17,9 @@ from koc_qt.cli.optimize_report import OptimizeReport
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, InvalidOrder, StrategyError
-from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec
 from koc_qt.domain.state import JobState
+from koc_qt.engine.backtest_feed import Prepared
 from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.optimiser_messages import StudyChanged, StudyFact
@@ -146,12 +146,12 @@ async def _work(
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
 
 
-async def _prepared(bench: Bench, spec: BacktestSpec) -> tuple[BacktestSpec, bytes, tuple[Instrument, ...]]:
+async def _prepared(bench: Bench, spec: BacktestSpec) -> Prepared:
     """Give what a run needs, of the bench's instruments. Raises StrategyError, InvalidOrder."""
     if set(spec.instruments) != {each.id for each in bench.instruments}:
         asked = ", ".join(map(str, spec.instruments))
         raise InvalidOrder(f"the study is on {asked}: name its symbols and files as they were when it began")
-    return spec, await asyncio.to_thread(read_source, spec.path), bench.instruments
+    return Prepared(spec, await asyncio.to_thread(read_source, spec.path), bench.instruments, bench)
 
 
 async def _read(found: _Found, optimiser: Optimiser, study_id: str, args: argparse.Namespace) -> None:

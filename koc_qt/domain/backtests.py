@@ -14,6 +14,9 @@ from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS
 
+FILE_VENUE = "file"  # of symbols whose bars come from a file and whose venue is not named
+ALL_NS = (-(1 << 62), 1 << 62)  # a range that no file goes beyond: years 1823 to 2116
+
 
 class Engine(StrEnum):
     """What runs a back-test. REPLAY is the matching engine of paper trading, and runs every strategy.
@@ -33,8 +36,11 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     An empty `timeframe` means the one that the strategy declares. `cash` is in the quote currency of the first
     instrument. Fees are fractions of the notional, None for the instruments' own. What takers pay on top is half the
     `spread` and the `slippage`, fractions of the price, and `slippage_ticks` ticks. `latency_ns` passes from an order
-    to its effect. Of a bar's volume at most `volume_fraction` is ours, None for all that is asked. Raises ConfigError
-    on values that make no sense.
+    to its effect. Of a bar's volume at most `volume_fraction` is ours, None for all that is asked.
+
+    `files` are paths on the engine's machine, one a symbol, of the bars to run on in the place of the venue's. Then an
+    empty `timeframe` means theirs, and a range beyond theirs what they have of it. Raises ConfigError on values that
+    make no sense.
     """
 
     path: str
@@ -53,10 +59,13 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     slippage_ticks: int = 0
     latency_ns: int = 0
     volume_fraction: Decimal | None = Decimal("0.1")
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.instruments:
             raise ConfigError("a back-test needs at least one symbol to run on")
+        if self.files and len(self.files) != len(self.instruments):
+            raise ConfigError(f"{len(self.files)} files for {len(self.instruments)} symbols: bring one for each")
         if self.since_ns >= self.until_ns:
             raise ConfigError("a back-test must end after it begins: choose another range")
         if not (self.cash.is_finite() and 0 < self.cash < 10**15):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import StrategyError
-from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.ports.bars import BarSeries, Columns, Span
 from koc_qt.ports.clock import Clock
@@ -64,6 +66,29 @@ class RunServices(Protocol):
     def history(self) -> BarHistory:
         """Where its bars come from."""
         ...
+
+
+@dataclass(frozen=True)
+class HistoryServices:
+    """Implements RunServices: someone's, with another history."""
+
+    clock: Clock
+    launcher: WorkerLauncher
+    history: BarHistory
+
+
+class Prepared(NamedTuple):
+    """A run that can be started: its file's source, the rules of its instruments, and what it runs with.
+
+    Of the spec path and files are absolute, and timeframe and range those of the files, where there are any. `notes`
+    are phrases on these that a person should know.
+    """
+
+    spec: BacktestSpec
+    source: bytes
+    instruments: tuple[Instrument, ...]
+    services: RunServices
+    notes: tuple[str, ...] = ()
 
 
 class BacktestFeed:

@@ -72,7 +72,7 @@ class BacktestRun:
 
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
     With `trace` the strategy's decisions are kept in `placements`; `warmup_bars` are given it in the place of those
-    that it asks for.
+    that it asks for. `notes` on its bars are the first lines of the result's log.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class BacktestRun:
         *,
         trace: bool = False,
         warmup_bars: int | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.backtest_id = backtest_id
         self.spec = spec
@@ -101,6 +102,7 @@ class BacktestRun:
         self._silence_limit_s = silence_limit_s
         self._trace = trace
         self._warmup_bars = warmup_bars
+        self._notes = notes
         self.placements: list[Placement] = []  # what the strategy decided, where it is traced
         self._started_ns = services.clock.time_ns()
         self._ended_ns: int | None = None
@@ -341,7 +343,7 @@ class BacktestRun:
             trades=[],
             fills=[],
             statistics={name: done.statistics.get(name) for name in STATISTICS},
-            log=[clip(line, LONGEST_REASON) for line in self._lines],
+            log=[clip(line, LONGEST_REASON) for line in (*self._notes, *self._lines)],
             benchmark=done.benchmark,
             months=done.months,
             provenance=done.provenance,

@@ -17,6 +17,8 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.engine.backtest_archive import RUNS_KEPT, BacktestArchive, number_of
+from koc_qt.engine.backtest_feed import HistoryServices, Prepared
+from koc_qt.engine.backtest_files import check_files, on_files
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import read_source
@@ -95,12 +97,22 @@ class Backtests:
         """Start a run, or let it wait for its turn; give its id.
 
         Raises StrategyError for a file that cannot be read and when too many wait, InvalidOrder for symbols that are
-        not there, BadTimeframe, VenueUnavailable.
+        not there, BadTimeframe, VenueUnavailable; BadBars for files that cannot be believed.
         """
-        spec, source, instruments = await prepare(spec, self._services)
+        self._check_room()
+        made = await prepare(spec, self._services)
         self._check_room()
         backtest_id = f"bt-{next(self._numbers)}"
-        run = BacktestRun(backtest_id, spec, source, instruments, self._services, self._publish, self._silence_limit_s)
+        run = BacktestRun(
+            backtest_id,
+            made.spec,
+            made.source,
+            made.instruments,
+            made.services,
+            self._publish,
+            self._silence_limit_s,
+            notes=made.notes,
+        )
         self._runs[backtest_id] = run
         if self._turns.locked():
             run.reason = f"waits for its turn: {AT_ONCE} back-tests run at once"
@@ -272,11 +284,11 @@ class Backtests:
             self._services.bus.publish(BacktestChanged(self._snapshot(run)))
 
 
-async def prepare(spec: BacktestSpec, services: Services) -> tuple[BacktestSpec, bytes, tuple[Instrument, ...]]:
-    """Give a spec with its path made absolute, the source of its file, and the rules of its instruments.
+async def prepare(spec: BacktestSpec, services: Services) -> Prepared:
+    """Give a run that can be started.
 
     Raises StrategyError for a file that cannot be read, InvalidOrder for symbols that are not there, BadTimeframe,
-    VenueUnavailable.
+    VenueUnavailable, BadBars for files that cannot be believed, ConfigError for what cannot be asked of them.
     """
     if len(set(spec.instruments)) < len(spec.instruments):
         raise StrategyError(f"the same symbol is given twice: {', '.join(map(str, spec.instruments))}")
@@ -286,7 +298,18 @@ async def prepare(spec: BacktestSpec, services: Services) -> tuple[BacktestSpec,
         duration_ns(spec.timeframe)
     spec = msgspec.structs.replace(spec, path=await asyncio.to_thread(_absolute, spec.path))
     source = await asyncio.to_thread(read_source, spec.path)
-    return spec, source, tuple([await _rules(instrument, services) for instrument in spec.instruments])
+    if spec.files:
+        return await _prepare_on_files(spec, source, services)
+    return Prepared(spec, source, tuple([await _rules(each, services) for each in spec.instruments]), services)
+
+
+async def _prepare_on_files(spec: BacktestSpec, source: bytes, services: Services) -> Prepared:
+    check_files(spec)
+    files = tuple([await asyncio.to_thread(_absolute, file) for file in spec.files])
+    found = await services.open_files(files, spec.instruments, spec.timeframe)
+    spec = on_files(msgspec.structs.replace(spec, files=files), found)
+    own = HistoryServices(services.clock, services.launcher, found.history)
+    return Prepared(spec, source, found.instruments, own, found.notes)
 
 
 async def _rules(instrument: InstrumentId, services: Services) -> Instrument:
@@ -305,6 +328,7 @@ def _has_all(run: BacktestSnapshot, words: list[str]) -> bool:
     spec = run.spec
     said = [run.backtest_id, run.name, Path(spec.path).name, spec.timeframe, spec.engine, run.state, run.note]
     said += [str(instrument) for instrument in spec.instruments]
+    said += [Path(file).name for file in spec.files]
     said += [f"{name}={value}" for name, value in spec.parameters.items()]
     text = " ".join(said).casefold()
     return all(word in text for word in words)

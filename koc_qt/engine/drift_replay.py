@@ -81,11 +81,11 @@ class SessionReplays:
         since_ns = self._since(strategy, session, columns)
         if since_ns >= until_ns:
             raise StrategyError(f"{strategy_id} has held something ever since: a back-test begins with nothing")
-        spec, source, instruments = await prepare(self._spec(strategy, session, since_ns, until_ns), self._services)
-        runs = TrustRuns(source, instruments, self._services, lambda: None, self._silence_limit_s)
+        made = await prepare(self._spec(strategy, session, since_ns, until_ns), self._services)
+        runs = TrustRuns(made.source, made.instruments, self._services, lambda: None, self._silence_limit_s)
         span = Span(since_ns, until_ns)
         seen = {series: part(each, span) for series, each in columns.items()}
-        outcome = await runs.run(spec, SharedHistory(self._services.history, span).changed(seen))
+        outcome = await runs.run(made.spec, SharedHistory(self._services.history, span).changed(seen))
         if unheard := [kind for kind in outcome.described.subscriptions if kind != "bars"]:
             raise StrategyError(f"{strategy_id} hears {' and '.join(unheard)} too, which a back-test has not")
         fills = [fill for fill in self._fills(strategy) if since_ns <= fill.time_ns < until_ns]
@@ -95,7 +95,7 @@ class SessionReplays:
             raise StrategyError(f"{strategy_id} has not run for long enough: there is nothing to compare yet")
         return SessionReplay(
             strategy=strategy,
-            spec=spec,
+            spec=made.spec,
             since_ns=since_ns,
             until_ns=end_ns,
             bar_ns=bar_ns,
@@ -106,8 +106,8 @@ class SessionReplays:
 
     async def on_history(self, replay: SessionReplay) -> tuple[Outcome, int]:
         """Run it on the bars that history has by now; gives that, and how many bars are others or absent there."""
-        _, source, instruments = await prepare(replay.spec, self._services)
-        runs = TrustRuns(source, instruments, self._services, lambda: None, self._silence_limit_s)
+        made = await prepare(replay.spec, self._services)
+        runs = TrustRuns(made.source, made.instruments, self._services, lambda: None, self._silence_limit_s)
         history = SharedHistory(self._services.history, Span(replay.spec.since_ns, replay.spec.until_ns))
         outcome = await runs.run(replay.spec, history)
         changed = sum(changed_bars(seen, history.run[series]) for series, seen in replay.seen.items())

@@ -15,11 +15,10 @@ from loguru import logger
 
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import KocError, StrategyError
-from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import StudySnapshot, StudySpec, Trial
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import SECOND_NS
-from koc_qt.engine.backtest_feed import RunServices
+from koc_qt.engine.backtest_feed import Prepared, RunServices
 from koc_qt.engine.optimiser_study import MakeSampler, Study
 from koc_qt.link.optimiser_messages import (
     DeleteStudy,
@@ -45,8 +44,8 @@ LOAD_AFTER_S = 1.0  # the library behind the store takes a quarter of a second t
 FORGOTTEN_NS = 5 * SECOND_NS  # whoever runs a study says so every second
 ENGINE_ENDED = "the engine ended while it ran: it can be resumed"
 
-Prepare = Callable[[BacktestSpec], Awaitable[tuple[BacktestSpec, bytes, tuple[Instrument, ...]]]]
-"""Gives a run with its path made absolute, its file's source, and its instruments' rules. Raises KocError."""
+Prepare = Callable[[BacktestSpec], Awaitable[Prepared]]
+"""Gives a run that can be started. Raises KocError."""
 
 Publish = Callable[[StudyFact], None]
 
@@ -186,7 +185,7 @@ class Optimiser:
             return self._store
 
     async def _begin(self, study_id: str, spec: StudySpec, known: StudySnapshot | None) -> str:
-        base, source, instruments = await self._prepare(spec.base)
+        base, source, instruments, services, _ = await self._prepare(spec.base)
         spec = msgspec.structs.replace(spec, base=base)
         if known is not None and known.strategy != sha256(source).hexdigest():
             raise StrategyError(f"{spec.base.path} has changed since {study_id} began: start another study")
@@ -197,7 +196,7 @@ class Optimiser:
             spec,
             source,
             instruments,
-            self._services,
+            services,
             store,
             self._make_sampler,
             self._kernel,

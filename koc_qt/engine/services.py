@@ -8,6 +8,7 @@ from typing import Any
 
 from koc_qt.domain.market import Bar
 from koc_qt.domain.risk import RiskLimits
+from koc_qt.engine.backtest_files import OpenFiles
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.history import HistoryService
 from koc_qt.engine.ledger import Ledger
@@ -25,8 +26,9 @@ class Services:
 
     `heartbeat` is told of every heartbeat: strategy id, beat, the run's pulse before it, monotonic nanoseconds now.
     `spawn` keeps a task that has to outlive whoever starts it. `clock_speed` gives how many seconds of a venue pass in
-    one of the world's: 1 but for simulated markets. `risk` is what each strategy, and a person, may do. `saw_bar` is
-    told of every bar that a strategy is sent: its id, a name for its run, the bar, and whether that is warm-up.
+    one of the world's: 1 but for simulated markets. `risk` is what each strategy, and a person, may do. `open_files`
+    reads the bars of files for back-tests. `saw_bar` is told of every bar that a strategy is sent: its id, a name for
+    its run, the bar, and whether that is warm-up.
     """
 
     store: Store
@@ -43,4 +45,5 @@ class Services:
     seed: int
     heartbeat_s: float
     risk: RiskLimits
+    open_files: OpenFiles
     saw_bar: Callable[[str, str, Bar, bool], None] = lambda *_: None

@@ -192,20 +192,20 @@ class TrustService:
 
     async def start(self, spec: TrustSpec) -> str:
         """Begin checks, or let them wait for their turn; give their id. Raises as Backtests.start does."""
-        backtest, source, instruments = await prepare(spec.backtest, self._services)
+        made = await prepare(spec.backtest, self._services)
         if self._is_closed:
             raise StrategyError("the engine is stopping: it checks no strategy any more")
         if len(self._tasks) > WAITING_LIMIT:
             raise StrategyError(f"{WAITING_LIMIT} strategies wait to be checked already: let one end, or stop one")
         self._last += 1
         key = f"trust-{self._last}"
-        spec = msgspec.structs.replace(spec, backtest=backtest)
+        spec = msgspec.structs.replace(spec, backtest=made.spec)
         job = TrustJob(
             key,
             spec,
-            source,
-            instruments,
-            self._services,
+            made.source,
+            made.instruments,
+            made.services,
             self._publish,
             self._silence_limit_s,
             self._replays,

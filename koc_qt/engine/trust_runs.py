@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,25 +13,14 @@ from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.trust import Placement
-from koc_qt.engine.backtest_feed import BarHistory, RunServices
+from koc_qt.engine.backtest_feed import BarHistory, HistoryServices, RunServices
 from koc_qt.engine.backtest_run import SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.link.messages import BacktestHead
-from koc_qt.ports.clock import Clock
-from koc_qt.ports.workers import WorkerLauncher
 from koc_qt.sdk.channel import Described
 
 RUNS_AT_ONCE = 2
 
 MakeHistory = Callable[[], BarHistory]
-
-
-@dataclass(frozen=True)
-class HistoryServices:
-    """Implements RunServices: the engine's, with another history."""
-
-    clock: Clock
-    launcher: WorkerLauncher
-    history: BarHistory
 
 
 class Outcome(msgspec.Struct, frozen=True):

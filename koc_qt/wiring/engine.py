@@ -68,6 +68,7 @@ from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.ports.venue import TradingVenue
 from koc_qt.version import __version__
 from koc_qt.wiring.accounts import EngineFactory, fills_of_present_modes, key_fields, market_speed, own_accounts
+from koc_qt.wiring.bar_files import BarFiles
 from koc_qt.wiring.optimiser import engine_optimiser
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.signals import stop_signals
@@ -181,6 +182,7 @@ class Engine:
             seed=config.simulator.seed,
             heartbeat_s=config.engine.heartbeat_s,
             risk=config.risk,
+            open_files=BarFiles().open,
             saw_bar=sessions.saw,
         )
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 import pytest
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec
+from koc_qt.domain.backtests import ALL_NS, FILE_VENUE, BacktestResult, BacktestSnapshot, BacktestSpec
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
@@ -133,7 +134,7 @@ def check_result(result: BacktestResult, asked: BacktestSpec) -> None:
     assert len(result.equity) == len(result.equity_ns) <= 4_000
 
 
-async def test_a_day_of_minutes_is_run_shown_and_run_again(home: Profile) -> None:
+async def test_a_day_of_minutes_is_run_shown_and_run_again(home: Profile, tmp_path: Path) -> None:
     with home.engine() as engine:
         await asyncio.to_thread(engine.wait_for_status, _is_running, "a running engine")
         async with window(home) as shown:
@@ -161,20 +162,46 @@ async def test_a_day_of_minutes_is_run_shown_and_run_again(home: Profile) -> Non
             assert finer.timeframe == "1s"
             assert 3_000 < finer.bars <= 3_600  # a second in which nobody trades has no bar
             check_result(finer, seconds)
+            await _check_file(shown, tmp_path)
             await shown.client.request(NoteBacktest(key, "two weeks of minutes"))
         assert engine.stop() == 0
     with home.engine() as engine:
         await asyncio.to_thread(engine.wait_for_status, _is_running, "the next engine")
         async with window(home) as shown:
             earlier = shown.replica.backtests
-            assert [run.state for run in earlier.values()] == [JobState.DONE] * 3
+            assert [run.state for run in earlier.values()] == [JobState.DONE] * 4
+            on_file = next(run.spec for run in earlier.values() if run.spec.files)
+            assert on_file.files == (str(tmp_path / "days.parquet"),)
             assert (earlier[key].note, earlier[key].statistics) == ("two weeks of minutes", result.statistics)
             assert await shown.result(key) == result
             await shown.client.request(DeleteBacktest(key))
             await until(lambda: key not in shown.replica.backtests, what="the run to go")
-            [last, second] = await shown.client.request(ListBacktests("SMA cross"))
-            assert [last["backtest_id"], second["backtest_id"]] == list(earlier)[::-1]
+            found = await shown.client.request(ListBacktests("SMA cross"))
+            assert [each["backtest_id"] for each in found] == list(earlier)[::-1]
         assert engine.stop() == 0
+
+
+async def _check_file(shown: Window, folder: Path) -> None:
+    """Run on a file of bars, in the place of a venue's."""
+    times = pd.date_range("2020-01-01", periods=300, freq="1D", tz="UTC", name="timestamp")
+    closes = [100.0 + 20 * math.sin(number / 15) for number in range(300)]
+    opens = [100.0, *closes[:-1]]
+    highs, lows = map(max, opens, closes), map(min, opens, closes)
+    columns = {"open": opens, "high": list(highs), "low": list(lows), "close": closes, "volume": [1e6] * 300}
+    path = folder / "days.parquet"
+    pd.DataFrame(columns, index=times).to_parquet(path)
+    symbol = InstrumentId(FILE_VENUE, "days")
+    asked = BacktestSpec(
+        str(SAMPLES / "sma_cross.py"), (symbol,), "", *ALL_NS, {"fast": 5, "slow": 20}, files=(str(path),)
+    )
+    result = await shown.result(await shown.start(asked))
+    since_ns = times[0].value
+    assert (result.timeframe, result.bars) == ("1d", 300)
+    assert (result.spec.since_ns, result.spec.until_ns) == (since_ns, since_ns + 300 * DAY_NS)
+    assert len(result.trades) > 2
+    assert {trade.instrument for trade in result.trades} == {symbol}
+    with pytest.raises(KocError, match=r"absent\.parquet"):
+        await shown.start(msgspec.structs.replace(asked, files=(str(folder / "absent.parquet"),)))
 
 
 LOOPS = """

@@ -42,6 +42,7 @@ from koc_qt.link.keys import load_or_create_keys
 from koc_qt.link.messages import LogRecorded
 from koc_qt.link.telemetry import TelemetryPublisher
 from koc_qt.ports.processes import ProcessUse
+from koc_qt.wiring.bar_files import BarFiles
 from tests.conditions import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import MemoryJournal
@@ -127,6 +128,7 @@ class EngineDesk:
             seed=7,
             heartbeat_s=0.5,
             risk=RiskLimits(),
+            open_files=BarFiles().open,
             saw_bar=self.sessions.saw,
         )
         self.exposure = Exposure(self.store, self.bus, self.market, self._spawn)

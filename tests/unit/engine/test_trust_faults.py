@@ -114,7 +114,7 @@ async def test_the_oldest_make_way(desk: Desk) -> None:
 
 async def test_checks_without_an_engine_know_no_sessions(desk: Desk) -> None:
     spec = desk.spec(CROSS, Check.PARITY, session="sma")
-    backtest, source, instruments = await prepare(spec.backtest, desk.services)
+    backtest, source, instruments, *_ = await prepare(spec.backtest, desk.services)
     told: list[bool] = []
     job = TrustJob("t", spec, source, instruments, desk.services, lambda _, must: told.append(must))
     await job.play()
