@@ -78,6 +78,12 @@ def attribute(
     return Gap(profit(live, marks), profit(test, marks), parts, matched, missed, additional)
 
 
+def shares(parts: Mapping[str, float]) -> dict[str, float]:
+    """Give what share of all that moved the profit each part is, signs aside; they add up to 1, or are all 0."""
+    whole = math.fsum(map(abs, parts.values()))
+    return {name: abs(value) / whole if whole else 0.0 for name, value in parts.items()}
+
+
 def judge(gap: float, parts: Mapping[str, float], missed: int, additional: int, traded: float) -> tuple[Verdict, str]:
     """Say what a gap is made of: RED where decisions are missing or too many, AMBER where it is more than rounding."""
     ranked = sorted(parts.items(), key=lambda part: -abs(part[1]))

@@ -90,12 +90,12 @@ class DriftMonitor:
         try:
             replay = await self._replays.replay(strategy_id)
             history, changed = await self._replays.on_history(replay)
+            return await asyncio.to_thread(report_of, replay, history, changed, self._services.clock.time_ns())
         except KocError as error:
             return self._nothing(strategy_id, str(error))
         except Exception as error:
             logger.exception("the drift of {} could not be measured, in a way nobody foresaw", strategy_id)
             return self._nothing(strategy_id, f"internal error of the engine ({type(error).__name__})")
-        return await asyncio.to_thread(report_of, replay, history, changed, self._services.clock.time_ns())
 
     def _nothing(self, strategy_id: str, reason: str) -> DriftReport:
         now_ns = self._services.clock.time_ns()

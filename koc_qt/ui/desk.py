@@ -47,7 +47,7 @@ from koc_qt.link.messages import (
 )
 from koc_qt.link.optimiser_messages import StudyChanged, StudyDeleted
 from koc_qt.link.replica import PositionKey, Replica, position_key
-from koc_qt.link.trust_messages import TrustChanged
+from koc_qt.link.trust_messages import DriftMeasured, TrustChanged
 from koc_qt.link.wording import errand
 from koc_qt.ui.turns import Patience
 from koc_qt.ui.venues import VenueBook
@@ -105,6 +105,7 @@ class Frame:
     downloads: set[str] = field(default_factory=set)
     backtests: set[str] = field(default_factory=set)
     trust: set[str] = field(default_factory=set)  # checks of strategies
+    drift: set[str] = field(default_factory=set)  # of strategies
     studies: set[str] = field(default_factory=set)  # searches of parameters
 
 
@@ -229,6 +230,8 @@ class Desk(QObject):
                 frame.backtests.add(backtest_id)
             case TrustChanged(trust):
                 frame.trust.add(trust.trust_id)
+            case DriftMeasured(drift):
+                frame.drift.add(drift.strategy_id)
             case StudyChanged(study):
                 frame.studies.add(study.study_id)
             case StudyDeleted(study_id):

@@ -205,7 +205,7 @@ class FakeEngine:
 
     def __post_init__(self) -> None:
         self.accounts = FakeAccounts(lambda fact: self.publish(fact))
-        self.research = FakeResearch(lambda fact: self.publish(fact))
+        self.research = FakeResearch(lambda fact: self.publish(fact), self._running)
 
     def snapshot(self) -> Snapshot:
         """Give the state of everything."""
@@ -237,7 +237,11 @@ class FakeEngine:
             streams=tuple(self.streams.values()),
             trust=tuple(self.research.trust.values()),
             studies=tuple(self.research.studies.values()),
+            drift=tuple(self.research.drift.values()),
         )
+
+    def _running(self) -> list[str]:
+        return [key for key, each in self.strategies.items() if each.state is StrategyState.RUNNING]
 
     def history(self) -> tuple[Sequence[Order], Sequence[Fill]]:
         """Give the closed orders and fills that the snapshot leaves out."""

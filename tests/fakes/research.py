@@ -11,7 +11,7 @@ import msgspec
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.optimisation import StudySnapshot, Trial
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import TrustSnapshot, Verdict
+from koc_qt.domain.trust import DriftReport, TrustSnapshot, Verdict
 from koc_qt.domain.trust_report import TrustReport, overall
 from koc_qt.link.messages import Fact
 from koc_qt.link.optimiser_messages import (
@@ -25,20 +25,34 @@ from koc_qt.link.optimiser_messages import (
     StudyDeleted,
     TrialsPage,
 )
-from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
+from koc_qt.link.trust_messages import (
+    CheckDrift,
+    DriftMeasured,
+    FetchTrust,
+    StartTrust,
+    StopTrust,
+    TrustChanged,
+    TrustCommand,
+)
 
 BEGAN_NS = 1_700_000_000_000_000_000
 
 
 @dataclass
 class FakeResearch:
-    """Begins what is asked for; what comes of it a test says with `check`, `search` and `add_trials`."""
+    """Begins what is asked for; what comes of it a test says with `check`, `search`, `add_trials` and `measure`.
+
+    `running` gives the strategies that run; `at_once` are reports that answer whoever asks for the drift.
+    """
 
     publish: Callable[[Fact], None]
+    running: Callable[[], list[str]] = list
     trust: dict[str, TrustSnapshot] = field(default_factory=dict)
     reports: dict[str, TrustReport] = field(default_factory=dict)
     studies: dict[str, StudySnapshot] = field(default_factory=dict)
     trials: dict[str, list[Trial]] = field(default_factory=dict)
+    drift: dict[str, DriftReport] = field(default_factory=dict)
+    at_once: dict[str, DriftReport] = field(default_factory=dict)
 
     def execute(self, command: TrustCommand | StudyCommand) -> Any:
         """Do what a client asks."""
@@ -56,6 +70,12 @@ class FakeResearch:
                 if key not in self.reports:
                     raise KocError(f"there are no checks {key!r}")
                 return msgspec.to_builtins(self.reports[key], str_keys=True)
+            case CheckDrift(key):
+                wanted_ids = [key] if key else self.running()
+                for each in wanted_ids:
+                    if each in self.at_once:
+                        self.measure(self.at_once[each])
+                return wanted_ids
             case StartStudy(study_spec):
                 key = f"study-{len(self.studies) + 1}"
                 self.studies[key] = StudySnapshot(
@@ -91,6 +111,11 @@ class FakeResearch:
             } | changes
         self.trust[trust_id] = msgspec.structs.replace(self.trust[trust_id], **changes)
         self.publish(TrustChanged(self.trust[trust_id]))
+
+    def measure(self, report: DriftReport) -> None:
+        """Have a drift measured."""
+        self.drift[report.strategy_id] = report
+        self.publish(DriftMeasured(report))
 
     def search(self, study_id: str, **changes: Any) -> None:
         """Change how far a study is."""

@@ -20,7 +20,7 @@ from koc_qt.link.messages import AccountChanged, Command, StartStrategy, StopStr
 from koc_qt.sdk.channel import Described, ParameterInfo
 from koc_qt.ui.panels.strategies import FORMS_KEPT, MOST_WAITING, OPEN, START_ALL, STOP_ALL, StrategiesPanel
 from koc_qt.ui.panels.strategies_library import HEAD_BYTES, first_words, read_folders
-from koc_qt.ui.panels.strategies_rows import STATES, symbols_of
+from koc_qt.ui.panels.strategies_rows import STATES, Known, symbols_of
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.start_form.form import StartForm
 from tests.fakes.desk import FakeBench
@@ -263,6 +263,7 @@ def test_what_is_known_is_shown(panel: StrategiesPanel, fake: FakeBench, qtbot: 
     assert texts == {
         "strategy": "sma-1",
         "state": "Running",
+        "drift": "—",
         "pnl": "-1.50",
         "trades": "2",
         "symbols": "BTC/USDT",
@@ -273,7 +274,7 @@ def test_what_is_known_is_shown(panel: StrategiesPanel, fake: FakeBench, qtbot: 
     assert panel.detail.words.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse
     state = next(column for column in panel.model.columns if column.name == "state")
     assert state.tip is not None
-    assert state.tip(fake.engine.strategies["sma-2"]) == "sma.py, line 4: division by zero"
+    assert state.tip(Known(fake.engine.strategies["sma-2"])) == "sma.py, line 4: division by zero"
     known(fake, "sma-2", StrategyState.RUNNING)
     qtbot.waitUntil(lambda: not panel.detail.isVisible())  # there is no more to say than the table does
     known(fake, "sma-2", StrategyState.STOPPED, reason="stopped by its owner")

@@ -31,8 +31,10 @@ from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame, Level
 from koc_qt.ui.drops import judge_files
 from koc_qt.ui.icons import icon
+from koc_qt.ui.panels.strategies_drift import DriftKeeper
+from koc_qt.ui.panels.strategies_drift_actions import DriftActions
 from koc_qt.ui.panels.strategies_library import FILE_COLUMNS, Library, LibraryFile
-from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, in_words
+from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, Known, in_words
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.rules import is_active
@@ -63,6 +65,7 @@ class StrategiesPanel(Panel):
         self._starting: set[str] = set()
         self._is_retired = False
         self.form: StartForm | None = None
+        self.drift = DriftKeeper(self.desk, self)
         samples = library_folder()
         folders = [(samples, True)] if samples is not None else []
         self.library = Library(self.desk, (*folders, (own_folder, False)), self)
@@ -103,10 +106,13 @@ class StrategiesPanel(Panel):
         self.stop = self._action("stop", "S&top", self.stop_chosen)
         self.edit = self._action("edit", "&Edit…", self._edit)
         self.chart = self._action("chart", "Show &chart", self._show_chart)
+        self.drift_actions = DriftActions(self.bench, self.drift, self._chosen, self)
+        self.table.addActions([self.drift_actions.measure, self.drift_actions.show])
         yield
         caption = QLabel("Known to the engine", lower)
         style_as(caption, tone="muted")
-        tools = [self._tool(each, lower) for each in (self.again, self.stop, self.edit, self.chart)]
+        shown = (self.again, self.stop, self.edit, self.chart, self.drift_actions.show)
+        tools = [self._tool(each, lower) for each in shown]
         column = self._lay_out(lower, caption, tools, self.table)
         self.detail = DetailLine(lower)
         column.addWidget(self.detail)
@@ -123,10 +129,11 @@ class StrategiesPanel(Panel):
         self.file_table.opened.connect(lambda file: self.offer(file.path))
         self.file_table.picked.connect(self._judge_files)
         self.table.opened.connect(self._opened)
-        self.table.picked.connect(self._judge)
+        self.table.picked.connect(self._picked)
         self.bench.requests.strategy_offered.connect(self.offer)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._judge)
+        self.drift.changed.connect(self._drift_changed)
 
     def _make_commands(self) -> None:
         add = self.bench.actions.add
@@ -368,21 +375,43 @@ class StrategiesPanel(Panel):
     # ---- showing ----------------------------------------------------------------------------------------------------
 
     def _show_all(self) -> None:
-        self.model.reset(self.desk.replica.strategies.items())
+        self.model.reset((key, self._record(each)) for key, each in self.desk.replica.strategies.items())
         self._judge()
 
+    def _record(self, strategy: StrategySnapshot) -> Known:
+        key = strategy.spec.strategy_id
+        return Known(strategy, self.desk.replica.drift.get(key), self.drift.is_measured(key))
+
+    def _put(self, key: str) -> None:
+        strategy = self.desk.replica.strategies.get(key)
+        if strategy is None:
+            self.model.remove(key)
+        else:
+            self.model.put(key, self._record(strategy))
+
     def _on_frame(self, frame: Frame) -> None:
+        if frame.snapshot or frame.drift:
+            self.drift.look()
         if frame.snapshot:
             self._show_all()
+            self.drift_actions.renew()
             return
-        for key in frame.strategies:
-            strategy = self.desk.replica.strategies.get(key)
-            if strategy is None:
-                self.model.remove(key)
-            else:
-                self.model.put(key, strategy)
+        for key in frame.strategies | frame.drift:
+            self._put(key)
+        if frame.drift:
+            self.drift_actions.renew()
         if frame.strategies or frame.engine or frame.accounts:
             self._judge()
+
+    def _drift_changed(self, strategy_ids: set[str]) -> None:
+        for key in strategy_ids:
+            self._put(key)
+        self._judge()
+        self.drift_actions.renew()
+
+    def _picked(self) -> None:
+        self.drift.trouble = ""  # it was read
+        self._judge()
 
     def _judge(self) -> None:
         """Enable what can be done, and say the chosen strategy in words."""
@@ -397,8 +426,11 @@ class StrategiesPanel(Panel):
         self.stop.setEnabled(is_connected and any(map(is_active, chosen)))
         self.edit.setEnabled(is_connected and len(chosen) == 1)
         self.chart.setEnabled(len(chosen) == 1 and bool(chosen[0].spec.instruments))
+        self.drift_actions.judge(known)
         text = in_words(chosen[0]) if len(chosen) == 1 else ""
         look = STATES[chosen[0].state][1] if text else ""
+        if self.drift.trouble:
+            text, look = "\n".join(filter(None, (text, self.drift.trouble))), "danger"
         self.detail.say(text, look if look in ("danger", "warning") else "muted")
 
     def _can_start(self, strategy: StrategySnapshot) -> bool:
@@ -443,6 +475,8 @@ class StrategiesPanel(Panel):
             self.bench.actions.remove(name)
         if self.form is not None:
             self.form.hide()
+        self.drift.retire()
+        self.drift_actions.retire()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Look at the folders: not every file system tells of changes."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koc_qt.domain.drift import Gap, attribute, judge, profit
+from koc_qt.domain.drift import Gap, attribute, judge, profit, shares
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.parity import Execution
@@ -101,3 +101,9 @@ def test_what_a_gap_tells() -> None:
     )
     report = DriftReport("sma", "sim", Verdict.AMBER, "x", 0, 1, 2, parts=found)
     assert msgspec.json.decode(msgspec.json.encode(report), type=DriftReport) == report
+
+
+def test_shares_are_of_all_that_moved_the_profit() -> None:
+    assert shares({"data": -6.0, "fees": 2.0, "size": 0.0}) == {"data": 0.75, "fees": 0.25, "size": 0.0}
+    assert shares({"data": 0.0}) == {"data": 0.0}
+    assert shares({}) == {}
