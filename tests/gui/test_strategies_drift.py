@@ -100,8 +100,9 @@ def tip(panel: StrategiesPanel, key: str) -> str:
     return str(panel.model.index(row, place).data(Qt.ItemDataRole.ToolTipRole))
 
 
-def opened(panel: StrategiesPanel, fake: FakeBench) -> DriftDialog:
+def opened(panel: StrategiesPanel, fake: FakeBench, qtbot: QtBot) -> DriftDialog:
     fake.bench.actions.run(SHOW_DRIFT)
+    qtbot.waitUntil(lambda: panel.drift_actions.dialog is not None)
     dialog = panel.drift_actions.dialog
     assert dialog is not None
     assert dialog.isVisible()
@@ -231,7 +232,7 @@ def test_what_is_refused_is_said_in_place(
     refuse(fake, monkeypatch, "strategies are being measured already, or the engine stops: ask again later")
     known(fake, "sma-1")
     choose(panel, qtbot, "sma-1")
-    dialog = opened(panel, fake)
+    dialog = opened(panel, fake, qtbot)
     dialog.again.click()
     sentence = (
         "The drift of sma-1 was not measured: strategies are being measured already, or the engine stops: "
@@ -287,7 +288,7 @@ def test_the_dialog_says_where_the_gap_comes_from(panel: StrategiesPanel, fake: 
     known(fake, "sma-1")
     fake.engine.research.measure(report())
     choose(panel, qtbot, "sma-1")
-    dialog = opened(panel, fake)
+    dialog = opened(panel, fake, qtbot)
     assert dialog.shown == "sma-1"
     assert (dialog.pill.text(), dialog.pill.property("pill")) == ("Amber", "warning")
     assert dialog.sentence.text() == report().sentence
@@ -311,18 +312,18 @@ def test_the_dialog_says_where_the_gap_comes_from(panel: StrategiesPanel, fake: 
     assert dialog.table.texts.rows[-1][1].text == "0.00"
     QTest.keyClick(dialog, Qt.Key.Key_Escape)
     assert panel.drift_actions.dialog is None
-    assert opened(panel, fake) is not dialog
+    assert opened(panel, fake, qtbot) is not dialog
 
 
 def test_a_strategy_without_a_measurement_and_one_that_could_not_be(
     panel: StrategiesPanel, fake: FakeBench, qtbot: QtBot
 ) -> None:
-    dialog = opened(panel, fake)
+    dialog = opened(panel, fake, qtbot)
     assert dialog.sentence.text().startswith("There is no strategy yet")
     assert not dialog.again.isEnabled()
     known(fake, "sma-1", "sma-2")
     choose(panel, qtbot, "sma-2")
-    assert opened(panel, fake) is dialog
+    assert opened(panel, fake, qtbot) is dialog
     assert dialog.shown == "sma-2"
     assert dialog.sentence.text() == NEVER
     assert not dialog.table.isVisible()
@@ -345,7 +346,7 @@ def test_what_ended_is_listed_as_long_as_the_engine_knows_of_it(
     known(fake, "runs")
     fake.engine.research.measure(report("gone", Verdict.RED))
     qtbot.waitUntil(lambda: panel.model.row_of("runs") is not None)
-    dialog = opened(panel, fake)
+    dialog = opened(panel, fake, qtbot)
     assert [dialog.box.itemText(row) for row in range(dialog.box.count())] == ["runs", "gone (ended)"]
     dialog.box.setCurrentIndex(1)
     dialog.box.activated.emit(1)
@@ -364,7 +365,7 @@ def test_long_names_and_parts_of_a_newer_engine(panel: StrategiesPanel, fake: Fa
     known(fake, name)
     fake.engine.research.measure(report(name, parts={"weather": 3.0, "fees": float("inf")}))
     choose(panel, qtbot, name)
-    dialog = opened(panel, fake)
+    dialog = opened(panel, fake, qtbot)
     assert [row[0].text for row in dialog.table.texts.rows] == ["Weather", "Fees", "Together"]
     dialog.resize(200, 300)
     assert dialog.width() < 420
@@ -374,7 +375,7 @@ def test_long_names_and_parts_of_a_newer_engine(panel: StrategiesPanel, fake: Fa
 def test_a_retired_panel_leaves_nothing_behind(panel: StrategiesPanel, fake: FakeBench, qtbot: QtBot) -> None:
     known(fake, "sma-1")
     choose(panel, qtbot, "sma-1")
-    opened(panel, fake)
+    opened(panel, fake, qtbot)
     fake.bench.actions.run(MEASURE_DRIFT)
     panel.retire()
     assert not any(name in fake.bench.actions for name in (MEASURE_DRIFT, SHOW_DRIFT))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
@@ -12,6 +12,7 @@ from koc_qt.ui.actions import Command
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.strategies_drift import DriftKeeper
+from koc_qt.ui.slices import Slices
 
 if TYPE_CHECKING:
     from koc_qt.ui.panels.strategies_drift_view import DriftDialog
@@ -43,6 +44,7 @@ class DriftActions:
     ) -> None:
         self._bench, self._keeper, self._chosen, self._panel = bench, keeper, chosen, panel
         self.dialog: DriftDialog | None = None
+        self._making = Slices(panel)
         self.measure, self.show = (
             bench.actions.add(command, run) for command, run in zip(_COMMANDS, (self._measure, self._show), strict=True)
         )
@@ -67,6 +69,7 @@ class DriftActions:
         """Leave the menus and close the dialog."""
         for command in _COMMANDS:
             self._bench.actions.remove(command.name)
+        self._making.cancel()
         if self.dialog is not None:
             self.dialog.close()
 
@@ -76,23 +79,38 @@ class DriftActions:
         self._keeper.measure([each.spec.strategy_id for each in self._chosen()])
 
     def _show(self) -> None:
-        dialog = self.dialog or self._made()
+        if self.dialog is None:
+            if not self._making.is_busy:
+                self._making.start(self._make())
+            return
+        chosen = self._chosen()
+        self.dialog.show_strategy(chosen[0].spec.strategy_id if chosen else "")
+        self._bring_up(self.dialog)
+
+    def _make(self) -> Iterator[None]:
+        """Make the dialog, a few milliseconds a turn, and show it."""
+        from koc_qt.ui.panels.strategies_drift_view import DriftDialog  # few look at it: the window begins sooner
+
+        yield
+        desk = self._bench.desk
+        dialog = DriftDialog(desk.replica, self._keeper, self._bench.theme, self.measure, self._panel)
+        yield from dialog.parts()
+        dialog.again_wanted.connect(lambda key: self._keeper.measure([key]))
+        dialog.chosen.connect(lambda: dialog.allow(desk.is_connected))
+        dialog.finished.connect(self._closed)
         chosen = self._chosen()
         dialog.show_strategy(chosen[0].spec.strategy_id if chosen else "")
+        yield
+        dialog.adjust()
+        yield
+        self.dialog = dialog
+        self._bring_up(dialog)
+
+    def _bring_up(self, dialog: DriftDialog) -> None:
         dialog.allow(self._bench.desk.is_connected)
         dialog.show()
         dialog.raise_()
         dialog.activateWindow()
-
-    def _made(self) -> DriftDialog:
-        from koc_qt.ui.panels.strategies_drift_view import DriftDialog  # few look at it: the window begins sooner
-
-        desk = self._bench.desk
-        dialog = self.dialog = DriftDialog(desk.replica, self._keeper, self._bench.theme, self.measure, self._panel)
-        dialog.again_wanted.connect(lambda key: self._keeper.measure([key]))
-        dialog.chosen.connect(lambda: dialog.allow(desk.is_connected))
-        dialog.finished.connect(self._closed)
-        return dialog
 
     def _closed(self, _result: int) -> None:
         self.dialog = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from PySide6.QtCore import Qt, Signal
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QScrollArea,
     QToolButton,
     QVBoxLayout,
@@ -44,7 +46,7 @@ CAUSES: dict[str, tuple[str, str]] = {
 
 
 class DriftDialog(QDialog):
-    """Shows one strategy at a time, of all that the engine knows or has measured. Not modal.
+    """Shows one strategy at a time, of all that the engine knows or has measured. Its widgets are made by `parts`.
 
     `again_wanted` brings the id of a strategy that shall be measured; `chosen` says that another one is shown.
     """
@@ -55,11 +57,14 @@ class DriftDialog(QDialog):
 
     def __init__(self, replica: Replica, keeper: DriftKeeper, theme: Theme, measure: QAction, parent: QWidget) -> None:
         super().__init__(parent)
-        self._replica, self._keeper = replica, keeper
+        self._replica, self._keeper, self._theme, self._measure = replica, keeper, theme, measure
         self._known: list[str] = []
         self.setWindowTitle("Drift")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(*_SIZE_PX)
+
+    def parts(self) -> Iterator[None]:
+        """Make what is above, then what scrolls, and dress all of it: what is dressed when it is shown takes longer."""
         column = QVBoxLayout(self)
         row = QHBoxLayout()
         self.box = QComboBox(self)
@@ -69,11 +74,12 @@ class DriftDialog(QDialog):
         WheelGuard(self).watch(self.box)
         self.again = QToolButton(self)
         self.again.setText("Measure now")
-        self.again.setIcon(measure.icon())
+        self.again.setIcon(self._measure.icon())
         self.again.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         row.addWidget(self.box, 1)
         row.addWidget(self.again)
         column.addLayout(row)
+        yield
         scroll = QScrollArea(self)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -81,11 +87,14 @@ class DriftDialog(QDialog):
         column.addWidget(scroll, 1)
         inside = QWidget(scroll.viewport())
         scroll.setWidget(inside)
-        self._fill(inside, theme)
+        yield from self._fill(inside)
         self.box.activated.connect(self._chosen)
         self.again.clicked.connect(lambda _checked: self.again_wanted.emit(self.shown))
+        for widget in self.findChildren(QWidget):
+            yield
+            widget.ensurePolished()
 
-    def _fill(self, inside: QWidget, theme: Theme) -> None:
+    def _fill(self, inside: QWidget) -> Iterator[None]:
         column = QVBoxLayout(inside)
         column.setContentsMargins(10, 8, 10, 8)
         column.setSpacing(8)
@@ -98,6 +107,7 @@ class DriftDialog(QDialog):
         self.trouble = self._words(inside)
         style_as(self.trouble, tone="danger")
         column.addWidget(self.trouble)
+        yield
         self._details = QWidget(inside)
         grid = QGridLayout(self._details)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -110,8 +120,9 @@ class DriftDialog(QDialog):
             grid.addWidget(title, number, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(self.facts[name], number, 1)
         column.addWidget(self._details)
+        yield
         heads = (Head("Part"), Head("Amount", right=True), Head("Share", right=True), Head("It is", grows=True))
-        self.table = TextTable(heads, theme, inside, name="What the gap is made of")
+        self.table = TextTable(heads, self._theme, inside, name="What the gap is made of")
         column.addWidget(self.table)
         self._note = self._words(inside)
         self._note.setText(_NOTE)
@@ -156,6 +167,11 @@ class DriftDialog(QDialog):
             reason = "Strategies are being measured"
         self.again.setEnabled(not reason)
         self.again.setToolTip(reason or "Run it once more as a back-test, on the bars that it saw, and compare")
+
+    def adjust(self) -> None:
+        """Divide the room now, not when it is shown."""
+        for layout in self.findChildren(QLayout):
+            layout.activate()
 
     def _list(self) -> None:
         """List what the engine knows, and after it those that ended long ago and were measured once."""
