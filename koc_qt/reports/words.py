@@ -113,6 +113,7 @@ def settings(result: BacktestResult) -> list[tuple[str, str]]:
         ("File", spec.path),
         ("Engine", ENGINES[spec.engine]),
         ("Symbols", ", ".join(map(str, spec.instruments))),
+        *([("Bars from", ", ".join(spec.files))] if spec.files else []),
         ("Timeframe", result.timeframe),
         ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
         ("Bars", f"{result.bars:,}"),

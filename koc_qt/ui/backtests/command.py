@@ -25,6 +25,8 @@ _OPTIONS = (
 def command_of(spec: BacktestSpec) -> str:
     """Give `koc backtest` with every option that differs from what it would take anyway."""
     words = ["koc", "backtest", spec.path]
+    for file in spec.files:
+        words += ["--data", file]
     for instrument in spec.instruments:
         words += ["--symbol", str(instrument)]
     if spec.timeframe:

@@ -130,6 +130,7 @@ def settings_lines(result: BacktestResult) -> list[Line]:
         ("Strategy", f"{result.name} ({spec.path})"),
         ("Engine", ENGINE_NAMES[spec.engine]),
         ("Symbols", ", ".join(map(str, spec.instruments))),
+        *([("Bars from", ", ".join(spec.files))] if spec.files else []),
         ("Timeframe", result.timeframe),
         ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
         ("Bars", f"{result.bars:,}"),

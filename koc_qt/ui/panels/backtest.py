@@ -41,7 +41,7 @@ COMMAND = "backtest.run"
 _WIDE_PX = 560  # from which setup and result have room side by side
 _SETUP_PX = 330
 _EMPTY = (
-    "Choose a strategy, a symbol and a range, then press Run.\n"
+    "Choose a strategy, a symbol or a file of bars, and a range, then press Run.\n"
     "Its equity, statistics and trades appear here; nothing is traded."
 )
 
@@ -333,6 +333,10 @@ class BacktestPanel(Panel):
 
     def _replay(self) -> None:
         """Play the run bar by bar, its fills and all."""
+        run = self.desk.replica.backtests.get(self._run_id)
+        if run is not None and run.spec.files:
+            self.desk.notify("A run on a file is not shown bar by bar: no market has its bars.")
+            return
         self._view = "replay"
         self._say("", "Fetching the run…")
         self._fetching.start(self._fetch_to_replay(self._run_id), self._not_replayed)
@@ -387,7 +391,10 @@ class BacktestPanel(Panel):
         if result is not None:
             self._mark(trip)
             self.result.overview.chart.point_at(trip.entry_ns)
-            self.bench.requests.open_chart(trip.instrument, result.timeframe)
+            if result.spec.files:
+                self.desk.notify(f"There is no chart of {trip.instrument.symbol}: its bars come from a file.")
+            else:
+                self.bench.requests.open_chart(trip.instrument, result.timeframe)
 
     def _mark(self, chosen: RoundTrip | None) -> None:
         """Have charts show the chosen trade, and all others of the run where that is wanted."""

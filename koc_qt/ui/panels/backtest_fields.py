@@ -99,6 +99,15 @@ class TimeframeField(Field):
         self.box.setMinimumContentsLength(4)
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         WheelGuard(self).watch(self.box)
+        self.is_optional = False
+
+    def turn_to(self, text: str, *, is_optional: bool) -> None:
+        """Hold this; one that is optional may be empty, for that of the file."""
+        self.is_optional = is_optional
+        line = self.box.lineEdit()
+        if line is not None:
+            line.setPlaceholderText("The file's" if is_optional else "")
+        self.box.setEditText(text)
 
     @property
     def text(self) -> str:

@@ -28,6 +28,7 @@ from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
+from koc_qt.ui.panels.backtest_bars import BarFiles
 from koc_qt.ui.panels.backtest_fields import Cells, Field, TimeframeField
 from koc_qt.ui.panels.backtest_file import StrategyFile, read_file
 from koc_qt.ui.panels.backtest_parameters import ParameterForm
@@ -91,6 +92,9 @@ class BacktestSetup(QWidget):
         self.symbols = SymbolFields(self._desk, form)
         column.addWidget(self.symbols)
         yield
+        self.bars = BarFiles(self._desk, self._bench.theme, form)
+        column.addWidget(self.bars)
+        yield
         yield from self._make_money(form)
         self.parameters_caption = QLabel("Parameters", form)
         style_as(self.parameters_caption, tone="muted")
@@ -152,6 +156,8 @@ class BacktestSetup(QWidget):
             line.textEdited.connect(lambda _text: self._own_timeframe())
         self.costs.changed.connect(self._numbers_changed)
         self.symbols.changed.connect(self._symbols_changed)
+        self.bars.turned.connect(self._turned)
+        self.bars.changed.connect(self.refresh)
         self.span.changed.connect(self._span_changed)
         self.parameters.changed.connect(self._parameters_changed)
         self.run.clicked.connect(lambda _checked: self.run_wanted.emit())
@@ -167,17 +173,19 @@ class BacktestSetup(QWidget):
     @property
     def is_settling(self) -> bool:
         """Whether the file or a symbol is being looked up."""
-        return self._asking.is_running or self.symbols.is_checking
+        return self._asking.is_running or (self.symbols.is_checking and not self.bars.is_on)
 
     def settle(self) -> None:
         """Have what was typed looked up, as leaving the field does."""
-        self.symbols.settle()
+        if not self.bars.is_on:
+            self.symbols.settle()
 
     def specs(self) -> list[BacktestSpec]:
         """Give what is to be run, a run for each engine; none, and marks at the fields, where something is wrong."""
         if not self.file.path:
             self.file_field.set_problem("Choose a strategy file first")
-        instruments = self.symbols.check()
+        symbols, bars = self.symbols, self.bars
+        instruments = bars.check(len(symbols.fields)) if bars.is_on else symbols.check()
         costs = self.costs.values()
         parameters = self.parameters.values()
         span_ns = self._check_span()
@@ -198,6 +206,7 @@ class BacktestSetup(QWidget):
             "since_ns": span_ns[0],
             "until_ns": span_ns[1],
             "parameters": parameters,
+            "files": bars.paths,
         }
         try:
             return [_spec(what, costs, engine) for engine in costs.engines]
@@ -209,11 +218,15 @@ class BacktestSetup(QWidget):
         """Have the form hold what a run was made with."""
         self._typed[spec.path] = {name: _typed_text(value) for name, value in spec.parameters.items()}
         self.costs.take(spec)
+        if spec.files:
+            self.bars.choose(spec.files, spec.instruments)
+        else:
+            self.bars.leave()
+            self.symbols.restore([str(each) for each in spec.instruments])
         self._has_own_timeframe = True
         self.timeframe.setEditText(spec.timeframe)
         since_s, until_s = spec.since_ns // SECOND_NS, spec.until_ns // SECOND_NS
         self.span.restore({"quick": OWN, "since_s": since_s, "until_s": until_s})
-        self.symbols.restore([str(each) for each in spec.instruments])
         self.parameters.clear()
         self._described_path = ""
         self.file.choose(spec.path)
@@ -250,6 +263,7 @@ class BacktestSetup(QWidget):
         return {
             "path": self.file.path,
             "symbols": [str(each) for each in self.symbols.chosen()],
+            "files": list(self.bars.paths),
             "timeframe": self.timeframe.currentText() if self._has_own_timeframe else "",
             "span": self.span.state(),
             "parameters": self._typed.get(self.file.path, {}),
@@ -259,6 +273,7 @@ class BacktestSetup(QWidget):
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over, as far as it can be read."""
         self.costs.restore(state)
+        self.bars.restore(state.get("files"))
         if isinstance(timeframe := state.get("timeframe"), str) and timeframe:
             self._has_own_timeframe = True
             self.timeframe.setEditText(timeframe)
@@ -303,7 +318,7 @@ class BacktestSetup(QWidget):
         self.parameters_caption.setVisible(bool(described.parameters))
         self.symbols.want(described.instruments_wanted)
         self.symbols.propose()
-        if not self._has_own_timeframe and described.timeframe:
+        if not self._has_own_timeframe and described.timeframe and not self.bars.is_on:
             self.timeframe.setEditText(described.timeframe)
         self._show_about(_about(described), is_warning=bool(_unheard(described)))
         self.about.setToolTip(described.doc)
@@ -329,6 +344,16 @@ class BacktestSetup(QWidget):
         self.refresh()
         self._soon.start()
 
+    def _turned(self) -> None:
+        """Show what belongs to files, which have a timeframe and a range of their own, or to symbols."""
+        is_on = self.bars.is_on
+        self.symbols.setVisible(not is_on)
+        declared = self.described.timeframe if self.described is not None else ""
+        self._has_own_timeframe = False
+        self.timeframe_field.turn_to("" if is_on else declared or "1m", is_optional=is_on)
+        self.span.turn_to(self.timeframe_field.text, is_on_file=is_on)
+        self._timeframe_changed(self.timeframe_field.text)
+
     # ---- timeframe, range, numbers ----------------------------------------------------------------------------------
 
     def _own_timeframe(self) -> None:
@@ -337,7 +362,8 @@ class BacktestSetup(QWidget):
     def _timeframe_changed(self, text: str) -> None:
         problem = ""
         try:
-            duration_ns(text.strip())
+            if text.strip() or not self.timeframe_field.is_optional:
+                duration_ns(text.strip())
         except BadTimeframe as error:
             problem = str(error)
         self.timeframe_field.set_problem(problem)
@@ -364,7 +390,7 @@ class BacktestSetup(QWidget):
 
     def _bar_count(self) -> int | None:
         span_ns = self._check_span()
-        if span_ns is None or self.timeframe_field.problem:
+        if span_ns is None or self.timeframe_field.problem or self.bars.is_on:
             return None
         bars = (span_ns[1] - span_ns[0]) // duration_ns(self.timeframe_field.text)
         return bars * len(self.symbols.pickers)
@@ -378,7 +404,7 @@ class BacktestSetup(QWidget):
         self.costs.show_problems()
         fields = [
             self.file_field,
-            *self.symbols.fields,
+            *([self.bars.field] if self.bars.is_on else self.symbols.fields),
             self.timeframe_field,
             self.span_field,
             *self.costs.fields.values(),

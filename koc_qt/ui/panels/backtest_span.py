@@ -1,4 +1,4 @@
-"""Which stretch of history a back-test runs on: the last so many days, or from one moment to another."""
+"""Which stretch of history a back-test runs on: the last so many days, all of a file, or between two moments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import QDateTime, QTimeZone, Signal
 from PySide6.QtWidgets import QComboBox, QDateTimeEdit, QVBoxLayout, QWidget
 
+from koc_qt.domain.backtests import ALL_NS
 from koc_qt.domain.errors import BadTimeframe
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, bar_open_ns, duration_ns
 from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard
@@ -23,6 +24,7 @@ QUICK_NS = {
     "1 year": 365 * DAY_NS,
 }
 OWN = "From, to"
+WHOLE = "All of the file"
 FIRST_RUN_BARS = 50_000  # done within seconds, its history fetched
 _OLDEST_S = 0  # 1970-01-01
 _NEWEST_S = 4_102_444_800  # 2100-01-01
@@ -36,7 +38,9 @@ def quick_for(timeframe: str) -> str:
 
 
 class SpanPicker(QWidget):
-    """A choice of quick ranges that end now, and of two moments in UTC. `changed` says that it may differ.
+    """A choice of quick ranges that end now, or of all of a file, and of two moments in UTC.
+
+    `changed` says that it may differ.
 
     Its widgets are made by `parts`, which whoever has it goes through before anything else.
     """
@@ -46,6 +50,7 @@ class SpanPicker(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._is_chosen = False  # by the person: otherwise it follows the timeframe
+        self._is_on_file = False
         self._guard = WheelGuard(self)
 
     def parts(self) -> Iterator[None]:
@@ -54,7 +59,7 @@ class SpanPicker(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         self.quick = QComboBox(self)
-        self.quick.addItems([*(f"Last {name}" for name in QUICK_NS), OWN])
+        self.quick.addItems(self._offered)
         self.quick.setAccessibleName("Range")
         self.quick.setMinimumContentsLength(8)
         self.quick.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -92,9 +97,23 @@ class SpanPicker(QWidget):
         """Whether it is from one moment to another."""
         return self.quick.currentText() == OWN
 
+    @property
+    def _offered(self) -> list[str]:
+        return [WHOLE, OWN] if self._is_on_file else [*map(_text, QUICK_NS), OWN]
+
+    def turn_to(self, timeframe: str, *, is_on_file: bool) -> None:
+        """Offer what suits a file, all of it first, or what suits a market and a timeframe."""
+        self._is_on_file, self._is_chosen = is_on_file, False
+        self.quick.blockSignals(True)
+        self.quick.clear()
+        self.quick.addItems(self._offered)
+        self.quick.blockSignals(False)
+        self.follow(timeframe)
+        self._show_own("")
+
     def follow(self, timeframe: str) -> None:
         """Choose what suits a timeframe, unless the person has chosen. One that is none changes nothing."""
-        if self._is_chosen:
+        if self._is_chosen or self._is_on_file:
             return
         try:
             name = quick_for(timeframe)
@@ -109,6 +128,8 @@ class SpanPicker(QWidget):
 
     def span(self, now_ns: int, timeframe: str) -> tuple[int, int]:
         """Give the range in UTC nanoseconds, on the timeframe's grid where it ends now. Raises BadTimeframe."""
+        if self.quick.currentText() == WHOLE:
+            return ALL_NS
         if self.is_own:
             return self.since.dateTime().toSecsSinceEpoch() * SECOND_NS, self.until.dateTime().toSecsSinceEpoch() * (
                 SECOND_NS
@@ -130,13 +151,13 @@ class SpanPicker(QWidget):
             self._set_own(since * SECOND_NS, until * SECOND_NS)
         elif quick == OWN:
             return
-        if isinstance(quick, str) and (quick == OWN or quick in QUICK_NS):
+        if isinstance(quick, str) and _text(quick) in self._offered:
             self._is_chosen = True
-            self.quick.setCurrentText(OWN if quick == OWN else f"Last {quick}")
+            self.quick.setCurrentText(_text(quick))
 
     def choose(self, quick: str) -> None:
-        """Choose as the person does: a name of QUICK_NS, or OWN."""
-        self.quick.setCurrentText(OWN if quick == OWN else f"Last {quick}")
+        """Choose as the person does: a name of QUICK_NS, OWN, or of a file WHOLE."""
+        self.quick.setCurrentText(_text(quick))
         self._picked()
 
     def _picked(self) -> None:
@@ -149,6 +170,10 @@ class SpanPicker(QWidget):
     def _set_own(self, since_ns: int, until_ns: int) -> None:
         self.since.setDateTime(_utc(since_ns // SECOND_NS))
         self.until.setDateTime(_utc(until_ns // SECOND_NS))
+
+
+def _text(quick: str) -> str:
+    return quick if quick in (OWN, WHOLE) else f"Last {quick}"
 
 
 def _utc(seconds: int) -> QDateTime:
