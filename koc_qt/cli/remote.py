@@ -1,4 +1,4 @@
-"""``koc status|orders|fills|stop|kill``: look at an engine that runs, or at what it left, and control it from afar.
+"""``koc status|drift|orders|fills|stop|kill``: look at an engine that runs or at what it left, and control it.
 
 Exit codes: 0 done, 1 it could not be done, 3 no engine runs on this profile. `orders` and `fills` read the journal and
 need no engine.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from koc_qt.domain.errors import LinkError
+from koc_qt.domain.errors import LinkError, StrategyError
 from koc_qt.paths import profile_paths
 
 if TYPE_CHECKING:
@@ -33,6 +33,20 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "show what the engine is doing",
         "Show what the engine is doing. Exit code 3 when none runs on this profile.",
     ).add_argument("--json", action="store_true", help="print one JSON object")
+    drift = _add(
+        subparsers,
+        "drift",
+        run_drift,
+        "show whether strategies do live what they do in back-tests",
+        "Show how far strategies are from back-tests over the same time, and where the gap comes from. The engine "
+        "measures those that run every day at 00:15 UTC. Exit code 3 when none runs on this profile.",
+    )
+    drift.add_argument("strategy", metavar="STRATEGY", nargs="?", default="", help="of this strategy alone")
+    drift.add_argument("--now", action="store_true", help="measure it now: STRATEGY, or all that run")
+    drift.add_argument(
+        "--timeout", metavar="S", type=_seconds, default=900.0, help="with --now wait so long (default: 900)"
+    )
+    drift.add_argument("--json", action="store_true", help="print a JSON array")
     orders = _add(
         subparsers, "orders", run_orders, "list every order of the journal", "List every order, engine or no engine."
     )
@@ -121,6 +135,31 @@ def run_status(args: argparse.Namespace) -> int:
         _print_json(status_object(snapshot))
     else:
         print_status(snapshot)
+    return 0
+
+
+def run_drift(args: argparse.Namespace) -> int:
+    """Print how far strategies are from their back-tests. Raises KocError when the engine cannot tell."""
+    import asyncio
+
+    from koc_qt.cli.drift import reports
+    from koc_qt.cli.remote_view import drift_object, print_drift
+    from koc_qt.link.rendezvous import NoEngineError
+
+    try:
+        found, known = asyncio.run(reports(args.strategy, now=args.now, timeout_s=args.timeout))
+    except NoEngineError as error:
+        return _no_engine(error)
+    if args.strategy and not found and args.strategy not in known:
+        raise StrategyError(f"there is no strategy {args.strategy!r}; there are: {', '.join(known) or 'none'}")
+    if args.json:
+        _print_json([drift_object(report) for report in found])
+    elif found:
+        print_drift(found)
+    elif args.now:
+        print("No strategy runs: there is nothing to measure.")
+    else:
+        print("It was not measured yet: `koc drift --now` does it.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What ``koc status|orders|fills`` print: JSON objects, and tables for people.
+"""What ``koc status|drift|orders|fills`` print: JSON objects, and tables for people.
 
 In JSON, exact numbers are strings, instruments are ``venue:symbol``, and each UTC nanosecond field ``*_ns`` has an ISO
 8601 twin without the suffix.
@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from koc_qt.domain.drift import shares
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Fill, Order
 from koc_qt.domain.state import PositionSnapshot, StrategySnapshot
+from koc_qt.domain.trust import DriftReport, utc_text
 from koc_qt.link.messages import Snapshot
 
 _WIDE = 240  # columns of output that is no terminal: nothing is cut for a program that reads it
@@ -70,6 +72,7 @@ def iso(time_ns: int) -> str:
 def status_object(snapshot: Snapshot) -> dict[str, Any]:
     """Give everything about a running engine as one object."""
     engine = plain(snapshot.engine)
+    drift = {report.strategy_id: report for report in snapshot.drift}
     latency = {f"order_{name}_ms": engine.pop(f"order_latency_{name}_ms") for name in ("p50", "p99")}
     return {
         "engine": engine,
@@ -78,7 +81,10 @@ def status_object(snapshot: Snapshot) -> dict[str, Any]:
         "accounts": [
             {"id": account.account_id, **_without(plain(account), "account_id")} for account in snapshot.accounts
         ],
-        "strategies": [_strategy_object(strategy, snapshot.positions) for strategy in snapshot.strategies],
+        "strategies": [
+            {**_strategy_object(each, snapshot.positions), "drift": _drift_of(drift.get(each.spec.strategy_id))}
+            for each in snapshot.strategies
+        ],
         "positions": [_position_object(position) for position in snapshot.positions],
     }
 
@@ -94,6 +100,15 @@ def order_object(order: Order) -> dict[str, Any]:
     fields = plain(order)
     request = fields.pop("request")
     return {**fields, **request, "remaining": plain(order.remaining)}
+
+
+def drift_object(report: DriftReport) -> dict[str, Any]:
+    """Give what was measured, with the share of each part in all that moved the profit (0 to 1)."""
+    return {**plain(report), "shares": plain(shares(report.parts))}
+
+
+def _drift_of(report: DriftReport | None) -> dict[str, Any] | None:
+    return None if report is None else drift_object(report)
 
 
 def _strategy_object(strategy: StrategySnapshot, positions: Sequence[PositionSnapshot]) -> dict[str, Any]:
@@ -128,6 +143,7 @@ def print_status(snapshot: Snapshot) -> None:
         lines.append(f"KILL SWITCH ENGAGED: {engine.kill_reason} (release it with `koc kill --release`)")
     if not engine.journal_ok:
         lines.append("THE JOURNAL CANNOT BE WRITTEN: no orders are sent until it can")
+    drift = {report.strategy_id: report.verdict for report in snapshot.drift}
     console = _console()
     for line in lines:
         console.print(_text(line))
@@ -152,12 +168,13 @@ def print_status(snapshot: Snapshot) -> None:
     )
     _print_table(
         console,
-        ("STRATEGY", "NAME", "STATE", "PID", "BADGE", "PNL", "TRADES", "ORDERS", "OPEN", "REASON"),
+        ("STRATEGY", "NAME", "STATE", "DRIFT", "PID", "BADGE", "PNL", "TRADES", "ORDERS", "OPEN", "REASON"),
         (
             [
                 each.spec.strategy_id,
                 each.name,
                 each.state,
+                drift.get(each.spec.strategy_id, ""),
                 each.pid or "",
                 each.badge,
                 _number(each.pnl),
@@ -183,6 +200,39 @@ def print_status(snapshot: Snapshot) -> None:
             ]
             for each in snapshot.positions
             if each.quantity
+        ),
+    )
+
+
+def print_drift(reports: Sequence[DriftReport]) -> None:
+    """Print how far strategies are from their back-tests, in words and in numbers."""
+    console = _console()
+    for report in reports:
+        console.print(_text(f"{report.strategy_id}: {report.verdict}. {report.sentence}"))
+    _print_table(
+        console,
+        ("STRATEGY", "DRIFT", "LIVE", "BACK-TEST", "GAP", "ORDERS", "SAME", "SINCE", "UNTIL", "MEASURED"),
+        (
+            [
+                report.strategy_id,
+                report.verdict,
+                *(f"{value:+,.2f}" for value in (report.live_pnl, report.test_pnl, report.gap)),
+                f"{report.executions:,} of {report.executions_expected:,}",
+                f"{report.matched:,}",
+                *(utc_text(time_ns) for time_ns in (report.since_ns, report.until_ns, report.measured_ns)),
+            ]
+            for report in reports
+            if report.parts
+        ),
+    )
+    _print_table(
+        console,
+        ("STRATEGY", "PART", "AMOUNT", "SHARE"),
+        (
+            [report.strategy_id, name, f"{report.parts[name]:+,.2f}", f"{share:.0%}"]
+            for report in reports
+            for name, share in shares(report.parts).items()
+            if report.parts[name]
         ),
     )
 

@@ -42,6 +42,7 @@ from koc_qt.domain.state import (
     VenueSnapshot,
     VenueState,
 )
+from koc_qt.domain.trust import DriftReport, Verdict
 from koc_qt.link.account_messages import AccountCommand
 from koc_qt.link.auth import Context, Gatekeeper
 from koc_qt.link.backtest_messages import BacktestDeleted, DeleteBacktest, NoteBacktest
@@ -541,6 +542,13 @@ def engine_process(folder: Path, *options: str) -> Iterator[subprocess.Popen[str
 async def _until_stopped(folder: Path) -> None:
     engine = FakeEngine()
     engine.show(strategy_snapshot())
+    if "--drift" in sys.argv:
+        parts = {"slippage": -3.0, "fees": 1.0, "data": 0.0}
+        report = DriftReport(
+            "sma-1", "paper", Verdict.AMBER, "Two worse.", START_NS, START_NS, START_NS, 1, 3, -2, parts
+        )
+        engine.research.measure(report)
+        engine.research.at_once["sma-1"] = msgspec.structs.replace(report, measured_ns=START_NS + 1)
     (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     with ProfileLock(folder / "run" / "engine.lock"):
         async with serve(folder, engine):

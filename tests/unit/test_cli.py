@@ -20,7 +20,20 @@ from koc_qt.domain.errors import ConfigError
 from koc_qt.paths import Paths
 from koc_qt.version import __version__
 
-COMMANDS = ("window", "engine", "backtest", "status", "orders", "fills", "stop", "kill", "fetch", "keys", "doctor")
+COMMANDS = (
+    "window",
+    "engine",
+    "backtest",
+    "status",
+    "drift",
+    "orders",
+    "fills",
+    "stop",
+    "kill",
+    "fetch",
+    "keys",
+    "doctor",
+)
 
 
 def ends(*arguments: str) -> int:
