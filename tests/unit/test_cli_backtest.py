@@ -215,6 +215,16 @@ def test_engines_are_compared_where_they_can_run_the_file(bars: Path, capsys: py
     assert out.splitlines()[-1].endswith(f"--data '{bars}' --engine all")
 
 
+def test_a_comparison_that_is_not_green_has_an_exit_code_of_its_own(
+    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle = strategy(tmp_path, BUYS.format(quantity=1).replace("not self", "False and not self"))
+    code, out, err = told(capsys, idle, "--data", str(bars), "--engine", "all", "--json", str(tmp_path / "all.json"))
+    assert (code, json.loads((tmp_path / "all.json").read_text())["certificate"]["verdict"]) == (3, "none"), err
+    assert "Parity none: " in out
+    assert out.splitlines()[-1].startswith("Again: ")
+
+
 def test_results_are_written_where_they_were_asked_for(
     bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
