@@ -6,7 +6,9 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 TEMPORARY = ".koc-"  # what names of files begin with that are being written
 
@@ -16,18 +18,25 @@ def write_durably(file: Path, data: bytes) -> None:
 
     A symbolic link stays one. When it raises, the file is as it was before.
     """
+    with durable_stream(file) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def durable_stream(file: Path) -> Iterator[IO[bytes]]:
+    """Give what a file is to become: it is replaced as by `write_durably` when the block ends well. Raises OSError."""
     temporary = ""
     try:
         target = file.resolve()  # a link stays a link
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, suffix=".tmp", dir=target.parent)  # mode 0600
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).replace(target)
         sync_folder(target.parent)
-    except OSError:
+    except BaseException:
         if temporary:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)

@@ -53,10 +53,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--store", metavar="URL", default="", help="keep trials there, such as postgresql://user@host/name"
     )
     outputs = parser.add_argument_group("results, besides what is printed")
-    outputs.add_argument("--top", type=int, metavar="N", default=10, help="how many are printed (default: 10)")
+    outputs.add_argument("--top", type=_count, metavar="N", default=10, help="how many are printed (default: 10)")
     outputs.add_argument("--json", metavar="FILE", help="the study and all its trials")
     outputs.add_argument("--csv", metavar="FILE", help="all trials as a table")
     parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    """Read a whole number of one or more; for argparse, which names the option."""
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+    return count
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from koc_qt.cli.backtest_asked import Asked, bench_for, read_asked
 from koc_qt.cli.lines import span
-from koc_qt.cli.optimize_report import OptimizeReport
+from koc_qt.cli.optimize_report import OptimizeReport, check_output
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestSpec
-from koc_qt.domain.errors import ConfigError, InvalidOrder, StrategyError
+from koc_qt.domain.errors import ConfigError, InvalidOrder, StorageError, StrategyError
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import Prepared
@@ -29,6 +29,7 @@ from koc_qt.wiring.backtest import Bench, on_qt
 from koc_qt.wiring.optimiser import make_optimiser
 
 INTERRUPTED = 130
+FRUITLESS = 1  # it is done, and nothing was found: what reads the best of it must know
 _LINE_S = 2.0  # without a terminal, a line so often at most
 
 Show = Callable[[StudySnapshot], None]
@@ -40,6 +41,7 @@ class _Found:
 
     study: StudySnapshot | None = None
     report: OptimizeReport | None = None
+    trouble: StorageError | None = None  # results that could not be written, and are shown all the same
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,10 +49,12 @@ def run(args: argparse.Namespace) -> int:
     asked = read_asked(args)
     ranges = tuple(map(read_range, args.ranges))
     objectives = tuple(map(Objective.parse, args.objective)) or (Objective("sharpe"),)
+    for each in ranges:
+        if each.name in asked.rules["parameters"]:
+            raise ConfigError(f"{each.name} has a --range and is --set: one of them says what it may be")
     for option in ("json", "csv"):
-        name = getattr(args, option)
-        if name and not Path(name).absolute().parent.is_dir():
-            raise ConfigError(f"--{option} {name}: there is no folder {Path(name).absolute().parent}")
+        if name := getattr(args, option):
+            check_output(option, name)
     paths = profile_paths()
     paths.ensure()
     config = load_config(paths)
@@ -77,13 +81,17 @@ def run(args: argparse.Namespace) -> int:
             with _progress(Path(asked.path).name) as show:
                 on_qt(lambda: _work(asked, study_spec, args, config, paths, show, found))
         except KeyboardInterrupt:
+            if found.report is None:
+                raise
             code = INTERRUPTED
     if found.study is None or found.report is None:
         return code
     found.report.show(found.study)
+    if found.trouble is not None:
+        raise found.trouble
     if code:
         print(f"Stopped. All {found.study.finished:,} trials are kept: --resume {found.study.study_id} goes on.")
-    return code
+    return code or (0 if found.report.has_best else FRUITLESS)
 
 
 def read_range(text: str) -> ParameterRange:
@@ -124,12 +132,13 @@ async def _work(
                     ended.set()
 
         optimiser = make_optimiser(
-            bench, partial(_prepared, bench), paths, args.store or config.engine.studies, publish
+            bench, partial(_prepared, bench, asked.path), paths, args.store or config.engine.studies, publish
         )
         try:
             if args.resume:
-                wanted = args.resume
-                await optimiser.resume(wanted)
+                await optimiser.resume(args.resume)
+                wanted = args.resume  # not before: that it had stopped is told as well
+                print(f"{wanted} goes on as it began: with its own ranges, rules and dates", file=sys.stderr)
             else:
                 spec = study_spec(bench)
                 await optimiser.load()
@@ -137,8 +146,9 @@ async def _work(
             await ended.wait()
             await _read(found, optimiser, wanted, args)
         except asyncio.CancelledError:
-            await optimiser.stop(wanted)
-            await _read(found, optimiser, wanted, args)
+            if found.study is not None:  # else it had not begun
+                await optimiser.stop(wanted)
+                await _read(found, optimiser, wanted, args)
             raise
         finally:
             await optimiser.close()
@@ -146,8 +156,10 @@ async def _work(
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
 
 
-async def _prepared(bench: Bench, spec: BacktestSpec) -> Prepared:
+async def _prepared(bench: Bench, path: str, spec: BacktestSpec) -> Prepared:
     """Give what a run needs, of the bench's instruments. Raises StrategyError, InvalidOrder."""
+    if Path(spec.path) != Path(path):
+        raise StrategyError(f"the study is of {spec.path}: name that file")
     if set(spec.instruments) != {each.id for each in bench.instruments}:
         asked = ", ".join(map(str, spec.instruments))
         raise InvalidOrder(f"the study is on {asked}: name its symbols and files as they were when it began")
@@ -155,13 +167,22 @@ async def _prepared(bench: Bench, spec: BacktestSpec) -> Prepared:
 
 
 async def _read(found: _Found, optimiser: Optimiser, study_id: str, args: argparse.Namespace) -> None:
-    """Take the study's trials page by page, so that few are in memory, and write them to the files asked for."""
-    found.report = report = OptimizeReport(args.top, args.json, args.csv)
+    """Take the study's trials and write them to the files asked for; where that fails, they can be shown at least."""
+    try:
+        await _take(found, optimiser, study_id, OptimizeReport(args.top, args.json, args.csv))
+    except StorageError as error:
+        found.trouble = error
+        await _take(found, optimiser, study_id, OptimizeReport(args.top, None, None))
+
+
+async def _take(found: _Found, optimiser: Optimiser, study_id: str, report: OptimizeReport) -> None:
+    """Take the study's trials page by page, so that few are in memory."""
     after = -1
     with report.writing():
         while found.study is not None and (page := await optimiser.trials(study_id, after, PAGE_LIMIT)):
             report.add(found.study, page)
             after = page[-1].number
+    found.report = report
 
 
 # ---- what is shown --------------------------------------------------------------------------------------------------

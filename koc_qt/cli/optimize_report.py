@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import heapq
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,32 @@ from typing import IO, Any
 
 import msgspec
 
-from koc_qt.domain.errors import StorageError
+from koc_qt.domain.errors import ConfigError, StorageError
 from koc_qt.domain.optimisation import StudySnapshot, Trial, TrialState
 from koc_qt.domain.performance import STATISTICS
+from koc_qt.files import durable_stream
+from koc_qt.reports.export import trouble_of
 
 _SHOWN = ("return", "sharpe", "max_drawdown", "trades")  # beside the objectives
+
+
+def check_output(option: str, text: str) -> None:
+    """Refuse a name that no file can be written to, before anything is searched. Raises ConfigError."""
+    file = Path(text)
+    if not file.absolute().parent.is_dir():
+        raise ConfigError(f"--{option} {text}: there is no folder {file.absolute().parent}")
+    if text == "-" or (file.exists() and not file.is_file()):
+        raise ConfigError(f"--{option} {text}: that is no file; name one")
+
+
+@contextlib.contextmanager
+def _text(file: Path) -> Iterator[IO[str]]:
+    with durable_stream(file) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        try:
+            yield text
+        finally:
+            text.detach()  # the stream has yet to be made durable
 
 
 class OptimizeReport:
@@ -32,18 +54,18 @@ class OptimizeReport:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Open the files and complete them. Raises StorageError."""
+        """Open the files and complete them: they are there when the block has ended well. Raises StorageError."""
         try:
             with contextlib.ExitStack() as stack:
                 if self._json_name:
-                    self._json = stack.enter_context(Path(self._json_name).open("w", encoding="utf-8"))
+                    self._json = stack.enter_context(_text(Path(self._json_name)))
                 if self._csv_name:
-                    self._csv = stack.enter_context(Path(self._csv_name).open("w", encoding="utf-8", newline=""))
+                    self._csv = stack.enter_context(_text(Path(self._csv_name)))
                 yield
                 if self._json is not None:
                     self._json.write("\n]}\n" if self._counts else '{"trials": []}\n')
         except OSError as error:
-            raise StorageError(f"the results cannot be written: {error.strerror or error}") from error
+            raise StorageError(f"the results cannot be written: {trouble_of(error)}") from error
 
     def add(self, study: StudySnapshot, trials: Sequence[Trial]) -> None:
         """Take some more, in the order of their numbers."""
@@ -73,6 +95,11 @@ class OptimizeReport:
             figures = [trial.statistics.get(name) for name in STATISTICS]
             writer.writerow([trial.number, trial.state.value, *values, *figures, trial.reason])
 
+    @property
+    def has_best(self) -> bool:
+        """Whether any trial has a value of the first objective."""
+        return bool(self._best)
+
     def show(self, study: StudySnapshot) -> None:
         """Print the best trials, and how many were of no use and why."""
         from rich.console import Console
@@ -91,7 +118,10 @@ class OptimizeReport:
                 *(f"{trial.parameters.get(name)}" for name in names),
                 *("-" if value is None else f"{value:,.6g}" for value in figures),
             )
-        console.print(table)
+        if self._best:
+            console.print(table)
+        else:
+            console.print(f"{study.study_id}: none of {self._counts.total():,} trials has a {objectives[0].statistic}.")
         if len(objectives) > 1 and study.front:
             console.print(f"No other trial beats these in every objective: {', '.join(map(str, study.front))}")
         for state in (TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):

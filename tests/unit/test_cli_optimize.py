@@ -71,6 +71,11 @@ def test_a_range_is_read() -> None:
         (["--range", "fast"], 1, "write NAME=LOW:HIGH:STEP"),
         (["--objective", "sharp"], 1, "there is no statistic 'sharp'"),
         (["--csv", "/nowhere/x.csv"], 1, "there is no folder /nowhere"),
+        (["--csv", "/"], 1, "--csv /: that is no file"),
+        (["--json", "-"], 1, "--json -: that is no file"),
+        (["--top", "0"], 2, "'0' is no whole number above zero"),
+        (["--top", "few"], 2, "'few' is no whole number above zero"),
+        (["--range", "fast=1:3:1", "--set", "fast=2"], 1, "fast has a --range and is --set"),
         (["--metod", "grid"], 2, "there is no option '--metod'; did you mean '--method'?"),
     ],
 )
@@ -132,3 +137,27 @@ def test_a_report_of_nothing_is_json_too(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "o.json").read_text()) == {"trials": []}
     with pytest.raises(StorageError, match="cannot be written"), OptimizeReport(2, str(tmp_path), None).writing():
         pass
+
+
+def test_files_of_a_search_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    kept, new = tmp_path / "o.json", tmp_path / "o.csv"
+    kept.write_text("of an earlier search")
+    report = OptimizeReport(2, str(kept), str(new))
+    writing = report.writing()
+    writing.__enter__()
+    report.add(snapshot(), [trial(0, 0.5)])
+    assert not writing.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert kept.read_text() == "of an earlier search"
+    assert [file.name for file in tmp_path.iterdir()] == ["o.json"]
+
+
+def test_a_search_that_found_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    report = OptimizeReport(2, None, None)
+    with report.writing():
+        report.add(snapshot(), [trial(0, None, TrialState.INFEASIBLE, "fast must be below slow"), trial(1, None)])
+    report.show(snapshot(front=[]))
+    assert not report.has_best
+    assert capsys.readouterr().out.splitlines() == [
+        "study-7: none of 2 trials has a sharpe.",
+        "1 infeasible, such as: fast must be below slow",
+    ]
