@@ -71,7 +71,7 @@ def test_an_engine_that_measured_nothing_yet_and_one_that_takes_too_long(
         assert capsys.readouterr().out == "It was not measured yet: `koc drift --now` does it.\n"
         assert koc("drift", "--json") == 0
         assert json.loads(capsys.readouterr().out) == []
-        with pytest.raises(KocError, match="has not measured it in .* s: it goes on"):
+        with pytest.raises(KocError, match=r"has not measured it in .* s: it goes on"):
             koc("drift", "sma-1", "--now", "--timeout", "0.01")
 
 
