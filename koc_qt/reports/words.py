@@ -126,9 +126,9 @@ def settings(result: BacktestResult) -> list[tuple[str, str]]:
 
 
 def _costs(spec: BacktestSpec) -> list[tuple[str, str]]:
-    share = spec.volume_fraction
+    share, usual = spec.volume_fraction, "none" if spec.files else "the venue's"
     return [
-        ("Fee", "the venue's" if spec.fee is None else _share(spec.fee)),
+        ("Fee", usual if spec.fee is None else _share(spec.fee)),
         ("Spread", _share(spec.spread)),
         ("Slippage", _share(spec.slippage) + (f" and {spec.slippage_ticks:,} ticks" if spec.slippage_ticks else "")),
         ("Latency", duration(spec.latency_ns / SECOND_NS)),

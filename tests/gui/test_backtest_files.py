@@ -16,8 +16,10 @@ from koc_qt.domain.backtests import ALL_NS, FILE_VENUE, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.link.messages import FetchBars, StartBacktest
+from koc_qt.reports.words import settings
 from koc_qt.ui.backtests.command import command_of
 from koc_qt.ui.backtests.provenance import settings_lines
+from koc_qt.ui.backtests.words import assumptions
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.panels.backtest_span import OWN, WHOLE
 from tests.fakes.desk import FakeBench
@@ -73,6 +75,7 @@ def test_a_file_takes_the_place_of_the_symbols_and_all_of_it_is_run(
     assert not bars.open.isVisible()
     assert not bars.elsewhere.isVisible()
     assert ranges(ready) == [WHOLE, OWN]
+    assert setup.costs.edits["fee"].placeholderText() == "None"
     assert (setup.timeframe.currentText(), setup.timeframe_field.problem) == ("", "")
     spec = started(ready, fake, qtbot)
     assert (spec.files, spec.instruments, spec.timeframe) == ((GOOG,), (symbol(),), "")
@@ -199,7 +202,11 @@ def test_the_command_and_the_settings_name_the_file() -> None:
     spec = BacktestSpec("/my/sma.py", (symbol("a b"),), "1d", 0, DAY_NS, files=("/my bars/a b.csv",))
     words = shlex.split(command_of(spec))
     assert words[:7] == ["koc", "backtest", "/my/sma.py", "--data", "/my bars/a b.csv", "--symbol", "file:a b"]
-    assert ("Bars from", "/my bars/a b.csv") in settings_lines(result(spec))
+    lines = settings_lines(result(spec))
+    assert ("Bars from", "/my bars/a b.csv") in lines
+    assert ("Fee", "none") in lines
+    assert "no fees" in assumptions(result(spec))[0]
+    assert {("Bars from", "/my bars/a b.csv"), ("Fee", "none")} <= set(settings(result(spec)))
 
 
 @pytest.mark.parametrize("width", [236, 330, 600])

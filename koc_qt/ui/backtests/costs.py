@@ -83,7 +83,7 @@ class CostsForm(QWidget):
         basic.add(engine, 2)
         yield
         self._number("cash", "Cash", basic, "10,000", "What the run begins with, in the quote currency")
-        fee_tip = "Of the amount traded, for makers and takers alike; empty: what the venue takes"
+        fee_tip = "Of the amount traded, for makers and takers alike; empty: what the venue takes, nothing for a file"
         self._number("fee", "Fee, %", basic, "", fee_tip, "Venue's")
         yield
         slippage_tip = "What market orders pay on top of the price, always against you"
@@ -283,6 +283,10 @@ class CostsForm(QWidget):
         """Give everything that was typed."""
         texts = {name: edit.text() for name, edit in self.edits.items()}
         return texts | {"short": self.short.isChecked(), "engine": self._wanted, "more": self.is_open}
+
+    def turn_to(self, *, is_on_file: bool) -> None:
+        """Say what is taken where no fee is given: a file names none."""
+        self.edits["fee"].setPlaceholderText("None" if is_on_file else "Venue's")
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over, as far as it can be read."""

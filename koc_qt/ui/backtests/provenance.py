@@ -143,9 +143,9 @@ def settings_lines(result: BacktestResult) -> list[Line]:
 
 def cost_lines(spec: BacktestSpec) -> list[Line]:
     """Give what is taken off a trade, by its caption."""
-    share = spec.volume_fraction
+    share, usual = spec.volume_fraction, "none" if spec.files else "the venue's"
     return [
-        ("Fee", "the venue's" if spec.fee is None else percent_text(spec.fee)),
+        ("Fee", usual if spec.fee is None else percent_text(spec.fee)),
         ("Spread", percent_text(spec.spread)),
         ("Slippage", f"{percent_text(spec.slippage)} and {spec.slippage_ticks:,} ticks"),
         ("Latency", latency_text(spec.latency_ns)),

@@ -59,7 +59,8 @@ def statistic_tip(name: str, value: float | None) -> str:
 
 def costs(spec: BacktestSpec) -> list[str]:
     """Say what is taken off, each in a few words."""
-    said = ["the venue's fees" if spec.fee is None else f"fee {percent_text(spec.fee)}"]
+    usual = "no fees" if spec.files else "the venue's fees"
+    said = [usual if spec.fee is None else f"fee {percent_text(spec.fee)}"]
     slippage = [percent_text(spec.slippage)] if spec.slippage else []
     slippage += (
         [f"{spec.slippage_ticks:,} tick{'' if spec.slippage_ticks == 1 else 's'}"] if spec.slippage_ticks else []

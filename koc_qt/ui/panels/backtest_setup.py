@@ -348,6 +348,7 @@ class BacktestSetup(QWidget):
         """Show what belongs to files, which have a timeframe and a range of their own, or to symbols."""
         is_on = self.bars.is_on
         self.symbols.setVisible(not is_on)
+        self.costs.turn_to(is_on_file=is_on)
         declared = self.described.timeframe if self.described is not None else ""
         self._has_own_timeframe = False
         self.timeframe_field.turn_to("" if is_on else declared or "1m", is_optional=is_on)
