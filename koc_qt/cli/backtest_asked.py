@@ -13,15 +13,13 @@ from typing import Any, cast
 from koc_qt.cli.backtest import ALL, USUAL_SHARE
 from koc_qt.cli.fetching import parse_time
 from koc_qt.config import VENUES, Config
-from koc_qt.domain.backtests import BacktestSpec
+from koc_qt.domain.backtests import FILE_VENUE, BacktestSpec
 from koc_qt.domain.errors import BadBars, ConfigError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.domain.trust import utc_text
 from koc_qt.paths import Paths
 from koc_qt.wiring.backtest import Bench, DataFile, file_bench, venue_bench
-
-FILE_VENUE = "file"  # of symbols whose bars come from a file and whose venue is not named
 
 
 @dataclass(frozen=True)
