@@ -1,7 +1,7 @@
 """Studies and trials in a database: a SQLite file of the profile's, or a PostgreSQL server by its URL.
 
-Bodies are JSON, so that a person can read them with the database's own tools. Several engines may share a server: the
-ids of their studies begin with the time at which they were started.
+Bodies are JSON, so that a person can read them with the database's own tools. Several engines and commands may share
+it: an id belongs to whoever was the first to begin a study with it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"
 T = TypeVar("T")
 
 
+def _study_row(study: StudySnapshot) -> dict[str, Any]:
+    body = _encode(study).decode()
+    return {"study_id": study.study_id, "started_ns": study.started_ns, "state": study.state.value, "body": body}
+
+
 class SqlStudyStore:
     """Implements ports/studies.py StudyStore. Open it in a thread too; raises StorageError."""
 
@@ -63,11 +68,16 @@ class SqlStudyStore:
             self._engine.dispose()
             raise
 
+    def begin(self, study: StudySnapshot) -> bool:
+        """Keep a new study, unless there is one of that id."""
+        insert = self._insert(_studies).values(_study_row(study)).on_conflict_do_nothing()
+        return self._do(
+            lambda connection: connection.execute(insert.returning(_studies.c.study_id)).first() is not None
+        )
+
     def put(self, study: StudySnapshot) -> None:
         """Keep a study."""
-        body = _encode(study).decode()
-        row = {"study_id": study.study_id, "started_ns": study.started_ns, "state": study.state.value, "body": body}
-        self._do(lambda connection: self._write(connection, _studies, [row]))
+        self._do(lambda connection: self._write(connection, _studies, [_study_row(study)]))
 
     def studies(self) -> list[StudySnapshot]:
         """Give all studies, oldest first."""
@@ -112,10 +122,14 @@ class SqlStudyStore:
         self._engine.dispose()
 
     def _write(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-        insert: Any = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)
+        insert = self._insert(table)
         keys = [column.name for column in table.primary_key]
         changed = {name: insert.excluded[name] for name in table.columns.keys() if name not in keys}  # noqa: SIM118
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+    def _insert(self, table: sa.Table) -> Any:
+        """Give the database's own way to insert, which knows what to do about a row that is there."""
+        return (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)
 
     def _make_tables(self) -> None:
         for attempt in range(_ATTEMPTS):

@@ -69,6 +69,7 @@ class Optimiser:
         self._make_sampler, self._kernel, self._publish = make_sampler, kernel, publish
         self._processes, self._make_crew = processes, make_crew
         self._opening = asyncio.Lock()
+        self._beginning = asyncio.Lock()  # of studies, one after the other, and none while all is closed
         self._store: StudyStore | None = None
         self._snapshots: dict[str, StudySnapshot] = {}  # oldest first
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -132,11 +133,14 @@ class Optimiser:
         Raises StrategyError for a file that cannot be read and when too many wait, ConfigError, InvalidOrder for
         symbols that are not there, BadTimeframe, VenueUnavailable, StorageError.
         """
-        await self.load()
-        highest = max(
-            (int(found[1]) for key in self._snapshots if (found := re.fullmatch(r"study-(\d+)", key))), default=0
-        )
-        return await self._begin(f"study-{highest + 1}", spec, None)
+        while True:  # until no other process has taken the id since it was read which ones there are
+            await self.load()
+            highest = max(
+                (int(found[1]) for key in self._snapshots if (found := re.fullmatch(r"study-(\d+)", key))), default=0
+            )
+            study_id = f"study-{highest + 1}"
+            if await self._begin(study_id, spec, None):
+                return study_id
 
     async def resume(self, study_id: str) -> None:
         """Go on with a study that did not come to its end. Raises as `start` does, and StrategyError where it did."""
@@ -172,7 +176,8 @@ class Optimiser:
     async def close(self) -> None:
         """Stop all studies, keep what they found, let go of the store; no more can be started."""
         self._is_closed = True
-        await asyncio.gather(*(self.stop(study_id, ENGINE_ENDED) for study_id in list(self._tasks)))
+        async with self._beginning:
+            await asyncio.gather(*(self.stop(study_id, ENGINE_ENDED) for study_id in list(self._tasks)))
         if self._store is not None:
             await asyncio.to_thread(self._store.close)
 
@@ -184,13 +189,13 @@ class Optimiser:
                 self._store = await asyncio.to_thread(self._open_store)
             return self._store
 
-    async def _begin(self, study_id: str, spec: StudySpec, known: StudySnapshot | None) -> str:
+    async def _begin(self, study_id: str, spec: StudySpec, known: StudySnapshot | None) -> bool:
+        """Begin a study, or go on with a known one; False where the id of a new one is taken."""
         base, source, instruments, services, _ = await self._prepare(spec.base)
         spec = msgspec.structs.replace(spec, base=base)
         if known is not None and known.strategy != sha256(source).hexdigest():
             raise StrategyError(f"{spec.base.path} has changed since {study_id} began: start another study")
         store = await self._opened()
-        self._check_room(study_id)
         study = Study(
             study_id,
             spec,
@@ -205,13 +210,17 @@ class Optimiser:
             make_crew=self._make_crew,
             known=known,
         )
-        if len(self._tasks) >= AT_ONCE:
-            study.reason = "waits for its turn: one study runs at once"
-        self._show(study.snapshot())
-        task = asyncio.create_task(self._run(study, store), name=study_id)
-        self._tasks[study_id] = task
-        task.add_done_callback(partial(self._landed, study))
-        return study_id
+        async with self._beginning:
+            self._check_room(study_id)
+            if known is None and not await asyncio.to_thread(store.begin, study.snapshot()):
+                return False
+            if len(self._tasks) >= AT_ONCE:
+                study.reason = "waits for its turn: one study runs at once"
+            self._show(study.snapshot())
+            task = asyncio.create_task(self._run(study, store), name=study_id)
+            self._tasks[study_id] = task
+            task.add_done_callback(partial(self._landed, study))
+        return True
 
     async def _run(self, study: Study, store: StudyStore) -> None:
         """Play a study, and show and keep how it ended."""

@@ -13,6 +13,10 @@ from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 class StudyStore(Protocol):
     """Keeps studies and their trials. Its methods block: call them in threads. They raise StorageError."""
 
+    def begin(self, study: StudySnapshot) -> bool:
+        """Keep a new study; tells whether its id was free, and changes nothing where another process took it."""
+        ...
+
     def put(self, study: StudySnapshot) -> None:
         """Keep a study as it is now, in the place of what was known of it."""
         ...

@@ -88,6 +88,12 @@ def test_a_study_is_kept_as_it_was_last(store: SqlStudyStore) -> None:
     assert store.studies() == [older, done]
 
 
+def test_an_id_is_given_to_one_study_alone(store: SqlStudyStore) -> None:
+    assert store.begin(STUDY)
+    assert not store.begin(msgspec.structs.replace(STUDY, strategy="cd"))
+    assert store.studies() == [STUDY]
+
+
 def test_trials_come_back_in_the_order_of_their_numbers(store: SqlStudyStore) -> None:
     trials = [trial(number) for number in range(25)]
     store.add("study-1", trials[10:])

@@ -533,6 +533,23 @@ async def test_a_study_is_deleted_with_its_trials(stand: Stand) -> None:
     assert (store.studies(), store.page("study-1", -1, 10)) == ([], [])
 
 
+async def test_an_id_that_another_process_took_meanwhile_is_left_to_it(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await stand.tests._opened()
+    other = msgspec.structs.replace(await stand.run(), study_id="study-2", strategy="another")
+    prepare = stand.tests._prepare
+
+    async def slowly(spec: BacktestSpec) -> Any:
+        store.put(other)
+        return await prepare(spec)
+
+    monkeypatch.setattr(stand.tests, "_prepare", slowly)
+    assert await stand.tests.start(stand.spec()) == "study-3"
+    assert (await stand.over("study-3")).state is JobState.DONE
+    assert next(each for each in store.studies() if each.study_id == "study-2") == other
+
+
 async def test_a_closed_optimiser_starts_nothing(stand: Stand) -> None:
     await stand.tests.close()
     with pytest.raises(StrategyError, match="the engine is stopping"):
