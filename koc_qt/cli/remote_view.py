@@ -26,6 +26,7 @@ from koc_qt.domain.state import PositionSnapshot, StrategySnapshot
 from koc_qt.domain.trust import DriftReport, utc_text
 from koc_qt.link.messages import Snapshot
 
+_SMALLEST = 0.005  # amounts below are shown as none
 _WIDE = 240  # columns of output that is no terminal: nothing is cut for a program that reads it
 
 
@@ -232,7 +233,7 @@ def print_drift(reports: Sequence[DriftReport]) -> None:
             [report.strategy_id, name, f"{report.parts[name]:+,.2f}", f"{share:.0%}"]
             for report in reports
             for name, share in shares(report.parts).items()
-            if report.parts[name]
+            if abs(report.parts[name]) >= _SMALLEST
         ),
     )
 

@@ -267,6 +267,7 @@ def test_a_lost_engine_is_not_waited_for(panel: StrategiesPanel, fake: FakeBench
     fake.client.connect()
     qtbot.waitUntil(lambda: pill(panel, "sma-1") == ("Amber", "warning"))
     assert fake.bench.actions[MEASURE_DRIFT].isEnabled()
+    assert not panel.detail.isVisible()
 
 
 def test_an_engine_that_says_nothing_is_not_waited_for_for_ever(

@@ -131,7 +131,9 @@ class DriftKeeper(QObject):
         self._end("The engine has not said for half an hour what the drift is: measure it again")
 
     def _on_link(self) -> None:
-        if not self._desk.is_connected and self.is_busy:
+        if self._desk.is_connected:
+            self.trouble = ""
+        elif self.is_busy:
             self._end("The connection to the engine was lost: what it measures meanwhile is shown when it is back")
 
     def _end(self, trouble: str = "") -> None:
