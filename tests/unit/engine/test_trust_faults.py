@@ -150,6 +150,19 @@ async def test_drift_that_nobody_foresaw(monitor: Monitor, monkeypatch: pytest.M
     assert report.sentence == "internal error of the engine (ZeroDivisionError)"
 
 
+@pytest.mark.expected_warnings("in a way nobody foresaw")
+async def test_a_gap_that_cannot_be_split_up(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def replay(replays: SessionReplays, strategy_id: str) -> None:
+        return None
+
+    async def on_history(replays: SessionReplays, replay: None) -> tuple[None, int]:
+        return None, 0
+
+    monkeypatch.setattr(SessionReplays, "replay", replay)
+    monkeypatch.setattr(SessionReplays, "on_history", on_history)
+    assert (await monitor.measure()).sentence == "internal error of the engine (AttributeError)"
+
+
 async def test_measuring_ends_with_the_engine(monitor: Monitor) -> None:
     monitor.see()
     monitor.drift.ask()
