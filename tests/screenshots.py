@@ -5,10 +5,14 @@ Needs Xvfb (Debian: xvfb). Each picture is what a person sees after a start, a d
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
+
+import pandas as pd
 
 from koc_qt.domain.state import TradingMode
 from tests.e2e.display import screen
@@ -104,6 +108,7 @@ def _backtest(camera: Photographer) -> None:
     shown.until("panel('backtest').pages.currentWidget() is panel('backtest').result", timeout_s=120)
     shown.until("panel('backtest').isVisible()")
     _results(camera)
+    _file(camera)
     shown.ask("window.workspace.docks['backtest'].setFloating(False)")
 
 
@@ -129,6 +134,29 @@ def _results(camera: Photographer) -> None:
     shown.until(f"not {panel}.optimise._painting.isActive()")
     camera.take("backtest-optimise", dock)
     shown.ask(f"{panel}.bar.views['optimise'].click()")
+
+
+def _file(camera: Photographer) -> None:
+    """The panel on a file of bars: days that the picture's own market has made up."""
+    shown, panel = camera.shown, "panel('backtest')"
+    path = camera.sample.with_name("index_1d.parquet")
+    draw = Random(4)
+    closes = [100.0]
+    for _ in range(2_000):
+        closes.append(closes[-1] * math.exp(draw.gauss(0.0004, 0.012)))
+    opens, closes = closes[:-1], closes[1:]
+    highs, lows = map(max, opens, closes), map(min, opens, closes)
+    columns = {"open": opens, "high": list(highs), "low": list(lows), "close": closes, "volume": [1e6] * len(opens)}
+    times = pd.date_range("2016-01-04", periods=len(opens), freq="1D", tz="UTC", name="timestamp")
+    pd.DataFrame(columns, index=times).to_parquet(path)
+    known = shown.ask("len(replica.backtests)")
+    shown.ask(f"{panel}.setup.bars.choose([{str(path)!r}])")
+    shown.ask("run('backtest.run')")
+    shown.until(f"len(replica.backtests) > {known}")
+    shown.until(f"{panel}.result.result.spec.files and {panel}.pages.currentWidget() is {panel}.result", timeout_s=60)
+    shown.ask(f"{panel}.result.tabs.setCurrentIndex(0)")
+    camera.take("backtest-file", "window.workspace.docks['backtest']")
+    shown.ask(f"{panel}.setup.bars.leave()")
 
 
 def _floating(camera: Photographer) -> None:

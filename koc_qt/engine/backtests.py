@@ -100,7 +100,7 @@ class Backtests:
         not there, BadTimeframe, VenueUnavailable; BadBars for files that cannot be believed.
         """
         self._check_room()
-        made = await prepare(spec, self._services)
+        made = await prepare(spec, self._services)  # which may read a file for seconds: others have come meanwhile
         self._check_room()
         backtest_id = f"bt-{next(self._numbers)}"
         run = BacktestRun(

@@ -188,10 +188,11 @@ def test_a_trade_of_a_file_has_no_chart_and_a_run_of_it_no_market(
     fake.desk.noticed.connect(lambda notice: said.append(notice.text))
     fake.requests.chart_wanted.connect(lambda *asked: charts.append(asked))
     ready.result.trade_opened.emit(trades[0])
+    ready.result.trades.mark.click()
     ready.bar.replay.click()
     assert charts == []
     assert said == [
-        "There is no chart of us_GOOG_1d: its bars come from a file.",
+        *["There is no chart of us_GOOG_1d: its bars come from a file."] * 2,
         "A run on a file is not shown bar by bar: no market has its bars.",
     ]
     assert ready.pages.currentWidget() is ready.result

@@ -167,8 +167,13 @@ class TrustKeeper(QObject):
 
 def trials_made(spec: BacktestSpec, runs: Iterable[BacktestSnapshot], studies: Iterable[StudySnapshot]) -> int:
     """Count the sets of parameters of this strategy that were tried on these symbols: in runs, and in searches."""
-    what = (spec.path, spec.instruments)
+    what = _subject(spec)
     tried = {repr(sorted(spec.parameters.items()))}
-    tried |= {repr(sorted(r.spec.parameters.items())) for r in runs if (r.spec.path, r.spec.instruments) == what}
-    searched = sum(each.finished for each in studies if (each.spec.base.path, each.spec.base.instruments) == what)
+    tried |= {repr(sorted(r.spec.parameters.items())) for r in runs if _subject(r.spec) == what}
+    searched = sum(each.finished for each in studies if _subject(each.spec.base) == what)
     return min(len(tried) + searched, TRIALS_LIMIT)
+
+
+def _subject(spec: BacktestSpec) -> tuple[object, ...]:
+    """Give what is tried, and on what."""
+    return spec.path, spec.instruments, spec.files

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, RoundTrip
 from koc_qt.domain.errors import KocError, LinkError
+from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import BacktestHead, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.link.results import fetch_result
@@ -121,7 +122,7 @@ class BacktestPanel(Panel):
         self.progress.stop_wanted.connect(self._stop)
         self.message.retry.clicked.connect(lambda _checked: self.look_at(self._run_id))
         self.result.trade_opened.connect(self._open_trade)
-        self.result.marks_toggled.connect(lambda _on: self._mark(None))
+        self.result.marks_toggled.connect(self._toggle_marks)
         self.history.opened.connect(self.look_at)
         self.history.compare_wanted.connect(self.compare)
         self.history.settings_wanted.connect(self.setup.take)
@@ -392,9 +393,18 @@ class BacktestPanel(Panel):
             self._mark(trip)
             self.result.overview.chart.point_at(trip.entry_ns)
             if result.spec.files:
-                self.desk.notify(f"There is no chart of {trip.instrument.symbol}: its bars come from a file.")
+                self._say_no_chart(trip.instrument)
             else:
                 self.bench.requests.open_chart(trip.instrument, result.timeframe)
+
+    def _toggle_marks(self, is_on: bool) -> None:
+        result = self.result.result
+        if is_on and result is not None and result.spec.files:
+            self._say_no_chart(result.spec.instruments[0])
+        self._mark(None)
+
+    def _say_no_chart(self, instrument: InstrumentId) -> None:
+        self.desk.notify(f"There is no chart of {instrument.symbol}: its bars come from a file.")
 
     def _mark(self, chosen: RoundTrip | None) -> None:
         """Have charts show the chosen trade, and all others of the run where that is wanted."""
