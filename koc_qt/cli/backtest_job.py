@@ -61,15 +61,10 @@ def run(args: argparse.Namespace) -> int:
     with closing(setup_logger(paths, level="WARNING")):
         with shown_progress(Path(asked.path).name) as show:
             report = on_qt(lambda: _work(asked, args.engine, args.trust, config, paths, show))
-        if args.json == STDOUT:
-            from koc_qt.reports.documents import to_json
-
-            sys.stdout.write(to_json(report).decode())
-        else:
-            from koc_qt.cli.backtest_view import print_report
-
-            print_report(report)
-        _write(report, outputs)
+        try:
+            _print(report, args.json)
+        finally:  # the files do not depend on who reads what is printed, such as head
+            _write(report, outputs)
     if args.engine == ALL and (report.certificate is None or report.certificate.verdict is not Verdict.GREEN):
         return UNPROVEN  # scripts that ask for a comparison need not read sentences
     return 0
@@ -152,6 +147,18 @@ async def _check(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) ->
     with show("checks") as tell:
         report, found.checks = await check(bench, spec, found.certificate is not None, tell)
     found.certificate = found.certificate or report.certificate
+
+
+def _print(report: Report, json: str | None) -> None:
+    if json == STDOUT:
+        from koc_qt.reports.documents import to_json
+
+        sys.stdout.write(to_json(report).decode())
+    else:
+        from koc_qt.cli.backtest_view import print_report
+
+        print_report(report)
+    sys.stdout.flush()
 
 
 def _outputs(args: argparse.Namespace, name: str) -> Iterator[Path]:

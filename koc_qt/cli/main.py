@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from koc_qt.logger import Logging
 
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEPT_REPORTS = 20
 _SOON = {  # people wait for these; others need not be loaded
     "window": window.add_parser,
@@ -128,14 +130,24 @@ def main(arguments: Sequence[str]) -> int:
         print("koc: stopped.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return FAILED
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _crash(error, arguments)
+        _drop_output()  # what is left of it would fail again when Python ends
+        return _fail(f"nothing more can be written: {error.strerror or 'the disk is full'}")
     except ImportError as error:
         return _fail(f"a part of K.O.C. does not load: {error}. 'koc doctor' says what this machine lacks.")
     except Exception as error:
         return _crash(error, arguments)
     return code
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _quiet_log() -> Logging:

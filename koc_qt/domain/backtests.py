@@ -69,7 +69,7 @@ class BacktestSpec(msgspec.Struct, frozen=True):
         if self.since_ns >= self.until_ns:
             raise ConfigError("a back-test must end after it begins: choose another range")
         if not (self.cash.is_finite() and 0 < self.cash < 10**15):
-            raise ConfigError(f"a back-test begins with an amount of cash above zero, not {self.cash}")
+            raise ConfigError(f"a back-test begins with cash below 1E+15 and above zero, not {self.cash}")
         if not (self.slippage.is_finite() and 0 <= self.slippage < 1):
             raise ConfigError(f"slippage is a fraction of the price, from 0 to below 1, not {self.slippage}")
         if self.fee is not None and not (self.fee.is_finite() and -1 < self.fee < 1):

@@ -342,7 +342,7 @@ def test_a_strategys_own_mistake_is_said_with_its_line(
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--tick", "1"], 1, "--tick is for bars from a file"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--cash", "ten"], 2, "argument --cash: 'ten' is not a number"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--cash", "nan"], 2, "argument --cash: 'nan' is not a number"),
-        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--cash", "0"], 1, "begins with an amount of cash above zero"),
+        ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--cash", "0"], 1, "begins with cash below 1E+15 and above zero"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--fee", "2"], 1, "it cannot be 2"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--volume-share", "0"], 1, "the share of a bar's volume"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--latency-ms", "-1"], 1, "a latency is from 0 to one day"),
@@ -390,6 +390,18 @@ def test_what_does_not_suit_a_file_is_said(
     code, out, err = told(capsys, SMA, "--data", str(bars), *arguments)
     assert (code, out) == (1, "")
     assert said in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_under_what_is_printed_is_said_and_files_are_written_all_the_same(
+    bars: Path, tmp_path: Path, profile: Paths
+) -> None:
+    command = [sys.executable, "-m", "koc_qt", "backtest", SMA, "--data", str(bars), "--json", str(tmp_path / "a.json")]
+    with Path("/dev/full").open("w") as full:
+        home = environment(KOC_HOME=str(profile.data.parent))
+        ran = subprocess.run(command, env=home, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60 * PATIENCE)
+    assert (ran.returncode, ran.stderr.splitlines()[-1]) == (1, f"koc: nothing more can be written: {os.strerror(28)}")
+    assert json.loads((tmp_path / "a.json").read_text())["engines"].keys() == {"replay"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to whole process groups")
