@@ -224,6 +224,7 @@ async def study(count: int, side: int, cluster: str) -> dict[str, float]:
     from koc_qt.domain.instruments import Instrument, InstrumentId
     from koc_qt.domain.optimisation import ParameterRange, StudySpec
     from koc_qt.domain.state import JobState
+    from koc_qt.engine.backtest_feed import Prepared
     from koc_qt.engine.optimiser import Optimiser
     from koc_qt.wiring.optimiser import cores, make_crew, make_sampler
 
@@ -241,8 +242,8 @@ async def study(count: int, side: int, cluster: str) -> dict[str, float]:
             moments["end"] = time.perf_counter()
             over.set_result(snapshot)
 
-    async def prepare(base: Any) -> Any:
-        return base, SOURCE.encode(), (rules,)
+    async def prepare(base: Any) -> Prepared:
+        return Prepared(base, SOURCE.encode(), (rules,), services)
 
     folder = Path(tempfile.gettempdir()) / "koc-bench-sweep"
     with tempfile.TemporaryDirectory() as fresh:

@@ -23,9 +23,9 @@ from koc_qt.adapters.study_store import open_study_store
 from koc_qt.adapters.sweep_kernel_file import KernelFile
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
 from koc_qt.domain.backtests import BacktestSpec
-from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec, Trial, TrialState
 from koc_qt.domain.state import JobState
+from koc_qt.engine.backtest_feed import Prepared
 from koc_qt.engine.optimiser import Optimiser
 from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.engine.strategy_file import read_source
@@ -102,8 +102,8 @@ class Stand:
             known[fact.study.study_id] = fact.study
             self.seen(fact.study)
 
-        async def prepare(base: BacktestSpec) -> tuple[BacktestSpec, bytes, tuple[Instrument, ...]]:
-            return base, read_source(base.path), (BTC,)
+        async def prepare(base: BacktestSpec) -> Prepared:
+            return Prepared(base, read_source(base.path), (BTC,), self)
 
         async def code() -> bytes:
             return kernel()
