@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,15 @@ def test_a_killed_search_is_resumed_and_finds_the_same(bench: Bench) -> None:
     assert len((bench.folder / "calm.csv").read_text().splitlines()) == len(calm) + 1
     with bench.running() as process:
         wait_until(lambda: bench.kept("study-2") >= 100, timeout_s=60, what="a hundred trials")
-        for child in psutil.Process(process.pid).children(recursive=True):
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in children:
             child.suspend()  # so that there is something left
         process.kill()
         process.wait(30)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.resume()  # one that had only begun is not bound to its parent yet, and would stay as it is
+    assert not psutil.wait_procs(children, 30)[1]
     half = bench.kept("study-2")
     assert 100 <= half < len(calm)
     bench.let_time_pass("study-2")
