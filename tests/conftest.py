@@ -8,6 +8,7 @@ A test that means to log a WARNING or worse says so, in one of two ways:
 
 from __future__ import annotations
 
+import decimal
 import functools
 import logging
 import os
@@ -79,6 +80,12 @@ def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test's secrets be taken out of what later ones log."""
     monkeypatch.setattr(scrub, "_known", None)
     monkeypatch.setattr(scrub, "_known_forms", set())
+
+
+@pytest.fixture(autouse=True)
+def _decimals_of_its_own() -> None:
+    """Let no test's reckoning depend on what ccxt has set: it changes the thread's rounding when it formats numbers."""
+    decimal.setcontext(decimal.DefaultContext.copy())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from koc_qt.cli import backtest, engine, window
+from koc_qt.cli import engine, window
 from koc_qt.domain.errors import KocError
 from koc_qt.version import __version__
 
@@ -29,8 +29,9 @@ _KEPT_REPORTS = 20
 _SOON = {  # people wait for these; others need not be loaded
     "window": window.add_parser,
     "engine": engine.add_parser,
-    "backtest": backtest.add_parser,
 }
+
+_BACKTEST = "backtest"  # likewise, but the window and the engine do without it
 
 _EPILOG = """\
 Without a command, koc opens its window, and starts the engine where none runs. Where there is no display, the engine
@@ -66,6 +67,10 @@ def build_parser(command: str = "") -> tuple[Parser, dict[str, Parser]]:
     for name, add_parser in _SOON.items():
         if command in ("", name):
             add_parser(commands)
+    if command in ("", _BACKTEST):
+        from koc_qt.cli import backtest
+
+        backtest.add_parser(commands)
     if not command:
         from koc_qt.cli import accounts, doctor, fetch, keys, optimize, remote
 
@@ -81,7 +86,7 @@ def build_parser(command: str = "") -> tuple[Parser, dict[str, Parser]]:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line; ends the process with code 2 and a suggestion where it is wrong."""
     words = list(arguments) or ["window"]
-    parser, commands = build_parser(words[0] if words[0] in _SOON else "")
+    parser, commands = build_parser(words[0] if words[0] in (*_SOON, _BACKTEST) else "")
     if words[0] not in commands and _means_window(words, commands["window"]):
         words.insert(0, "window")
     if words[0].startswith("-"):

@@ -230,7 +230,7 @@ class TestData(DataFaults):
 
     async def test_a_book_that_stays_wrong_is_taken_anew(self, data: DataBench) -> None:
         """Of a level that should have gone no later frame speaks."""
-        data.venue = data.make(silence_s=0.8)
+        data.venue = data.make(silence_s=2.0)
         await data.connect()
         await data.goes_on()
         book = data.venue._client.exchange.orderbooks[data.symbol]
