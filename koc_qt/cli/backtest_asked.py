@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from koc_qt.cli.backtest import ALL, USUAL_SHARE
 from koc_qt.cli.fetching import parse_time
+from koc_qt.cli.lines import counted
 from koc_qt.config import VENUES, Config
 from koc_qt.domain.backtests import FILE_VENUE, BacktestSpec
 from koc_qt.domain.errors import BadBars, ConfigError
@@ -112,7 +113,8 @@ def _files(args: argparse.Namespace) -> tuple[DataFile, ...]:
     paths = [Path(text) for text in args.data]
     if args.symbol and len(args.symbol) != len(paths):
         raise ConfigError(
-            f"{len(paths)} files and {len(args.symbol)} symbols: name one for each file, in the same order, or none"
+            f"{counted(len(paths), 'file')} and {counted(len(args.symbol), 'symbol')}: name one for each file, "
+            "in the same order, or none"
         )
     if args.symbol:
         symbols = tuple(InstrumentId.parse(text, default_venue=FILE_VENUE) for text in args.symbol)

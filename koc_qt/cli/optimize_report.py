@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import msgspec
 
+from koc_qt.cli.lines import counted
 from koc_qt.domain.errors import ConfigError, StorageError
 from koc_qt.domain.optimisation import StudySnapshot, Trial, TrialState
 from koc_qt.domain.performance import STATISTICS
@@ -108,7 +109,8 @@ class OptimizeReport:
         objectives, console = study.spec.objectives, Console()
         names = [each.name for each in study.spec.ranges]
         shown = list(dict.fromkeys([*(each.statistic for each in objectives), *_SHOWN]))
-        table = Table(title=f"{study.study_id}: the best of {self._counts.total():,} trials by {objectives[0]}")
+        tried = counted(self._counts.total(), "trial")
+        table = Table(title=f"{study.study_id}: the best of {tried} by {objectives[0]}")
         for name in ["trial", *names, *shown]:
             table.add_column(name, justify="right")
         for _, _, trial in sorted(self._best, reverse=True, key=lambda each: each[:2]):
@@ -121,7 +123,7 @@ class OptimizeReport:
         if self._best:
             console.print(table)
         else:
-            console.print(f"{study.study_id}: none of {self._counts.total():,} trials has a {objectives[0].statistic}.")
+            console.print(f"{study.study_id}: none of {tried} has a {objectives[0].statistic}.")
         if len(objectives) > 1 and study.front:
             console.print(f"No other trial beats these in every objective: {', '.join(map(str, study.front))}")
         for state in (TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):

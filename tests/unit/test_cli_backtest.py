@@ -356,7 +356,7 @@ def test_a_strategys_own_mistake_is_said_with_its_line(
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--csv", SMA], 1, "that is a file; name a folder"),
         ([SMA, "--symbol", "sim:BTC/USDT", "--from", "1d", "--json", "."], 1, "that is a folder; name a file"),
         ([SMA, "--data", "no.parquet"], 1, "no.parquet cannot be read: No such file"),
-        ([SMA, "--data", "a.csv", "--data", "b.csv", "--symbol", "A"], 1, "2 files and 1 symbols"),
+        ([SMA, "--data", "a.csv", "--data", "b.csv", "--symbol", "A"], 1, "2 files and 1 symbol:"),
         ([SMA, "--data", "a.csv", "--data", "b/a.csv"], 1, "file:a is there twice"),
         ([SMA, "--data", "a.csv", "--lot", "0"], 1, "--lot must be above zero, not 0"),
         ([SMA, "--data", "a.csv", "--slippage-ticks", "2"], 1, "add --tick, such as 0.01"),
