@@ -40,24 +40,29 @@ class QuotedReplay(Replay):
 
     def _meet(self, moment: Sequence[tuple[int, Bar]]) -> None:
         """Let the quotes of the open come, then let orders meet the bars, then let the quotes of the close come."""
-        desk, context = self._desk, self._context
-        for row, bar in moment:
-            context.moment_ns = bar.open_time_ns + _FIRST_NS
-            self._quote(row, bar.open)
-        context.moment_ns = None
+        self._context.moment_ns = moment[0][1].open_time_ns + _FIRST_NS
+        self._quote([(row, bar.open) for row, bar in moment])
+        self._context.moment_ns = None
         super()._meet(moment)
         for row, bar in moment:
             self._sizes[row] = _size(self._start.instruments[row], bar, self._start.volume_fraction)
-            self._quote(row, bar.close)
-        for row, bar in moment:
-            desk.closes[row] = bar.close
+        self._quote([(row, bar.close) for row, bar in moment])
 
-    def _quote(self, row: int, price: float) -> None:
-        """Tell of a quote around a price, and do what is ordered in answer to it."""
-        quote = quote_at(self._start, row, price, self._context.time_ns, self._sizes[row])
-        self._desk.closes[row] = price
-        self._session.on_quote(quote)
-        self._desk.answer_all()
+    def _quote(self, prices: Sequence[tuple[int, float]]) -> None:
+        """Tell of a moment's quotes, and do what is ordered in answer to each.
+
+        All are known before the first is told: beside the old price of another symbol a new one would show a gap that
+        never was.
+        """
+        now_ns, session = self._context.time_ns, self._session
+        quotes = [quote_at(self._start, row, price, now_ns, self._sizes[row]) for row, price in prices]
+        for (row, price), quote in zip(prices, quotes, strict=True):
+            self._desk.closes[row] = price
+            slot = session.slots[quote.instrument]
+            slot.newest = slot.quote = quote
+        for quote in quotes:
+            session.on_quote(quote)
+            self._desk.answer_all()
 
 
 def quote_at(start: StartReplay, row: int, price: float, time_ns: int, size: Decimal) -> Quote:

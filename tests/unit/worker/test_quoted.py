@@ -151,6 +151,21 @@ def test_several_symbols_take_turns() -> None:
     assert [float(quote.bid) for quote in quotes] == [100, 100, 108, 92]
 
 
+class Gaps(Two):
+    def on_quote(self, quote: Quote) -> None:
+        ours, theirs = (self.last_quote(rules) for rules in self.instruments)
+        assert ours is not None
+        assert theirs is not None
+        self.heard.append(ours.bid - theirs.bid)
+
+
+def test_symbols_that_are_the_same_show_no_gap() -> None:
+    rows = [RISING, FALLING, (92.0, 95.0, 91.0, 94.0, 1.0)]
+    strategy = Gaps()
+    play(strategy, together(message(*rows), message(*rows, row=1)), instruments=(BTC, OTHER))
+    assert [gap for gap in strategy.heard if isinstance(gap, Decimal)] == 12 * [0]
+
+
 def test_who_hears_what_is_run_by_whom() -> None:
     class Bars(Strategy):
         def on_bar(self, bar: Bar) -> None: ...
