@@ -394,8 +394,7 @@ def run(arguments: list[str]) -> int:
 
 def checks(python: str, cores: int, qt: bool) -> list[tuple[str, list[str]]]:
     """Give every check and its command, the quick ones first."""
-    # one process more than cores: many tests wait for processes of their own
-    pytest = [python, "-m", "pytest", "-q", "-n", str(cores + 1), "--dist", "loadgroup", "--durations", "8"]
+    pytest = [python, "-m", "pytest", "-q", "-n", str(cores), "--dist", "loadgroup", "--durations", "8"]
     pytest += [] if qt else ["-p", "no:pytest-qt"]
     coverage = [f"--cov={each}" for each in PERFECT]
     coverage += ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]

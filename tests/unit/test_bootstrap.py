@@ -533,7 +533,7 @@ def test_every_test_is_in_one_of_the_checks(bootstrap: ModuleType) -> None:
     assert all((ROOT / folder).is_dir() for folder in folders)
     assert "tests" in others
     assert [word for word in others if word.startswith("--ignore")] == [f"--ignore={folder}" for folder in folders]
-    assert all(command[command.index("-n") :][:2] == ["-n", "3"] for command in (perfect, others))
+    assert all(command[command.index("-n") :][:2] == ["-n", "2"] for command in (perfect, others))
     assert {"ruff check", "ruff format", "mypy", "import contracts"} <= set(planned)
 
 
