@@ -281,7 +281,7 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     locked = ["install", *quiet, "--no-compile", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
     command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
     folder = write_launcher(venv)
-    compile_packages(in_environment(venv, "python"), folder)
+    compile_packages(in_environment(venv, "python"), folder, ROOT / "koc_qt")
     # The test lock holds the run lock's packages at the same versions (a test sees to that).
     kinds = ("run", "test") if kind == "test" else ("run",)
     packages = [path.name for path in folder.iterdir() if not path.name.startswith(("__pycache__", "pip-"))]
@@ -289,12 +289,12 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     write_whole(stamp, json.dumps(made).encode())
 
 
-def compile_packages(python: Path, folder: Path) -> None:
-    """Write the packages' bytecode on every core, where pip takes one: sandboxed workers cannot write it themselves.
+def compile_packages(python: Path, *folders: Path) -> None:
+    """Write bytecode on every core, where pip takes one: sandboxed workers cannot write it, a first window waits for it.
 
     What cannot be compiled is left to whoever imports it, and so are the hundreds of venues in ccxt.
     """
-    arguments = ["-I", "-m", "compileall", "-q", "-j", "0", "-x", NOT_COMPILED, str(folder)]
+    arguments = ["-I", "-m", "compileall", "-q", "-j", "0", "-x", NOT_COMPILED, *map(str, folders)]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
             [str(python), *arguments],

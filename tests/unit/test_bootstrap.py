@@ -415,7 +415,11 @@ def test_packages_are_compiled_but_for_what_cannot_be_and_what_is_seldom_wanted(
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(code)
-    bootstrap.compile_packages(Path(sys.executable), tmp_path)
+    more = tmp_path.with_name(f"{tmp_path.name}-more")
+    more.mkdir()
+    (more / "other.py").write_text("x = 1\n")
+    bootstrap.compile_packages(Path(sys.executable), tmp_path, more)
+    assert [path.name.split(".")[0] for path in more.rglob("*.pyc")] == ["other"]
     assert sorted(path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")) == ["er", "good"]
     bootstrap.compile_packages(tmp_path / "no-python", tmp_path)
 
