@@ -290,7 +290,7 @@ def install(venv: Path, kind: str, spared: Path) -> None:
 
 
 def compile_packages(python: Path, *folders: Path) -> None:
-    """Write bytecode on every core, where pip takes one: sandboxed workers cannot write it, a first window waits for it.
+    """Write bytecode on every core, where pip takes one: sandboxed workers cannot, and a first window waits for it.
 
     What cannot be compiled is left to whoever imports it, and so are the hundreds of venues in ccxt.
     """
