@@ -84,7 +84,7 @@ def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _decimals_of_its_own() -> None:
-    """Let no test's reckoning depend on what ccxt has set: it changes the thread's rounding when it formats numbers."""
+    """Let no test's reckoning depend on what a bare ccxt has set: it changes the thread's rounding as it formats."""
     decimal.setcontext(decimal.DefaultContext.copy())
 
 

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from decimal import localcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -129,6 +130,7 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
     if additions is not None:
         original = additions(original)
     errors: Any = importlib.import_module("ccxt.base.errors")
+    rounding: Any = importlib.import_module("ccxt.base.decimal_to_precision")
     new_trades: Any = importlib.import_module("ccxt.async_support.base.ws.cache").ArrayCache
 
     class Watched(original):  # type: ignore[misc]
@@ -139,6 +141,10 @@ def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = No
         answered: Callable[[int, Mapping[str, str]], None] | None = None  # each answer's status and headers
         venue_ms: Callable[[], int] | None = None  # the venue's clock, by which requests are signed
         last_nonce = 0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.decimal_to_precision = _aside(rounding.decimal_to_precision)
 
         def client(self, url: str) -> Any:
             """Give the connection, hardened: ccxt ends its receive loop without a word when a message raises."""
@@ -246,6 +252,16 @@ def plain(number: Any) -> Any:
 def iso_ms(text: str) -> int:
     """Give a time such as 2023-09-25T07:49:37.708706Z in whole milliseconds. Raises ValueError, TypeError."""
     return (datetime.fromisoformat(text) - _EPOCH) // _MS
+
+
+def _aside(rounds: Callable[..., str]) -> Callable[..., str]:
+    """Let ccxt round in a decimal context of its own: it changes those of the thread, and leaves them so."""
+
+    def rounds_aside(*args: Any, **kwargs: Any) -> str:
+        with localcontext():
+            return rounds(*args, **kwargs)
+
+    return rounds_aside
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import pytest
+from ccxt.base import decimal_to_precision as rounding
 
 from koc_qt.adapters import ccxt_facts as facts
 from koc_qt.adapters.ccxt_exchange import exchange_class, iso_ms, plain
@@ -291,3 +293,11 @@ def test_times_are_cut_to_milliseconds() -> None:
         iso_ms("soon")
     with pytest.raises(TypeError):
         iso_ms("2023-09-25T07:49:37")
+
+
+def test_rounding_by_ccxt_leaves_this_threads_decimals_as_they_were() -> None:
+    before = decimal.getcontext().copy()
+    exchange = exchange_class("kraken")({})
+    assert exchange.decimal_to_precision("1.25", rounding.ROUND, "0.1", rounding.TICK_SIZE) == "1.3"
+    after = decimal.getcontext()
+    assert (after.rounding, after.traps, after.prec) == (before.rounding, before.traps, before.prec)
