@@ -8,19 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from koc_qt.domain.fan import PERCENTILES, Fan, places_of, spread
 from koc_qt.domain.trust import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from koc_qt.domain.fan import Places
+
     Floats = npt.NDArray[np.float64]
 
-PERCENTILES = (5, 25, 50, 75, 95)
 DRAWS_LIMIT = 2_000_000  # trades drawn in all: a fifth of a second
 _DRAWN_AT_ONCE = 100_000  # trades: some megabytes
 _HIGHEST = 1e12  # of a price
@@ -42,7 +44,8 @@ class TradeDraws(msgspec.Struct, frozen=True):
     """What `draws` orders of trades come to, in quote currency; a drawdown is a fraction of the peak before it.
 
     `observed_*` is what was. `worse` is the share of draws with a deeper drawdown than that, `losing` that of draws
-    which end below the cash, `ruined` that of draws which are at zero or below at some time.
+    which end below the cash, `ruined` that of draws which are at zero or below at some time. `fan` is how the draws
+    went, each trade at the time of the one that was in its place.
     """
 
     draws: int
@@ -54,10 +57,14 @@ class TradeDraws(msgspec.Struct, frozen=True):
     worse: float
     losing: float
     ruined: float
+    fan: Fan | None = None
 
 
 class MonteCarlo(msgspec.Struct, frozen=True):
-    """What all of it tells. None for what was not tried; `candles` and `jitter` are returns of runs, fractions."""
+    """What all of it tells. None for what was not tried.
+
+    `candles` and `jitter` are returns of runs, fractions, and their fans how these runs went.
+    """
 
     verdict: Verdict
     sentence: str
@@ -65,6 +72,8 @@ class MonteCarlo(msgspec.Struct, frozen=True):
     bootstrapped: TradeDraws | None = None
     candles: Distribution | None = None
     jitter: Distribution | None = None
+    candles_fan: Fan | None = None
+    jitter_fan: Fan | None = None
 
 
 class Candles(msgspec.Struct, frozen=True):
@@ -87,12 +96,22 @@ def distribution(values: Iterable[float]) -> Distribution | None:
     return Distribution(len(ranked), math.fsum(ranked) / len(ranked), ranked[0], ranked[-1], found)
 
 
-def draw_trades(pnls: Sequence[float], cash: float, draws: int, rng: Random, *, replace: bool) -> TradeDraws | None:
+def draw_trades(
+    pnls: Sequence[float],
+    cash: float,
+    draws: int,
+    rng: Random,
+    *,
+    replace: bool,
+    closed_ns: Sequence[int] = (),
+    since_ns: int = 0,
+) -> TradeDraws | None:
     """Draw trades `draws` times: each once in another order, or with `replace` as many of them at random.
 
     PnL is in quote currency after fees and is added up: sizes stay as they were. Fewer draws are made where DRAWS_LIMIT
-    says so. None below some trades, of which nothing can be learnt. Raises ValueError below one draw, and for cash of
-    zero or below.
+    says so. None below some trades, of which nothing can be learnt. With `closed_ns`, when each trade was closed, in
+    their order (UTC nanoseconds), there is a fan that begins at `since_ns`. Raises ValueError below one draw, and for
+    cash of zero or below.
     """
     import numpy as np  # takes long to load, and who reads reports shall not wait for it
 
@@ -102,13 +121,19 @@ def draw_trades(pnls: Sequence[float], cash: float, draws: int, rng: Random, *, 
     if count < _LEAST_TRADES:
         return None
     draws = max(1, min(draws, DRAWS_LIMIT // count))
-    known = [float(values[0]) for values in _curves(np.asarray(pnls, np.float64)[np.newaxis], cash)]
-    finals, drawdowns, ruined = [], [], 0
+    times_ns, places = places_of(closed_ns, since_ns) if closed_ns else ([], np.empty(0, np.int64))
+    known = _curves(np.asarray(pnls, np.float64)[np.newaxis], cash, places)
+    observed_final, observed_drawdown = float(known.final[0]), float(known.depth[0])
+    finals: list[float] = []
+    drawdowns: list[float] = []
+    ruined = 0
+    ways = np.empty((draws, len(places)))
     for drawn in _drawn(np.asarray(pnls, np.float64), draws, rng, replace):
-        final, depth, lowest = _curves(drawn, cash)
-        finals += final.tolist()
-        drawdowns += depth.tolist()
-        ruined += int(np.count_nonzero(lowest <= 0))
+        went = _curves(drawn, cash, places)
+        ways[len(finals) : len(finals) + len(drawn)] = went.at
+        finals += went.final.tolist()
+        drawdowns += went.depth.tolist()
+        ruined += int(np.count_nonzero(went.lowest <= 0))
     final_values, drawdown_values = distribution(finals), distribution(drawdowns)
     assert final_values is not None and drawdown_values is not None  # noqa: S101, PT018 (for the type checker)
     return TradeDraws(
@@ -116,11 +141,12 @@ def draw_trades(pnls: Sequence[float], cash: float, draws: int, rng: Random, *, 
         trades=count,
         final=final_values,
         drawdown=drawdown_values,
-        observed_final=known[0],
-        observed_drawdown=known[1],
-        worse=sum(each > known[1] * _MORE for each in drawdowns) / draws,
+        observed_final=observed_final,
+        observed_drawdown=observed_drawdown,
+        worse=sum(each > observed_drawdown * _MORE for each in drawdowns) / draws,
         losing=sum(each < cash for each in finals) / draws,
         ruined=ruined / draws,
+        fan=spread(ways, times_ns, known.at[0].tolist()) if times_ns else None,
     )
 
 
@@ -129,6 +155,9 @@ def judge(
     bootstrapped: TradeDraws | None,
     candles: Distribution | None = None,
     jitter: Distribution | None = None,
+    *,
+    candles_fan: Fan | None = None,
+    jitter_fan: Fan | None = None,
 ) -> MonteCarlo:
     """Say what draws tell. RED: most draws, or most of the runs with other parameters, lose; AMBER: some do.
 
@@ -155,11 +184,11 @@ def judge(
             f"With {jitter.count} neighbouring sets of parameters it makes {jitter.percentiles[2]:+.2%} at the median."
         )
         worry = max(worry, 0.5 if jitter.percentiles[2] <= 0 else 0.1 if jitter.percentiles[0] <= 0 else 0.0)
+    found = (shuffled, bootstrapped, candles, jitter, candles_fan, jitter_fan)
     if bootstrapped is None:
-        text = " ".join(["There are too few trades to draw from.", *notes])
-        return MonteCarlo(Verdict.NONE, text, shuffled, bootstrapped, candles, jitter)
+        return MonteCarlo(Verdict.NONE, " ".join(["There are too few trades to draw from.", *notes]), *found)
     verdict = Verdict.RED if worry >= 0.5 else Verdict.AMBER if worry > 0.05 else Verdict.GREEN
-    return MonteCarlo(verdict, " ".join(notes), shuffled, bootstrapped, candles, jitter)
+    return MonteCarlo(verdict, " ".join(notes), *found)
 
 
 def bootstrap_candles(candles: Candles, block: int, tick: float, rng: Random) -> Candles:
@@ -227,13 +256,25 @@ def _drawn(pnls: Floats, draws: int, rng: Random, replace: bool) -> Iterator[Flo
         yield pnls[rows]
 
 
-def _curves(pnls: Floats, cash: float) -> tuple[Floats, Floats, Floats]:
-    """Give, of each row, the final equity, the deepest drawdown as a fraction of its peak, and the lowest equity."""
+class _Ways(NamedTuple):
+    """How each row of trades went: final equity, deepest drawdown as a fraction of its peak, lowest equity.
+
+    `at` is what there was after so many trades, a column for each of the places that were asked for.
+    """
+
+    final: Floats
+    depth: Floats
+    lowest: Floats
+    at: Floats
+
+
+def _curves(pnls: Floats, cash: float, places: Places) -> _Ways:
     import numpy as np
 
     equity = cash + np.cumsum(pnls, axis=1)
     peak = np.maximum(np.maximum.accumulate(equity, axis=1), cash)
-    return equity[:, -1], ((peak - equity) / peak).max(axis=1), equity.min(axis=1)
+    at = np.where(places > 0, equity[:, places - 1], cash)
+    return _Ways(equity[:, -1], ((peak - equity) / peak).max(axis=1), equity.min(axis=1), at)
 
 
 def _rebuild(candles: Candles, rows: Sequence[int], first: int, tick: float, *, mirrored: bool) -> Candles:

@@ -18,6 +18,7 @@ from koc_qt.domain import monte_carlo, walk_forward
 from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.deflated_sharpe import even_returns, moments
 from koc_qt.domain.errors import ConfigError, KocError, StrategyError
+from koc_qt.domain.fan import Equity, fan_of_runs
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.lookahead import DecisionCheck, Repeat, Variation, check_lookahead, check_warmup, cuts
 from koc_qt.domain.monte_carlo import MonteCarlo, bootstrap_candles, distribution, draw_trades, jittered, other_future
@@ -193,17 +194,27 @@ class TrustChecks:
     async def monte_carlo(self) -> MonteCarlo:
         """Draw trades, and run on other candles and with neighbouring parameters."""
         spec, rng = self._spec, self._random("monte carlo")
-        closed = (trade.pnl for trade in self._first.result.trades if trade.exit_ns is not None)
-        pnls = [pnl for pnl in closed if math.isfinite(pnl)]
-        cash = float(spec.backtest.cash)
-        shuffled = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=False)
-        drawn = await asyncio.to_thread(draw_trades, pnls, cash, spec.draws, rng, replace=True)
+        trades = [trade for trade in self._first.result.trades if math.isfinite(trade.pnl)]
+        closed = [(trade.pnl, trade.exit_ns) for trade in trades if trade.exit_ns is not None]
+        pnls, closed_ns = [pnl for pnl, _ in closed], [exit_ns for _, exit_ns in closed]
+        cash, since_ns = float(spec.backtest.cash), self._backtest.since_ns
+        draw = partial(draw_trades, pnls, cash, spec.draws, rng, closed_ns=closed_ns, since_ns=since_ns)
+        shuffled = await asyncio.to_thread(draw, replace=False)
+        drawn = await asyncio.to_thread(draw, replace=True)
         newest = self._newest()
         jobs = [(newest, partial(self._market, newest.since_ns, rng.getrandbits(64))) for _ in range(spec.markets)]
         candles = await self._runs.try_all(jobs)
         neighbours = [(self._neighbour(rng), self._history) for _ in range(spec.neighbours)] if self._numbers() else []
         jitter = await self._runs.try_all(neighbours)
-        return monte_carlo.judge(shuffled, drawn, distribution(_returns(candles)), distribution(_returns(jitter)))
+        seen = _equity_of(self._first)
+        return monte_carlo.judge(
+            shuffled,
+            drawn,
+            distribution(_returns(candles)),
+            distribution(_returns(jitter)),
+            candles_fan=await asyncio.to_thread(fan_of_runs, _equities(candles), seen),
+            jitter_fan=await asyncio.to_thread(fan_of_runs, _equities(jitter), seen),
+        )
 
     def _newest(self) -> BacktestSpec:
         """Give the spec of the last part of the run, as long as a market of shuffled candles may be."""
@@ -337,6 +348,14 @@ def _typed(info: ParameterInfo, value: float) -> float | int:
 
 def _returns(outcomes: Iterable[Outcome | str]) -> list[float]:
     return [_return_of(outcome) for outcome in outcomes if isinstance(outcome, Outcome)]
+
+
+def _equities(outcomes: Iterable[Outcome | str]) -> list[Equity]:
+    return [_equity_of(outcome) for outcome in outcomes if isinstance(outcome, Outcome)]
+
+
+def _equity_of(outcome: Outcome) -> Equity:
+    return outcome.result.equity_ns, outcome.result.equity
 
 
 def _return_of(outcome: Outcome) -> float:
