@@ -15,6 +15,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS
 
 FILE_VENUE = "file"  # of symbols whose bars come from a file and whose venue is not named
+BY_ENGINE, BY_COMMAND = "engine", "command line"  # who made a run
 ALL_NS = (-(1 << 62), 1 << 62)  # a range that no file goes beyond: years 1823 to 2116
 
 
@@ -89,7 +90,7 @@ class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
     """How far a run is: `progress` from 0 to 1 of the present `stage`; `equity` so far in the quote currency.
 
     `name` is the strategy's, empty until the file is loaded; `statistics` are those of the result, empty until there is
-    one; `note` is what a person wrote about the run.
+    one; `note` is what a person wrote about the run, and `made_by` is BY_ENGINE or BY_COMMAND.
     """
 
     backtest_id: str
@@ -107,6 +108,7 @@ class BacktestSnapshot(msgspec.Struct, frozen=True, tag="backtest"):
     name: str = ""
     statistics: dict[str, float | None] = {}
     note: str = ""
+    made_by: str = BY_ENGINE
 
 
 class RoundTrip(msgspec.Struct, frozen=True, gc=False):  # as orders and fills: see domain/orders.py

@@ -23,6 +23,13 @@ CHECKPOINTS = 9  # a run's tenths at which it may be given up
 
 Parameters = dict[str, Any]
 
+_ORIGIN = {
+    "data": "the bars",
+    "strategy": "the strategy's file",
+    "search": "what is searched (ranges, conditions, objectives, method)",
+    "rules": "cash, costs or other rules of a run",
+    "instruments": "what the venue says of the symbols (ticks, lots, fees)",
+}
 _MINIMISED = frozenset({"volatility", "max_drawdown", "max_drawdown_s", "turnover", "fees", "open_trades"})
 
 
@@ -219,11 +226,38 @@ class Trial(msgspec.Struct, frozen=True):
         return value if value is not None and math.isfinite(value) else None
 
 
+class StudyOrigin(msgspec.Struct, frozen=True):
+    """What a study's trials are made from: SHA-256 in hexadecimal, and versions by name.
+
+    `data` is over all bars that go in, warm-up included, and the same as that of a back-test's Provenance with as many
+    of them; `strategy` over the file; `search` over ranges, conditions, objectives and method; `rules` over cash, costs
+    and the other rules of a run; `instruments` over what the venues say of the symbols, such as ticks, lots and fees.
+    """
+
+    data: str
+    strategy: str
+    search: str
+    rules: str
+    instruments: str
+    versions: dict[str, str]
+
+    def differences(self, now: StudyOrigin) -> list[str]:
+        """Name, for a person, what is another today."""
+        found = [phrase for name, phrase in _ORIGIN.items() if getattr(self, name) != getattr(now, name)]
+        for name in sorted(self.versions.keys() | now.versions.keys()):
+            was, is_now = self.versions.get(name, "none"), now.versions.get(name, "none")
+            if was != is_now:
+                found.append(f"the version of {name} ({was} then, {is_now} now)")
+        return found
+
+
 class StudySnapshot(msgspec.Struct, frozen=True):
     """How far a study is. `total` is how many trials there will be, None while that is not known.
 
     `counts` maps trial states to how many ended so; `best` is the best trial by the first objective, and `front` are
     the numbers of those that no other beats in every objective, at most 100. `strategy` is the SHA-256 of the file.
+    `owner` says in words which process runs it, such as "koc optimize, process 7 on host"; empty where none does.
+    `origin` is None until the bars were read, and for studies of versions that did not keep it.
     """
 
     study_id: str
@@ -240,6 +274,8 @@ class StudySnapshot(msgspec.Struct, frozen=True):
     started_ns: int
     time_ns: int
     strategy: str = ""
+    owner: str = ""
+    origin: StudyOrigin | None = None
 
     @property
     def finished(self) -> int:

@@ -26,6 +26,8 @@ GRID_LIMIT = 100  # combinations a window
 GRID_VALUES_LIMIT = 1_000  # of all parameters
 DRAWS_LIMIT = 10_000
 TRIALS_LIMIT = 10**9
+AUTOMATIC_BUDGET_S = 60.0  # that checks may take which nobody asked for
+BUDGET_LIMIT_S = 86_400
 
 
 class Verdict(StrEnum):
@@ -72,7 +74,8 @@ class TrustSpec(msgspec.Struct, frozen=True):
     which what is chosen on is `ratio` times as long as what is tested; it chooses among the combinations of `grid`,
     values by parameter, or of values around the present ones where that is empty. `trials` is how many sets of
     parameters were tried before this one was chosen, `trial_variance` the variance of their Sharpe ratios a period
-    where that is known. Raises ConfigError on values that make no sense.
+    where that is known. With `budget_s` the checks are made on as many of the newest bars as they take about so many
+    seconds for, and the report says on which; without, on all. Raises ConfigError on values that make no sense.
     """
 
     backtest: BacktestSpec
@@ -92,6 +95,7 @@ class TrustSpec(msgspec.Struct, frozen=True):
     grid: dict[str, list[Any]] = {}
     trials: int = 1
     trial_variance: float | None = None
+    budget_s: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -102,6 +106,8 @@ class TrustSpec(msgspec.Struct, frozen=True):
             raise ConfigError(f"a grid has at most {GRID_VALUES_LIMIT:,} values, not {values:,}")
         if self.trial_variance is not None and not 0 <= self.trial_variance < 1e6:
             raise ConfigError(f"the variance of Sharpe ratios cannot be {self.trial_variance}")
+        if self.budget_s is not None and not 1 <= self.budget_s <= BUDGET_LIMIT_S:
+            raise ConfigError(f"checks may take 1 to {BUDGET_LIMIT_S:,} seconds, or as long as they do")
 
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (

@@ -34,10 +34,23 @@ class SharpeCheck(msgspec.Struct, frozen=True):
     deflated: float | None = None
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """What was checked, where time did not allow for all: the newest `bars` of about `bars_in_all`, from `since_ns` on.
+
+    `needed_s` is about how long all would have taken. `sentence` says it to a person.
+    """
+
+    bars: int
+    bars_in_all: int
+    since_ns: int
+    needed_s: float
+    sentence: str
+
+
 class TrustReport(msgspec.Struct, frozen=True):
     """What the checks found; None for those that were not made, or not yet. `failed` says why one could not be.
 
-    `strategy` is the SHA-256 of the file, in hexadecimal.
+    `strategy` is the SHA-256 of the file, in hexadecimal. `scope` is None where all bars of the run were checked.
     """
 
     spec: TrustSpec
@@ -50,6 +63,7 @@ class TrustReport(msgspec.Struct, frozen=True):
     monte_carlo: MonteCarlo | None = None
     walk_forward: WalkForward | None = None
     failed: dict[str, str] = {}
+    scope: Scope | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:

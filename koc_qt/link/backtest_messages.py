@@ -1,6 +1,7 @@
 """Commands about back-tests, what they are answered with, and facts about them.
 
-Every run that has begun is listed until it is deleted, or the oldest of too many: those of earlier engines too.
+Every run that has begun is listed until it is deleted, or makes way for newer ones: those of earlier engines too, and
+those of ``koc backtest``, which come to the list as they end (BacktestSnapshot.made_by tells them apart).
 """
 
 from __future__ import annotations

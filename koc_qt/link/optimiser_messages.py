@@ -1,7 +1,7 @@
 """Commands about studies, which search a strategy's parameters, what they are answered with, and facts about them.
 
 Every study that was begun is kept with all its trials until it is deleted, those of earlier engines and of the command
-line too.
+line too. StudySnapshot.owner says which process runs one: those of another are watched here, and stopped there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ class StartStudy(msgspec.Struct, frozen=True, tag=True):
 
 
 class StopStudy(msgspec.Struct, frozen=True, tag=True):
-    """Stop a study; its trials are kept, and it can be resumed."""
+    """Stop a study; its trials are kept, and it can be resumed. Refused for one that another process runs."""
 
     study_id: str
 
 
 class ResumeStudy(msgspec.Struct, frozen=True, tag=True):
-    """Go on with a study that was stopped, that failed, or whose engine ended."""
+    """Go on with a study that was stopped, that failed, or whose process ended.
+
+    Refused where another process runs it, which StudySnapshot.owner names, and where its StudyOrigin is another today:
+    the answer says what differs. One whose process fell silent on another machine is watched for a while first.
+    """
 
     study_id: str
 

@@ -18,6 +18,7 @@ from koc_qt.domain.optimisation import (
     Method,
     Objective,
     ParameterRange,
+    StudyOrigin,
     StudySnapshot,
     StudySpec,
     Trial,
@@ -228,6 +229,18 @@ def test_a_snapshot_counts_what_is_over() -> None:
         "s", spec, JobState.RUNNING, "", "trials", 4, {"done": 2, "failed": 1}, None, [], 1, None, 0, 0
     )
     assert snapshot.finished == 3
+
+
+def test_what_a_study_was_made_from_is_compared_in_words() -> None:
+    was = StudyOrigin("a", "b", "c", "d", "e", {"koc": "1", "numpy": "2.1"})
+    assert was.differences(was) == []
+    now = StudyOrigin("x", "b", "c", "x", "e", {"koc": "1", "numpy": "2.2", "numba": "0.6"})
+    assert was.differences(now) == [
+        "the bars",
+        "cash, costs or other rules of a run",
+        "the version of numba (none then, 0.6 now)",
+        "the version of numpy (2.1 then, 2.2 now)",
+    ]
 
 
 # ---- studies

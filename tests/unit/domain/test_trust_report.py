@@ -27,6 +27,8 @@ BACKTEST = BacktestSpec("/a.py", (BTC,), "1m", START_NS, START_NS + 1)
         ({"ratio": 0.0}, "ratio is from 0.1 to 100, not 0.0"),
         ({"grid": {"a": [0] * 600, "b": [0] * 401}}, "a grid has at most 1,000 values, not 1,001"),
         ({"trial_variance": float("inf")}, "the variance of Sharpe ratios cannot be inf"),
+        ({"budget_s": 0.5}, "checks may take 1 to 86,400 seconds, or as long as they do"),
+        ({"budget_s": float("nan")}, "checks may take 1 to 86,400 seconds, or as long as they do"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], complaint: str) -> None:
