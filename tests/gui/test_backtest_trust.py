@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import KocError
+from koc_qt.domain.fan import Fan
 from koc_qt.domain.lookahead import Change, DecisionCheck, Variation
 from koc_qt.domain.monte_carlo import Distribution, MonteCarlo, TradeDraws
 from koc_qt.domain.optimisation import ParameterRange, StudySpec
@@ -26,10 +27,11 @@ from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult
 from koc_qt.link.messages import Command
 from koc_qt.link.optimiser_messages import StartStudy
 from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust
+from koc_qt.ui.backtests.curve_chart import CurveChart
 from koc_qt.ui.backtests.export import Shown
+from koc_qt.ui.backtests.findings import walk_panes
 from koc_qt.ui.backtests.percentiles import Range, RangeChart
 from koc_qt.ui.backtests.text_table import TextTable
-from koc_qt.ui.backtests.trust import walk_panes
 from koc_qt.ui.backtests.trust_keeper import trials_made
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.theme import ThemeChoice
@@ -48,6 +50,13 @@ Start = Callable[[], str]
 DRAWN = Distribution(1_000, 0.02, -0.3, 0.4, (-0.12, -0.03, 0.02, 0.08, 0.2))
 
 
+def fan(count: int = 1_000, observed: tuple[float, ...] = (10_000.0, 10_100.0, 11_000.0)) -> Fan:
+    """Give one over two hours."""
+    ends = (8_800.0, 9_700.0, 10_200.0, 10_800.0, 12_000.0)
+    bands = tuple((10_000.0, (10_000.0 + end) / 2, end) for end in ends)
+    return Fan(count, (START_NS, START_NS + HOUR_NS, START_NS + 2 * HOUR_NS), bands, observed)
+
+
 def report(spec: BacktestSpec, verdict: Verdict = Verdict.GREEN, **changes: object) -> TrustReport:
     """Give one with a finding of every kind."""
     change = Change(Variation.TRUNCATED, START_NS, START_NS, 3, "buy 0.5", "", "At that bar line 3 decided “buy 0.5”.")
@@ -56,7 +65,7 @@ def report(spec: BacktestSpec, verdict: Verdict = Verdict.GREEN, **changes: obje
     other = Comparison("backtrader", "replay", Verdict.AMBER, "They differ.", 12, 12, 11, 6, 6, 5, 1e-3, difference)
     finals = Distribution(1_000, 10_200.0, 7_000.0, 14_000.0, (8_800.0, 9_700.0, 10_200.0, 10_800.0, 12_000.0))
     falls = Distribution(1_000, 0.1, 0.02, 0.5, (0.04, 0.07, 0.1, 0.15, 0.3))
-    draws = TradeDraws(1_000, 200, finals, falls, 11_000.0, 0.08, 0.6, 0.2, 0.0)
+    draws = TradeDraws(1_000, 200, finals, falls, 11_000.0, 0.08, 0.6, 0.2, 0.0, fan())
     windows = tuple(
         WindowResult(
             Window(START_NS + n * HOUR_NS, START_NS + (n + 3) * HOUR_NS, START_NS + (n + 4) * HOUR_NS),
@@ -75,7 +84,9 @@ def report(spec: BacktestSpec, verdict: Verdict = Verdict.GREEN, **changes: obje
             Verdict.AMBER, "They differ.", ("replay",), (Absence("paper", "there is none"),), (same, other), {}
         ),
         "sharpe": SharpeCheck(Verdict.AMBER, "With 81.0% probability it is better.", 9, 200, 0.1, 0.2, 1.0, 0.97, 0.81),
-        "monte_carlo": MonteCarlo(verdict, "Drawn again its trades lose in 20%.", draws, draws, DRAWN, DRAWN),
+        "monte_carlo": MonteCarlo(
+            verdict, "Drawn again its trades lose in 20%.", draws, draws, DRAWN, DRAWN, fan(4, ()), fan(6)
+        ),
         "walk_forward": WalkForward(Verdict.GREEN, "Out of sample it made +1.00%.", False, windows, 0.5, 0.01, 3),
     }
     return TrustReport(TrustSpec(spec), **(fields | changes))  # type: ignore[arg-type]
@@ -175,6 +186,37 @@ def test_findings_are_shown_as_they_come(checked: BacktestPanel, fake: FakeBench
     research.check("trust-1", time_ns=START_NS)
     checked.look_at("backtest-1")
     assert len(fake.sent(FetchTrust)) == asked
+
+
+def test_draws_and_runs_are_shown_as_bands_over_time(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    page, research = checked.result.trust, fake.engine.research
+    research.check("trust-1", report(fake.engine.backtests["backtest-1"].spec))
+    qtbot.waitUntil(lambda: set(page.cards) == set(Check))
+    charts = page.cards[Check.MONTE_CARLO].findChildren(CurveChart)
+    assert [chart.accessibleName() for chart in charts] == [
+        "Equity, Trades in another order, 1,000 times",
+        "Equity, Trades drawn again, 1,000 times",
+        "Equity, Other candles, 4 markets",
+        "Equity, Parameters nearby, 6 sets",
+    ]
+    assert charts[0].value_text.startswith("Run 11,000.00 · Median 10,200.00 · 5 % 8,800.00 · 95 % 12,000.00 · 25 %")
+    assert charts[2].value_text.startswith("Median 10,200.00 · 5 %")  # of which no run is known
+    chart, high = charts[1], charts[1].panes[0].between[0][1]
+    assert high.name == "95 %"
+    chart.resize(400, 132)
+    picture = chart.grab().toImage()
+    [placed] = chart._placed
+    x = chart._x_of(START_NS + 2 * HOUR_NS) - 3
+    inside, outside = (picture.pixelColor(int(x), int(placed.y_of(value))) for value in (11_700.0, 12_500.0))
+    assert outside == chart._colors.background
+    assert inside != outside
+    without = msgspec.structs.replace(
+        report(fake.engine.backtests["backtest-1"].spec), monte_carlo=MonteCarlo(Verdict.NONE, "Too few.")
+    )
+    research.check("trust-1", without, runs=1, verdicts={"monte carlo": Verdict.NONE})
+    qtbot.waitUntil(lambda: page.report == without)
+    qtbot.waitUntil(lambda: set(page.cards) == set(Check))
+    assert not page.cards[Check.MONTE_CARLO].findChildren(CurveChart)
 
 
 def test_a_check_that_could_not_be_made_says_why(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:

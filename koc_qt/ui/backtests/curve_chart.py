@@ -6,7 +6,7 @@ What stands still is painted once, into a picture; the mouse costs a copy of it 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 
 import numpy as np
@@ -40,6 +40,7 @@ _MIN_WIDTH_FOR_AXIS = 220
 _MIN_HEIGHT_FOR_ALL = 120  # below it the first pane has all the room
 _LONG_NS = 60 * DAY_NS  # from which the crosshair's time of day says nothing
 _AXIS_DECIMALS = 8
+_BAND_ALPHA, _EDGE_ALPHA = 0.16, 0.35
 _CROWD = 6  # curves, from which they are drawn quicker
 _OWN_DARK = ("#66a6ff", "#ffb13d", "#3fcf90", "#ff757b", "#b79cff", "#3cc5cf", "#f28fd0", "#b4c957")
 _OWN_LIGHT = ("#1a5ccb", "#b85c00", "#08703f", "#bf2030", "#6440c8", "#0a6b74", "#a82a80", "#5b6b00")
@@ -54,18 +55,22 @@ def own_color(number: int, is_dark: bool) -> QColor:
 
 @dataclass(frozen=True)
 class Pane:
-    """Curves that share a scale. `text` writes a value, `share` is of the height; `is_under` fills from zero down."""
+    """Curves that share a scale. `text` writes a value, `share` is of the height; `is_under` fills from zero down.
+
+    What lies `between` two of the curves is filled, the first pair below the others.
+    """
 
     curves: tuple[Curve, ...]
     text: Text
     share: float = 1.0
     is_under: bool = False
     from_zero: bool = False  # whether zero is a level of its own
+    between: tuple[tuple[Curve, Curve], ...] = ()
 
 
 @dataclass
 class _Placed:
-    """A pane as it is drawn: where, from which value to which, its labels and its lines."""
+    """A pane as it is drawn: where, from which value to which, its labels, its lines, and the areas between some."""
 
     pane: Pane
     room: QRectF
@@ -73,6 +78,7 @@ class _Placed:
     high: float
     marks: list[float]
     lines: list[QPolygonF]
+    areas: list[QPolygonF] = field(default_factory=list)
 
     def y_of(self, value: float) -> float:
         return self.room.top() + (self.high - value) * self.room.height() / (self.high - self.low)
@@ -111,11 +117,7 @@ class CurveChart(QWidget):
     def set_panes(self, panes: Sequence[Pane]) -> None:
         """Show these; panes without a curve of two points or more are left out."""
         kept = [tuple(curve for curve in pane.curves if len(curve) > 1) for pane in panes]
-        self._panes = tuple(
-            Pane(curves, pane.text, pane.share, pane.is_under, pane.from_zero)
-            for pane, curves in zip(panes, kept, strict=True)
-            if curves
-        )
+        self._panes = tuple(replace(pane, curves=curves) for pane, curves in zip(panes, kept, strict=True) if curves)
         self._time_ns = None
         self._work_out()
 
@@ -199,6 +201,9 @@ class CurveChart(QWidget):
                 xs, ys = thinned(xs / every, curve.values)
                 xs = xs * every
                 placed.lines.append(polyline(xs, room.top() + (high - ys) * (room.height() / (high - low))))
+            for one, other in pane.between:
+                lines = [placed.lines[pane.curves.index(curve)] for curve in (one, other)]
+                placed.areas.append(QPolygonF([*lines[0].toList(), *reversed(lines[1].toList())]))
             self._placed.append(placed)
         self.setAccessibleDescription(self.value_text)
         self.update()
@@ -219,17 +224,23 @@ class CurveChart(QWidget):
     def _is_crowded(self) -> bool:
         return sum(len(pane.curves) for pane in self._panes) > _CROWD
 
+    @property
+    def _is_dark(self) -> bool:
+        return self._colors.background.lightness() < 128
+
     def _x_of(self, time_ns: int) -> float:
         return (time_ns - self._since_ns) * self._width / (self._until_ns - self._since_ns)
 
     def _color(self, curve: Curve, number: int) -> QColor:
         match curve.look:
-            case Look.GAIN:
+            case Look.GAIN | Look.LINE:
                 return self._colors.up if curve.values[-1] >= curve.values[0] else self._colors.down
             case Look.QUIET:
                 return self._colors.muted
             case Look.OWN:
-                return own_color(number, self._colors.background.lightness() < 128)
+                return own_color(number, self._is_dark)
+            case Look.EDGE:
+                return own_color(0, self._is_dark)
 
     def _moment(self) -> str:
         time_ns = self._until_ns if self._time_ns is None else self._time_ns
@@ -302,6 +313,12 @@ class CurveChart(QWidget):
                 self._texts.draw(painter, self._width + _PAD_PX, top, _axis_text(placed.pane, value))
         painter.save()
         painter.setClipRect(room)
+        shade = own_color(0, self._is_dark)
+        shade.setAlphaF(_BAND_ALPHA)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(shade)
+        for area in placed.areas:
+            painter.drawPolygon(area)
         for number in reversed(range(len(placed.lines))):  # the first lies on top
             self._paint_curve(painter, placed, number)
         painter.restore()
@@ -329,7 +346,10 @@ class CurveChart(QWidget):
             painter.setBrush(gradient)
             painter.drawPolygon(area)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=not self._is_crowded)
-        painter.setPen(QPen(color, 1.0 if self._is_crowded or curve.look is Look.QUIET or is_filled else 1.5))
+        if curve.look is Look.EDGE:
+            color.setAlphaF(_EDGE_ALPHA)
+        is_thin = self._is_crowded or is_filled or curve.look in (Look.QUIET, Look.EDGE)
+        painter.setPen(QPen(color, 1.0 if is_thin else 1.5))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPolyline(line)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)

@@ -28,6 +28,8 @@ class Look(Enum):
     GAIN = "gain"  # the run itself: in the colour of a profit or a loss, with an area below
     QUIET = "quiet"  # what it is held against: thin and grey
     OWN = "own"  # one of several, each in a colour of its own
+    LINE = "line"  # the run itself, without an area: it would hide what lies below
+    EDGE = "edge"  # of a band: faint, and all in one colour
 
 
 @dataclass(frozen=True, eq=False)

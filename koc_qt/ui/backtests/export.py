@@ -20,7 +20,7 @@ from koc_qt.link.results import fetch_result
 from koc_qt.reports.export import export
 from koc_qt.reports.report import Check, Report, check_of
 from koc_qt.ui.backtests.command import command_of, moment
-from koc_qt.ui.backtests.trust import TITLES
+from koc_qt.ui.backtests.findings import TITLES
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.errands import Errand
 
