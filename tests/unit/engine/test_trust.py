@@ -276,6 +276,12 @@ async def test_all_checks_of_one_strategy(desk: Desk, monkeypatch: pytest.Monkey
     assert draws.candles is not None
     assert draws.jitter is not None
     assert (draws.shuffled.draws, draws.candles.count) == (50, 1)
+    fan = draws.shuffled.fan
+    assert fan is not None
+    assert (fan.count, fan.times_ns[0]) == (50, spec.backtest.since_ns)
+    assert fan.observed[-1] == pytest.approx(draws.shuffled.observed_final)
+    assert draws.bootstrapped.fan is not None
+    assert draws.candles_fan is None  # of one market there are no bands
     assert draws.jitter.count <= 2
     forward = report.walk_forward
     assert forward is not None
