@@ -3,6 +3,10 @@
 One thread owns the connection. Appends that arrive while it writes are committed together, each still all or nothing
 from its caller's view: a batch that cannot be written fails every append in it, and none of it is kept.
 Bodies are JSON, so that a person with the sqlite3 tool can read their own orders.
+
+SQLite would move the log into the database inside the commit of whoever makes it too long, an order for instance, which
+takes as long as two files take to reach the disk. Here that is done once nothing has been written for a moment; and the
+log has its size from the start, for a commit to a file that grows takes longer.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ from koc_qt.ports.journal import JournalRecord, JournalState, KillSwitchRecord, 
 SCHEMA = 1
 QUEUE_LIMIT = 10_000  # appends; a full queue refuses (StorageError), so that no order waits behind a dead disk
 BUSY_TIMEOUT_S = 5.0
+QUIET_S = 0.25  # the log is moved after so long a silence: what a bar's close sets off is over, the next one not there
+QUIET_RECORDS = 200  # a log of fewer records stays as it is; some 4 MB
+LOG_RECORDS = 4_000  # a log of more is moved whatever goes on; some 80 MB
+ROOM_BYTES = 4 << 20  # size of the log from the start
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -64,22 +72,28 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()  # it wakes the thread soonest
         self._thread = threading.Thread(target=self._write_forever, name="koc-journal", daemon=True)
         self._closed = False
+        self._logged = 0  # records since the log was moved
         self._thread.start()
 
     def load(self) -> JournalState:
         """Read everything; call it before the first append. Raises StorageError."""
         return read_journal(self._path)
 
+    def write(self, records: Sequence[JournalRecord]) -> asyncio.Future[None]:
+        """Begin to write all or nothing; done once it is on the disk, and fails with StorageError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            done.set_exception(StorageError(f"{self._path} is closed"))
+        elif self._queue.qsize() >= QUEUE_LIMIT:
+            done.set_exception(StorageError(f"{self._path} is not keeping up: {QUEUE_LIMIT} writes wait for the disk"))
+        else:
+            self._queue.put(_Append(records, done))
+        return done
+
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Write all or nothing, on the disk when it returns. Raises StorageError."""
-        if self._closed:
-            raise StorageError(f"{self._path} is closed")
-        if self._queue.qsize() >= QUEUE_LIMIT:
-            raise StorageError(f"{self._path} is not keeping up: {QUEUE_LIMIT} writes wait for the disk")
-        done = asyncio.get_running_loop().create_future()
-        self._queue.put(_Append(records, done))
         # shielded: a caller that is cancelled does not take back what is about to be written
-        await asyncio.shield(done)
+        await asyncio.shield(self.write(records))
 
     async def close(self) -> None:
         """Write what is queued and let go of the file."""
@@ -90,10 +104,11 @@ class SqliteJournal:
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     def _write_forever(self) -> None:
+        _make_room(self._connection)
         ending = False
         while not ending:
             batch: list[_Append] = []
-            item = self._queue.get()
+            item = self._next()
             while True:
                 if item is None:
                     ending = True
@@ -105,9 +120,26 @@ class SqliteJournal:
                     break
             if batch:
                 self._write(batch)
+            if self._logged >= LOG_RECORDS:
+                self._move_log()
         with contextlib.suppress(sqlite3.Error):  # a last checkpoint is a courtesy: the log is complete without it
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
+
+    def _next(self) -> _Append | None:
+        """Wait for what is to be written; use a silence to move the log."""
+        if self._logged >= QUIET_RECORDS:
+            try:
+                return self._queue.get(timeout=QUIET_S)
+            except queue.Empty:
+                self._move_log()
+        return self._queue.get()
+
+    def _move_log(self) -> None:
+        """Put what the log holds into the database, after which the log begins anew in the same file."""
+        self._logged = 0
+        with contextlib.suppress(sqlite3.Error):  # nothing is lost: the log goes on, and it is tried again later
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _write(self, batch: list[_Append]) -> None:
         error: StorageError | None = None
@@ -117,6 +149,7 @@ class SqliteJournal:
                 for record in _without_overtaken(append.records):
                     _insert(self._connection, record)
             self._connection.execute("COMMIT")
+            self._logged += sum(len(append.records) for append in batch)
         except (sqlite3.Error, msgspec.MsgspecError) as problem:
             error = StorageError(
                 f"{self._path} cannot be written: {problem}. Free some disk space or check its permissions"
@@ -192,6 +225,7 @@ def _open(path: Path) -> sqlite3.Connection:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise StorageError(f"{path} was written by a newer K.O.C. (schema {version}, this one knows {SCHEMA})")
@@ -206,6 +240,23 @@ def _open(path: Path) -> sqlite3.Connection:
             connection.close()
         raise
     return connection
+
+
+def _make_room(connection: sqlite3.Connection) -> None:
+    """Let the log grow to its size: a transaction that is too large for the cache goes to it, also one that is undone.
+
+    What is left of it there is no record: nothing commits it, and the next ones are written over it.
+    """
+    with contextlib.suppress(sqlite3.Error):  # a disk without room for that may have enough for orders
+        connection.execute("PRAGMA cache_size=10")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE room (body BLOB)")
+        connection.executemany("INSERT INTO room VALUES (zeroblob(65536))", [()] * (ROOM_BYTES // 65536))
+    with contextlib.suppress(sqlite3.Error):  # a full disk has undone it by itself
+        connection.execute("ROLLBACK")
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA cache_size=-2000")  # as SQLite has it
+        connection.execute(f"PRAGMA user_version={SCHEMA}")  # what was written goes to the disk now, with no order
 
 
 def read_journal(path: Path) -> JournalState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -48,6 +49,13 @@ class JournalState(msgspec.Struct, frozen=True):
 
 class Journal(Protocol):
     """Durable memory of the engine; only the engine that owns the profile writes it."""
+
+    def write(self, records: Sequence[JournalRecord]) -> asyncio.Future[None]:
+        """Begin to write all or nothing; the future is done once they survive a crash, and fails with StorageError.
+
+        Cancelling it takes nothing back.
+        """
+        ...
 
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Write all or nothing; when it returns they survive a crash. Raises StorageError (full disk, permission)."""

@@ -23,6 +23,10 @@ class MemoryJournal:
         self.waiting = 0
         self.closed = False
 
+    def write(self, records: Sequence[JournalRecord]) -> asyncio.Future[None]:
+        """Begin to remember."""
+        return asyncio.ensure_future(self.append(records))
+
     async def append(self, records: Sequence[JournalRecord]) -> None:
         """Remember, or raise what it was told to."""
         if self.gate is not None:

@@ -19,6 +19,7 @@ from koc_qt.domain.orders import (
     OrderAccepted,
     OrderAmended,
     OrderFilled,
+    OrderStatus,
     OrderSubmitted,
 )
 from koc_qt.domain.state import StrategySpec
@@ -117,11 +118,106 @@ async def test_what_was_acknowledged_survives_without_a_close(tmp_path: Path) ->
     path = tmp_path / "journal.sqlite"
     journal = SqliteJournal(path)
     await journal.append(life())
-    copy = tmp_path / "after-the-crash.sqlite"
-    copy.write_bytes(path.read_bytes())
-    Path(f"{copy}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
-    assert len(read_journal(copy).fills) == 1
+    assert len(read_journal(beside(path, "after-the-crash.sqlite")).fills) == 1
     await journal.close()
+
+
+def beside(path: Path, name: str, *, with_log: bool = True) -> Path:
+    """Copy a journal as a crash leaves it, or its database alone."""
+    copy = path.with_name(name)
+    copy.write_bytes(path.read_bytes())
+    if with_log:
+        Path(f"{copy}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
+    return copy
+
+
+def log_size(path: Path) -> int:
+    return Path(f"{path}-wal").stat().st_size
+
+
+async def test_the_log_has_its_size_from_the_start_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "QUIET_RECORDS", 8)
+    monkeypatch.setattr(sqlite_journal, "QUIET_S", 0.001)
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life(1))
+    size = log_size(path)
+    assert size >= sqlite_journal.ROOM_BYTES
+    assert len(read_journal(beside(path, "begun.sqlite")).orders) == 1
+    await journal.append(life(2))
+    await until(lambda: journal._logged == 0, what="the log to be moved")
+    await journal.append(life(3))
+    assert log_size(path) == size
+    assert len(read_journal(beside(path, "moved.sqlite", with_log=False)).orders) == 2
+    assert len(read_journal(beside(path, "crashed.sqlite")).orders) == 3
+    await journal.close()
+    assert len(read_journal(path).orders) == 3
+
+
+async def test_a_log_that_is_far_too_long_is_moved_in_the_midst_of_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "LOG_RECORDS", 8)
+    monkeypatch.setattr(sqlite_journal, "QUIET_S", 60.0)
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    for number in range(5):
+        await journal.append(life(number))
+    assert len(read_journal(beside(path, "moved.sqlite", with_log=False)).orders) == 4
+    assert len(read_journal(path).orders) == 5
+    await journal.close()
+
+
+async def test_a_reader_that_stays_holds_up_nothing_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "LOG_RECORDS", 4)
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life(1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM orders").fetchone() == (1,)
+        for number in (2, 3):
+            await journal.append(life(number))
+        assert reader.execute("SELECT count(*) FROM orders").fetchone() == (1,)
+        assert len(read_journal(path).orders) == 3
+    await journal.append(life(4))
+    await journal.append(life(5))
+    assert len(read_journal(beside(path, "crashed.sqlite")).orders) == 5
+    await journal.close()
+
+
+async def test_a_disk_without_room_for_the_log_may_have_enough_for_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = sqlite_journal._open
+
+    def small(path: Path) -> sqlite3.Connection:
+        connection = opened(path)
+        connection.execute("PRAGMA max_page_count=30")
+        return connection
+
+    monkeypatch.setattr(sqlite_journal, "_open", small)
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    await journal.append(life(1))
+    assert log_size(path) < sqlite_journal.ROOM_BYTES
+    assert len(read_journal(beside(path, "crashed.sqlite")).orders) == 1
+    await journal.close()
+
+
+async def test_what_is_begun_to_be_written_is_in_its_place_before_what_comes_after_it(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    begun = journal.write(life(1)[:1])
+    await journal.append(life(1)[1:])
+    assert begun.done()
+    assert [order.status for order in journal.load().orders] == [OrderStatus.PARTIALLY_FILLED]
+    await journal.close()
+    with pytest.raises(StorageError, match="closed"):
+        await journal.write(life(2))
 
 
 async def test_a_full_disk_is_said_and_nothing_half_is_kept(tmp_path: Path) -> None:
