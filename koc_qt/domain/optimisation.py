@@ -27,7 +27,7 @@ _ORIGIN = {
     "data": "the bars",
     "strategy": "the strategy's file",
     "search": "what is searched (ranges, conditions, objectives, method)",
-    "rules": "cash, costs or other rules of a run",
+    "rules": "dates, cash, costs or other rules of a run",
     "instruments": "what the venue says of the symbols (ticks, lots, fees)",
 }
 _MINIMISED = frozenset({"volatility", "max_drawdown", "max_drawdown_s", "turnover", "fees", "open_trades"})
@@ -230,8 +230,8 @@ class StudyOrigin(msgspec.Struct, frozen=True):
     """What a study's trials are made from: SHA-256 in hexadecimal, and versions by name.
 
     `data` is over all bars that go in, warm-up included, and the same as that of a back-test's Provenance with as many
-    of them; `strategy` over the file; `search` over ranges, conditions, objectives and method; `rules` over cash, costs
-    and the other rules of a run; `instruments` over what the venues say of the symbols, such as ticks, lots and fees.
+    of them; `strategy` over the file; `search` over ranges, conditions, objectives and method; `rules` over dates,
+    cash, costs and the other rules of a run; `instruments` over what venues say of the symbols: ticks, lots, fees.
     """
 
     data: str

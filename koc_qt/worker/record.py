@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from koc_qt.domain.backtests import Provenance, RoundTrip
+from koc_qt.domain.data_hash import COLUMNS, DataHash, hash_of, little_endian
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import statistics
 from koc_qt.domain.timeframes import duration_ns
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CURVE_POINTS = 4_000  # of the equity curve that is handed out
-_COLUMNS = {"row": "q", "open_time_ns": "q", "open": "d", "high": "d", "low": "d", "close": "d", "volume": "d"}
 _NOT_SETTINGS = frozenset({"source", "filename", "trace"})  # hashed by itself; where it lies; what is told besides
 
 
@@ -52,22 +52,19 @@ class Record:
         self._start = start
         self._timeframe = timeframe
         self._check = BarCheck(start.instruments, timeframe)
-        self._hashes = {name: hashlib.sha256() for name in _COLUMNS}
-        self._warmup_bars = 0
-        kinds = [kind for name, kind in _COLUMNS.items() if name not in ("row", "volume")]
+        self._hash = DataHash([str(rules.id) for rules in start.instruments], timeframe)
+        kinds = [kind for name, kind in COLUMNS.items() if name not in ("row", "volume")]
         self._paths = [[array(kind) for kind in kinds] for _ in start.instruments]  # time, open, high, low, close
 
     def take(self, bars: ReplayBars) -> None:
         """Count bars in. Raises BadBars for those that cannot be believed."""
         import numpy as np
 
-        columns = {name: array(kind, getattr(bars, name)) for name, kind in _COLUMNS.items()}
+        columns = {name: array(kind, getattr(bars, name)) for name, kind in COLUMNS.items()}
         kinds = {"q": np.int64, "d": np.float64}
         self._check.look(bars, {name: np.frombuffer(each, kinds[each.typecode]) for name, each in columns.items()})
-        for name, column in columns.items():
-            self._hashes[name].update(_little_endian(column))
+        self._hash.take(columns, warmup=bars.warmup)
         if bars.warmup:
-            self._warmup_bars += len(bars.row)
             return
         path_columns = [column for name, column in columns.items() if name not in ("row", "volume")]
         for row, path in enumerate(self._paths):
@@ -108,7 +105,7 @@ class Record:
             benchmark=benchmark[rows].tolist(),
             months=curves.months(outcome.times_ns, outcome.equity),
             provenance=Provenance(
-                data=self._data(),
+                data=self._hash.hexdigest(),
                 strategy=hashlib.sha256(self._start.source).hexdigest(),
                 settings=self._settings(),
                 result=_result(outcome, figures),
@@ -136,34 +133,14 @@ class Record:
         opening = None if outcome.prices is None else outcome.prices[0]
         return curves.benchmark(float(self._start.cash), opening, closes[rows].tolist())
 
-    def _data(self) -> str:
-        parts = {
-            "instruments": [str(rules.id) for rules in self._start.instruments],
-            "timeframe": self._timeframe,
-            "warmup_bars": self._warmup_bars,
-            **{name: column.hexdigest() for name, column in self._hashes.items()},
-        }
-        return _hash_of(parts)
-
     def _settings(self) -> str:
         fields = msgspec.structs.asdict(self._start)
-        return _hash_of({name: value for name, value in fields.items() if name not in _NOT_SETTINGS})
+        return hash_of({name: value for name, value in fields.items() if name not in _NOT_SETTINGS})
 
 
 def _result(outcome: Outcome, figures: Mapping[str, float | None]) -> str:
     curve = [
-        hashlib.sha256(_little_endian(array(kind, column))).hexdigest()
+        hashlib.sha256(little_endian(array(kind, column))).hexdigest()
         for kind, column in (("q", outcome.times_ns), ("d", outcome.equity))
     ]
-    return _hash_of([outcome.fills, outcome.fill_count, curve, figures])
-
-
-def _hash_of(value: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
-
-
-def _little_endian(column: array[int] | array[float]) -> bytes:
-    if sys.byteorder == "big":
-        column = column[:]
-        column.byteswap()
-    return column.tobytes()
+    return hash_of([outcome.fills, outcome.fill_count, curve, figures])

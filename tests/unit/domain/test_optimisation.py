@@ -237,7 +237,7 @@ def test_what_a_study_was_made_from_is_compared_in_words() -> None:
     now = StudyOrigin("x", "b", "c", "x", "e", {"koc": "1", "numpy": "2.2", "numba": "0.6"})
     assert was.differences(now) == [
         "the bars",
-        "cash, costs or other rules of a run",
+        "dates, cash, costs or other rules of a run",
         "the version of numba (none then, 0.6 now)",
         "the version of numpy (2.1 then, 2.2 now)",
     ]

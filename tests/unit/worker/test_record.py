@@ -12,7 +12,6 @@ import pytest
 from koc_qt.domain.backtests import Provenance
 from koc_qt.domain.errors import BadBars
 from koc_qt.sdk.channel import ReplayBars, ReplayDone, StartReplay
-from koc_qt.worker import record as record_module
 from koc_qt.worker.loader import load_strategy
 from koc_qt.worker.record import Outcome, Record
 from koc_qt.worker.replay import Replay
@@ -91,17 +90,6 @@ def test_a_changed_bar_that_matters_changes_the_result_too() -> None:
     opening, high, low, close = candles[bought]
     changed = [*candles[:bought], (opening + 0.01, high + 0.01, low, close), *candles[bought + 1 :]]
     assert differences(made_of(bars(candles)), made_of(bars(changed))) == {"data", "result"}
-
-
-def test_on_a_machine_that_writes_numbers_the_other_way_round_the_hashes_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plain = record_module._little_endian(record_module.array("q", [1, 256]))
-    monkeypatch.setattr(record_module.sys, "byteorder", "big")
-    swapped = record_module.array("q", [1, 256])
-    swapped.byteswap()
-    assert record_module._little_endian(swapped) == plain
-    assert swapped[0] != 1  # its own numbers were left as they are
 
 
 def test_months_benchmark_and_excursions_are_filled_in() -> None:
