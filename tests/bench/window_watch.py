@@ -43,6 +43,7 @@ class Turns:
         self.collections: list[tuple[int, int, float]] = []  # turn, generation, milliseconds
         self.stacks: dict[int, list[str]] = {}
         self._last_cpu_ns = time.thread_time_ns()
+        self._since_ns = time.monotonic_ns()
         self._collecting_ns = 0
         self._stopping = threading.Event()
         self._main = threading.get_ident()
@@ -51,7 +52,7 @@ class Turns:
 
     def start(self, trace: bool) -> None:
         """Begin."""
-        self._last_cpu_ns = time.thread_time_ns()
+        self._last_cpu_ns, self._since_ns = time.thread_time_ns(), time.monotonic_ns()
         gc.callbacks.append(self._collected)
         self._probe.start()
         if trace:
@@ -79,6 +80,7 @@ class Turns:
             self.stalls.append(
                 {
                     "at_ns": time.monotonic_ns(),
+                    "at_s": round((time.monotonic_ns() - self._since_ns) / 1e9, 2),
                     "ms": round(busy_ns / 1e6, 1),
                     "cpu_ms": round(used_ns / 1e6, 1),
                     "gc": [[gen, round(ms, 1)] for turn, gen, ms in self.collections if turn == self.number],
