@@ -19,6 +19,7 @@ from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.backtests import Backtests
 from koc_qt.engine.catalogue import Catalogue
 from koc_qt.engine.downloads import Downloads
+from koc_qt.engine.file_bars import FileBarPages
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.listing import Listing
 from koc_qt.engine.log_book import LogBook
@@ -104,6 +105,7 @@ class Commands:
         self._library = library
         self._log_book = log_book
         self._account_commands = account_commands
+        self._file_bars = FileBarPages(services.open_files)
         self._numbers = itertools.count(1)
         self._wanted: dict[str, dict[InstrumentId, tuple[str, ...]]] = {}  # by client: what it streams, and which bars
         self._gone: deque[str] = deque(maxlen=GONE_KEPT)
@@ -181,7 +183,7 @@ class Commands:
                 self._wanted.get(client_id, {}).pop(instrument, None)
                 return await self._services.market_data.release(instrument, _owner(client_id))
             case FetchBars():
-                return await self._fetch(command)
+                return await self._fetch(command, client_id)
             case StoreStrategy(filename, source, replace):
                 return await self._library.store(filename, source, replace=replace)
             case ListInstruments(venue, text, limit):
@@ -224,6 +226,7 @@ class Commands:
     def disconnected(self, client_id: str) -> None:
         """A client is gone: its streams end."""
         self._gone.append(client_id)
+        self._file_bars.leave(client_id)
         for instrument in self._wanted.pop(client_id, {}):
             self._services.spawn(self._services.market_data.release(instrument, _owner(client_id)))
 
@@ -302,9 +305,14 @@ class Commands:
                 f"or book it to {MANUAL!r}"
             )
 
-    async def _fetch(self, command: FetchBars) -> list[Any]:
+    async def _fetch(self, command: FetchBars, client_id: str) -> list[Any]:
         if not 1 <= command.count <= FETCH_LIMIT:
             raise InvalidOrder(f"ask for 1 to {FETCH_LIMIT} bars, not {command.count}")
+        if command.file:
+            rows = await self._file_bars.page(command, client_id)
+            if client_id in self._gone:
+                self._file_bars.leave(client_id)
+            return rows
         series = BarSeries(command.instrument, command.timeframe)
         duration_ns(command.timeframe)
         await self._services.market_data.wait_ready(command.instrument.venue)

@@ -148,12 +148,18 @@ class Unsubscribe(msgspec.Struct, frozen=True, tag=True):
 
 
 class FetchBars(msgspec.Struct, frozen=True, tag=True):
-    """Answered with up to `count` closed bars before `until_ns` (now when None), oldest first."""
+    """Answered with up to `count` closed bars before `until_ns` (now when None), oldest first.
+
+    With `file` they are those of a file of bars on the engine's machine, which `written_before_ns` refuses once it was
+    changed after that time (UTC).
+    """
 
     instrument: InstrumentId
     timeframe: str
     count: int
     until_ns: int | None = None
+    file: str = ""
+    written_before_ns: int | None = None
 
 
 class ListInstruments(msgspec.Struct, frozen=True, tag=True):

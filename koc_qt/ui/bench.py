@@ -49,6 +49,7 @@ class Requests(QObject):
     time_wanted = Signal(object, object)  # InstrumentId, int UTC nanoseconds: charts of it go there
     strategy_offered = Signal(str)  # path of a strategy file: show the form that starts it
     backtest_offered = Signal(str)  # path of a strategy file: put it into the back-test panel
+    bars_offered = Signal(list)  # paths of files of bars on this machine: run the back-test panel's next run on them
     ticket_wanted = Signal(object, object, object)  # InstrumentId, Side or None, Decimal price or None
     panel_wanted = Signal(str)  # name of a panel: show it, and bring it to the front
     panel_unwanted = Signal(str)  # name of a panel: close its dock

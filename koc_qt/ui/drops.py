@@ -20,16 +20,19 @@ LARGEST = 512 << 10  # bytes; the engine takes no larger strategy
 # While a drag hovers, the mouse is the other program's; where it is ours again, that program has died: X11 says no more
 _OVER = frozenset((QEvent.Type.MouseMove, QEvent.Type.MouseButtonPress))
 _DRAGS = frozenset((QEvent.Type.DragEnter, QEvent.Type.DragMove))
-_WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py)"
+_STRATEGY = ".py"
+_BARS = frozenset((".parquet", ".pq", ".csv"))
+_WHAT = "K.O.C. takes strategy files, Python files with one strategy class (.py), and files of bars (.parquet, .csv)"
 _NO_FILE = f"There is no file in it. {_WHAT}."
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What was dropped: the absolute paths of strategy files, or a sentence that says why it is refused."""
+    """What was dropped: the absolute paths of strategy files, or of files of `bars`, or why it is refused."""
 
     files: tuple[str, ...] = ()
     refusal: str = ""
+    bars: tuple[str, ...] = ()
 
 
 def read_drop(mime: QMimeData) -> Dropped:
@@ -45,24 +48,37 @@ def read_drop(mime: QMimeData) -> Dropped:
         return Dropped(
             refusal=f"That is an address, not a file of this machine. {_WHAT}: save it first, and drop that."
         )
-    return judge_files([url.toLocalFile() for url in urls])
+    paths = [url.toLocalFile() for url in urls]
+    kinds = {Path(path).suffix.lower() in _BARS for path in paths}
+    if kinds == {True, False} and all(Path(path).suffix.lower() in {_STRATEGY, *_BARS} for path in paths):
+        return Dropped(refusal="Those are strategies and bars. Drop the strategy files first, then the files of bars.")
+    return judge_bars(paths) if kinds == {True} else judge_files(paths)
+
+
+def judge_bars(paths: Sequence[str]) -> Dropped:
+    """Judge files of bars as `judge_files` does; what is in them the engine looks at."""
+    return Dropped(bars=judged.files) if not (judged := _judge(paths, _refusal_of_bars)).refusal else judged
 
 
 def judge_files(paths: Sequence[str]) -> Dropped:
-    """Judge files: all are taken, or none, and then the first that is wrong says why."""
+    """Judge strategy files: all are taken, or none, and then the first that is wrong says why."""
+    return _judge(paths, _refusal)
+
+
+def _judge(paths: Sequence[str], refuse: Callable[[Path, os.stat_result], str]) -> Dropped:
     unique = list(dict.fromkeys(os.path.abspath(path) for path in paths))  # noqa: PTH100 - follows no link
     if not unique:
         return Dropped(refusal=_NO_FILE)
     if len(unique) > MOST_FILES:
-        return Dropped(refusal=f"Those are {len(unique)} files. Drop at most {MOST_FILES} strategy files at once.")
+        return Dropped(refusal=f"Those are {len(unique)} files. Drop at most {MOST_FILES} at once.")
     for path in unique:
-        refusal = _refusal(Path(path))
+        refusal = _look_at(Path(path), refuse)
         if refusal:
             return Dropped(refusal=refusal)
     return Dropped(tuple(unique))
 
 
-def _refusal(path: Path) -> str:
+def _look_at(path: Path, refuse: Callable[[Path, os.stat_result], str]) -> str:
     """Say what is wrong with a file; empty where nothing is."""
     name = path.name or str(path)
     try:
@@ -72,18 +88,28 @@ def _refusal(path: Path) -> str:
     except ValueError:
         return f"{name!r} is not a name that a file can have."
     if stat.S_ISDIR(found.st_mode):
-        return f"{name} is a folder. Drop the strategy file itself (.py)."
+        return f"{name} is a folder. Drop the file itself (.py, .parquet or .csv)."
     if not stat.S_ISREG(found.st_mode):
         return f"{name} is not an ordinary file. {_WHAT}."
-    if path.suffix.lower() != ".py":
-        return f"{name} is not a Python file. {_WHAT}."
-    if found.st_size == 0:
-        return f"{name} is empty: there is no strategy in it."
-    if found.st_size > LARGEST:
-        return f"{name} has {size(found.st_size)}: a strategy file has at most {size(LARGEST)}."
+    if refusal := refuse(path, found):
+        return refusal
     if not os.access(path, os.R_OK):
         return f"{name} cannot be read: you have no permission."
     return ""
+
+
+def _refusal(path: Path, found: os.stat_result) -> str:
+    if path.suffix.lower() != _STRATEGY:
+        return f"{path.name} is not a Python file. {_WHAT}."
+    if found.st_size == 0:
+        return f"{path.name} is empty: there is no strategy in it."
+    if found.st_size > LARGEST:
+        return f"{path.name} has {size(found.st_size)}: a strategy file has at most {size(LARGEST)}."
+    return ""
+
+
+def _refusal_of_bars(path: Path, found: os.stat_result) -> str:
+    return f"{path.name} is empty: there are no bars in it." if found.st_size == 0 else ""
 
 
 class DropZone(QObject):
@@ -91,11 +117,12 @@ class DropZone(QObject):
 
     While something hovers it looks at the application's events before the widgets do: fields would take the name of a
     file as text. What is dragged within the window, such as text, is left to the widgets. Qt offers drags to widgets
-    alone that take some: the window does from now on, and docks, which may float, must. `dropped` brings paths,
-    `refused` a sentence.
+    alone that take some: the window does from now on, and docks, which may float, must. `dropped` brings paths of
+    strategies, `bars_dropped` those of files of bars, `refused` a sentence.
     """
 
     dropped = Signal(list)
+    bars_dropped = Signal(list)
     refused = Signal(str)
 
     def __init__(self, window: QMainWindow, theme: Theme) -> None:
@@ -154,7 +181,7 @@ class DropZone(QObject):
             return False
         if not self._veil.isVisible():
             judged = self._judged = read_drop(event.mimeData())
-            self._veil.say(judged.refusal or _invitation(judged.files), refused=bool(judged.refusal))
+            self._veil.say(judged.refusal or _invitation(judged), refused=bool(judged.refusal))
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()  # a refusal too, so that the drop brings its reason
         return True
@@ -169,15 +196,17 @@ class DropZone(QObject):
         event.accept()
         if judged.refusal:
             self.refused.emit(judged.refusal)
+        elif judged.bars:
+            self.bars_dropped.emit(list(judged.bars))
         else:
             self.dropped.emit(list(judged.files))
         return True
 
 
-def _invitation(files: Sequence[str]) -> str:
-    if len(files) == 1:
-        return f"Drop to set up {Path(files[0]).name}"
-    return f"Drop to set up {len(files)} strategies"
+def _invitation(judged: Dropped) -> str:
+    files = judged.files or judged.bars
+    what = Path(files[0]).name if len(files) == 1 else f"{len(files)} {'strategies' if judged.files else 'files'}"
+    return f"Drop to set up {what}" if judged.files else f"Drop to back-test on {what}"
 
 
 class _Sentry(QObject):

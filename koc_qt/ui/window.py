@@ -177,6 +177,7 @@ class MainWindow(QMainWindow):
         requests.panel_wanted.connect(self.workspace.show_panel)
         requests.panel_unwanted.connect(lambda name: self.workspace.docks[name].close())
         self.drops.dropped.connect(self.offer)
+        self.drops.bars_dropped.connect(self.offer_bars)
         self.drops.refused.connect(lambda text: desk.notify(text, Level.WARNING))
         self._write_timer = QTimer(self)
         self._write_timer.setSingleShot(True)
@@ -326,6 +327,11 @@ class MainWindow(QMainWindow):
         self.workspace.show_panel("strategies")
         for path in paths:
             self.bench.requests.strategy_offered.emit(path)
+
+    def offer_bars(self, paths: list[str]) -> None:
+        """Put files of bars into the back-test panel."""
+        self.workspace.show_panel("backtest")
+        self.bench.requests.bars_offered.emit(paths)
 
     def reset_layout(self) -> None:
         """Put every dock where it is at first."""

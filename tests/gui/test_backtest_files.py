@@ -13,9 +13,11 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import ALL_NS, FILE_VENUE, BacktestSpec
+from koc_qt.domain.errors import BadBars
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.market import Bar
 from koc_qt.domain.timeframes import DAY_NS
-from koc_qt.link.messages import FetchBars, StartBacktest
+from koc_qt.link.messages import Command, FetchBars, StartBacktest
 from koc_qt.reports.words import settings
 from koc_qt.ui.backtests.command import command_of
 from koc_qt.ui.backtests.provenance import settings_lines
@@ -170,33 +172,84 @@ def test_what_was_chosen_is_remembered_and_taken_over_from_a_run(ready: Backtest
     assert setup.timeframe.currentText() == "1d"
 
 
-def test_a_trade_of_a_file_has_no_chart_and_a_run_of_it_no_market(
-    ready: BacktestPanel, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def shown(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> BacktestPanel:
+    """Give a panel that shows what came of a run on a file, on which the engine has bars."""
     ready.setup.bars.choose([GOOG])
     ready.run()
     qtbot.waitUntil(lambda: ready._run_id == "backtest-1")
-    placed = msgspec.structs.replace(
-        fake.engine.backtests["backtest-1"].spec, timeframe="1d", since_ns=START_NS, until_ns=START_NS + 90 * DAY_NS
-    )
+    run = fake.engine.backtests["backtest-1"]
+    until_ns = START_NS + 90 * DAY_NS
+    placed = msgspec.structs.replace(run.spec, timeframe="1d", since_ns=START_NS, until_ns=until_ns)
     fake.engine.backtest("backtest-1", spec=placed)
     trades = [msgspec.structs.replace(each, instrument=symbol()) for each in trips(3)]
     finish(fake, "backtest-1", trades=trades, timeframe="1d")
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
-    said: list[str] = []
-    charts: list[object] = []
-    fake.desk.noticed.connect(lambda notice: said.append(notice.text))
-    fake.requests.chart_wanted.connect(lambda *asked: charts.append(asked))
-    ready.result.trade_opened.emit(trades[0])
-    ready.result.trades.mark.click()
-    ready.bar.replay.click()
-    assert charts == []
-    assert said == [
-        *["There is no chart of us_GOOG_1d: its bars come from a file."] * 2,
-        "A run on a file is not shown bar by bar: no market has its bars.",
+    fake.engine.bars = [
+        Bar(symbol(), "1d", START_NS + day * DAY_NS, 1.08431, 1.0952, 1.07, 1.08432, 1.0) for day in range(90)
     ]
-    assert ready.pages.currentWidget() is ready.result
-    assert not fake.sent(FetchBars)
+    return ready
+
+
+def test_a_trade_of_a_file_has_no_chart(shown: BacktestPanel, fake: FakeBench) -> None:
+    charts: list[object] = []
+    fake.requests.chart_wanted.connect(lambda *asked: charts.append(asked))
+    trades = shown.result.result.trades if shown.result.result is not None else []
+    before = len(fake.texts)
+    shown.result.trade_opened.emit(trades[0])
+    shown.result.trades.mark.click()
+    assert charts == []
+    said = "There is no chart of us_GOOG_1d, a file's: Replay shows its trades bar by bar."
+    assert fake.texts[before:] == [said, said]
+
+
+def test_a_run_on_a_file_is_replayed_from_it(shown: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    shown.bar.replay.click()
+    qtbot.waitUntil(lambda: shown.player is not None and shown.player.chart.bar_count == 1)
+    player = shown.player
+    assert player is not None
+    [asked] = fake.sent(FetchBars)
+    begun_ns = fake.engine.backtests["backtest-1"].started_ns
+    assert (asked.instrument, asked.timeframe, asked.file, asked.written_before_ns) == (symbol(), "1d", GOOG, begun_ns)
+    assert player.chart._picture.decimals == 5  # as many as its prices have
+    player.step_on()
+    assert player.chart.bar_count == 2
+
+
+def test_a_file_that_was_changed_is_not_replayed(
+    shown: BacktestPanel, fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = fake.engine.execute
+
+    async def refuse(command: Command, client_id: str) -> object:
+        if isinstance(command, FetchBars):
+            raise BadBars("us_GOOG_1d.parquet was written after the run")
+        return await execute(command, client_id)
+
+    monkeypatch.setattr(fake.engine, "execute", refuse)
+    shown.bar.replay.click()
+    qtbot.waitUntil(lambda: shown.player is not None and "was written after the run" in shown.player.chart._empty_text)
+
+
+def test_files_that_are_dropped_take_the_place_of_the_symbols(ready: BacktestPanel, fake: FakeBench) -> None:
+    fake.requests.bars_offered.emit([GOOG])
+    assert ready.setup.bars.paths == (GOOG,)
+    assert not ready.setup.symbols.isVisibleTo(ready)
+    fake.requests.bars_offered.emit([SPY])
+    assert ready.setup.bars.paths == (SPY,)
+
+
+def test_files_of_this_machine_are_nothing_to_an_engine_elsewhere(ready: BacktestPanel, fake: FakeBench) -> None:
+    fake.desk.is_remote = True
+    ready.setup.bars.choose(["/there/spy.csv"])
+    fake.requests.bars_offered.emit([GOOG])
+    assert fake.texts[-1].startswith("us_GOOG_1d.parquet cannot be used from here: the engine reads bars on its own")
+    assert ready.setup.bars.paths == ("/there/spy.csv",)
+    ready.setup.bars.leave()
+    fake.requests.bars_offered.emit([GOOG, SPY])
+    assert fake.texts[-1].startswith("The 2 files cannot be used from here")
+    assert ready.setup.bars.is_on  # where the path can be typed
+    assert not ready.setup.bars.line.text()
 
 
 def test_the_command_and_the_settings_name_the_file() -> None:

@@ -112,6 +112,15 @@ def test_fractions_of_bars_are_carried_on_and_there_are_no_more_than_there_are()
     assert playback.due(SECOND_NS) == 0
 
 
+@pytest.mark.parametrize(
+    ("price", "decimals"), [(1.08432, 5), (43_210.12, 2), (53.32270908, 4), (0.00012345, 8), (2.5e-11, 8), (7.0, 2)]
+)
+def test_prices_of_a_file_have_the_digits_that_they_have(price: float, decimals: int) -> None:
+    playback = Playback(made(), BTC)
+    playback.add([(at_ns(bar), price, price, price, price, 1.0) for bar in range(3)])
+    assert playback.decimals() == decimals
+
+
 def test_what_is_open_is_worth_what_the_last_close_says() -> None:
     playback = Playback(made(), BTC)
     playback.add([(at_ns(bar), 100.0, 110.0, 90.0, 104.0, 1.0) for bar in range(40)])

@@ -60,13 +60,33 @@ def test_what_is_no_strategy_is_refused_with_a_reason(tmp_path: Path, name: str,
 
 def test_a_hundred_files_are_too_many(tmp_path: Path) -> None:
     files = [str(strategy(tmp_path, f"s{number}.py")) for number in range(100)]
-    assert judge_files(files).refusal == f"Those are 100 files. Drop at most {MOST_FILES} strategy files at once."
+    assert judge_files(files).refusal == f"Those are 100 files. Drop at most {MOST_FILES} at once."
     assert len(judge_files(files[:MOST_FILES]).files) == MOST_FILES
 
 
 def test_a_name_that_no_file_has(tmp_path: Path) -> None:
     assert "not a name" in judge_files([f"{tmp_path}/a\0b.py"]).refusal
     assert "no file in it" in judge_files([]).refusal
+
+
+def test_files_of_bars_are_taken_but_not_with_strategies(tmp_path: Path) -> None:
+    bars = [strategy(tmp_path, name) for name in ("goog.parquet", "été ☃.CSV", "spy.pq")]
+    judged = read_drop(of_files(*bars, bars[0]))
+    assert (judged.bars, judged.files) == (tuple(map(str, bars)), ())
+    mixed = read_drop(of_files(strategy(tmp_path), *bars))
+    assert "Drop the strategy files first" in mixed.refusal
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder.csv").mkdir()
+    for name, said in (
+        ("empty.csv", "there are no bars in it"),
+        ("folder.csv", "is a folder"),
+        ("gone.csv", "No such file"),
+        ("notes.txt", "is not a Python file"),
+    ):
+        judged = read_drop(of_files(bars[0], tmp_path / name))
+        assert (judged.bars, judged.files) == ((), ())
+        assert said in judged.refusal
+    assert "is not a Python file" in judge_files([str(bars[0])]).refusal  # where strategies alone are asked for
 
 
 def test_what_is_no_file() -> None:
@@ -99,7 +119,9 @@ class Stage:
         self.window.show()
         self.dropped: list[list[str]] = []
         self.refused: list[str] = []
+        self.bars: list[list[str]] = []
         self.zone.dropped.connect(self.dropped.append)
+        self.zone.bars_dropped.connect(self.bars.append)
         self.zone.refused.connect(self.refused.append)
 
     def enter(self, target: QWidget, mime: QMimeData) -> bool:
@@ -129,6 +151,18 @@ def stage(fake: FakeBench) -> Iterator[Stage]:
     stage = Stage(fake)
     yield stage
     shiboken6.delete(stage.window)
+
+
+def test_files_of_bars_say_where_they_go(stage: Stage, tmp_path: Path) -> None:
+    one, two = strategy(tmp_path, "goog.csv"), strategy(tmp_path, "spy.parquet")
+    assert stage.enter(stage.inside, of_files(one))
+    assert stage.zone.shown == "Drop to back-test on goog.csv"
+    stage.drop(stage.inside, of_files(one))
+    assert stage.enter(stage.window, of_files(one, two))
+    assert stage.zone.shown == "Drop to back-test on 2 files"
+    stage.drop(stage.window, of_files(one, two))
+    assert stage.bars == [[str(one)], [str(one), str(two)]]
+    assert (stage.dropped, stage.refused) == ([], [])
 
 
 def test_a_file_is_taken_anywhere(stage: Stage, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from koc_qt.ui.charts.series import BarColumns, Ints
 
 SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # bars a second
 DEFAULT_SPEED = 10
+_LOOKED_AT = 200  # bars, for the digits of prices
 _REMEMBERED_BARS = 12  # for which a trade that has ended is still brought out
 
 
@@ -53,6 +55,11 @@ class Playback:
                 np.concatenate((self.bars.values, added.values), axis=1),
             )
         return len(new)
+
+    def decimals(self) -> int:
+        """Give how many decimals the first prices have, from 2 to 8, of their first six digits."""
+        texts = (f"{Decimal(f'{price:.6g}'):f}" for price in self.bars.values[3][:_LOOKED_AT].tolist())
+        return max([2, *(min(len(text.partition(".")[2]), 8) for text in texts)])
 
     @property
     def now_ns(self) -> int:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QBoxLayout, QComboBox, QHBoxLayout, QLabel, QSlide
 
 from koc_qt.domain.backtests import BacktestResult
 from koc_qt.domain.errors import KocError
-from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.orders import Fill
 from koc_qt.link.messages import FetchBars
 from koc_qt.ui import formats
@@ -57,6 +57,8 @@ class PlayerPage(QWidget):
         self._clock_ns = clock_ns
         self.playback: Playback | None = None
         self._result: BacktestResult | None = None
+        self._begun_ns: int | None = None
+        self._rules: Instrument | None = None
         self._wanted_ns: int | None = None  # where to go once its bars are there
         self._is_whole = False  # whether all bars are there
         self._last_ns = 0
@@ -156,9 +158,12 @@ class PlayerPage(QWidget):
 
     # ---- for the panel ----------------------------------------------------------------------------------------------
 
-    def show_run(self, result: BacktestResult) -> None:
-        """Begin with this run, `fills` and all; it stands at its first bar."""
-        self._result = result
+    def show_run(self, result: BacktestResult, begun_ns: int | None = None) -> None:
+        """Begin with this run, `fills` and all; it stands at its first bar.
+
+        `begun_ns` is when it was made: a file of bars that was changed since is refused.
+        """
+        self._result, self._begun_ns = result, begun_ns
         self.symbols.clear()
         for instrument in result.spec.instruments:
             self.symbols.addItem(instrument.symbol, str(instrument))
@@ -171,8 +176,8 @@ class PlayerPage(QWidget):
         self.playback = Playback(self._result, instrument)
         self.playback.speed = SPEEDS[max(self.speed.currentIndex(), 0)]
         self._is_whole, self._wanted_ns = False, None
-        rules = self._desk.replica.instruments.get(instrument)
-        self.chart.set_decimals(formats.decimals_of(rules.tick_size) if rules is not None else 2)
+        self._rules = self._desk.replica.instruments.get(instrument)
+        self.chart.set_decimals(formats.decimals_of(self._rules.tick_size) if self._rules is not None else 2)
         self.chart.set_empty_text(f"Fetching the bars of {instrument}…")
         self.chart.set_fault("")
         self._show_from(0)
@@ -211,7 +216,7 @@ class PlayerPage(QWidget):
         """Fetch the next bars; where a stretch has none, such as a weekend, the one after it."""
         while True:
             until_ns = min(since_ns + PAGE_BARS * playback.bar_ns, playback.until_ns)
-            command = FetchBars(playback.instrument, self._timeframe, PAGE_BARS, until_ns)
+            command = FetchBars(playback.instrument, self._timeframe, PAGE_BARS, until_ns, *self._file())
             rows: list[Any] = await self._desk.request(command, timeout_s=FETCH_TIMEOUT_S)
             added = playback.add(rows)
             if playback is not self.playback:
@@ -222,6 +227,13 @@ class PlayerPage(QWidget):
             since_ns = until_ns
             await asyncio.sleep(0)
         self._bars_came()
+
+    def _file(self) -> tuple[str, int | None]:
+        """Give the file that the bars come from, and until when it may have been written; no file is a market."""
+        if self.playback is None or self._result is None or not self._result.spec.files:
+            return "", None
+        spec = self._result.spec
+        return spec.files[spec.instruments.index(self.playback.instrument)], self._begun_ns
 
     @property
     def _timeframe(self) -> str:
@@ -234,6 +246,8 @@ class PlayerPage(QWidget):
         if not len(playback.bars):
             self.chart.set_empty_text(f"There are no bars of {playback.instrument} any more")
             return
+        if self._rules is None and not playback.shown:  # of what comes from a file: prices have the digits they have
+            self.chart.set_decimals(playback.decimals())
         if self._wanted_ns is not None:
             is_there = self._is_whole or int(playback.bars.open_time_ns[-1]) > self._wanted_ns
             self._say_moment()

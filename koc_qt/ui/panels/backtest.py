@@ -131,6 +131,7 @@ class BacktestPanel(Panel):
         self.compared.closed.connect(lambda: self.show_view("history"))
         self.bench.requests.trips_marked.connect(self._marks_changed)
         self.bench.requests.backtest_offered.connect(self.offer)
+        self.bench.requests.bars_offered.connect(self.setup.bars.offer)
         self.desk.framed.connect(self._on_frame)
         for keys in ("Ctrl+Return", "Ctrl+Enter"):
             shortcut = QShortcut(QKeySequence(keys), self)
@@ -334,10 +335,6 @@ class BacktestPanel(Panel):
 
     def _replay(self) -> None:
         """Play the run bar by bar, its fills and all."""
-        run = self.desk.replica.backtests.get(self._run_id)
-        if run is not None and run.spec.files:
-            self.desk.notify("A run on a file is not shown bar by bar: no market has its bars.")
-            return
         self._view = "replay"
         self._say("", "Fetching the run…")
         self._fetching.start(self._fetch_to_replay(self._run_id), self._not_replayed)
@@ -351,7 +348,8 @@ class BacktestPanel(Panel):
             self.player.closed.connect(lambda: self.show_view(""))
             self.pages.addWidget(self.player)
         self.pages.setCurrentWidget(self.player)
-        self.player.show_run(result)
+        run = self.desk.replica.backtests.get(run_id)
+        self.player.show_run(result, run.started_ns if run is not None else None)
         self.player.play.setFocus()
 
     def _not_replayed(self, error: KocError) -> None:
@@ -404,7 +402,7 @@ class BacktestPanel(Panel):
         self._mark(None)
 
     def _say_no_chart(self, instrument: InstrumentId) -> None:
-        self.desk.notify(f"There is no chart of {instrument.symbol}: its bars come from a file.")
+        self.desk.notify(f"There is no chart of {instrument.symbol}, a file's: Replay shows its trades bar by bar.")
 
     def _mark(self, chosen: RoundTrip | None) -> None:
         """Have charts show the chosen trade, and all others of the run where that is wanted."""

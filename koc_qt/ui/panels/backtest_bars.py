@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from koc_qt.domain.backtests import FILE_VENUE
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.ui.desk import Desk
+from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import Field
 from koc_qt.ui.theme import Theme, style_as
@@ -94,6 +94,20 @@ class BarFiles(QWidget):
         self.field.set_problem("")
         self._turn(True)
         self.changed.emit()
+
+    def offer(self, paths: Sequence[str]) -> None:
+        """Have these files of this machine, or say that they are not where they are read."""
+        if not self._desk.is_remote:
+            self.choose(paths)
+            return
+        if not self.is_on:
+            self.choose(())
+        name = _name(paths[0]) if len(paths) == 1 else f"The {len(paths)} files"
+        self._desk.notify(
+            f"{name} cannot be used from here: the engine reads bars on its own machine. Copy the bars there, and give "
+            "the path in the back-test panel.",
+            Level.WARNING,
+        )
 
     def leave(self) -> None:
         """Go back to symbols."""
