@@ -249,6 +249,24 @@ def test_what_is_remembered_may_be_anything(panel: StrategiesPanel, qtbot: QtBot
     form.reject()
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["strategy", "state", "pnl", "trades", "symbols", "timeframe"],  # before there was Drift
+        ["strategy", "state", "pnl", "trades", "symbols", "timeframe", "drift"],  # opened since then
+        ["strategy", "state", "drift", "pnl", "trades", "symbols", "timeframe"],  # when it came before the profit
+    ],
+)
+def test_columns_that_nobody_moved_follow_the_present_order(panel: StrategiesPanel, order: list[str]) -> None:
+    panel.restore({"columns": {"order": order, "hidden": []}})
+    present = [column.name for column in panel.model.columns]
+    assert panel.state()["columns"]["order"] == present
+    moved = ["pnl", *(name for name in order if name != "pnl")]
+    panel.restore({"columns": {"order": moved, "hidden": []}})
+    kept = [name for name in panel.state()["columns"]["order"] if name in order]
+    assert kept == moved
+
+
 # ---- strategies -----------------------------------------------------------------------------------------------------
 
 

@@ -382,6 +382,29 @@ def test_columns_are_remembered(fake: FakeBench, table: RecordTable[Row]) -> Non
     assert [column.name for column in model.columns] == ["name", "value"]
 
 
+def order(table: RecordTable[Row]) -> list[str]:
+    names: list[str] = table.column_state()["order"]
+    return names
+
+
+def test_who_has_moved_no_column_gets_the_order_of_this_version(fake: FakeBench, table: RecordTable[Row]) -> None:
+    names = ["a", "b", "c", "d"]
+    model = RecordModel([Column[Row](name, name, lambda row: row.name) for name in names], fake.theme, fake.window)
+    wide = RecordTable(model, fake.theme, fake.window)
+    wide.restore_columns({"order": ["d", "a", "c"], "default": ["d", "a", "c"]})
+    assert order(wide) == names
+    wide.restore_columns({"order": ["d", "c", "a"], "default": ["d", "a", "c"]})  # it was moved; b is new
+    assert order(wide) == ["d", "c", "a", "b"]
+    wide.restore_columns({"order": ["d", "c", "b", "c", "gone"], "default": ["d"]})
+    assert order(wide) == ["a", "d", "c", "b"]
+    wide.restore_columns({"order": ["d", "c", "a"]}, [("d", "c", "a")])  # of a version that did not say
+    assert order(wide) == names
+    wide.restore_columns({"order": ["c", "d", "a", "b"]}, [("d", "c", "a")])
+    assert order(wide) == ["c", "d", "a", "b"]
+    wide.restore_columns({"order": ["d", "c", "a", "b"], "default": 3}, [("d", "c", "a", "b")])
+    assert order(wide) == ["d", "c", "a", "b"]
+
+
 @pytest.mark.parametrize(
     "state",
     [

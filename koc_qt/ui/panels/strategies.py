@@ -34,7 +34,7 @@ from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.strategies_drift import DriftKeeper
 from koc_qt.ui.panels.strategies_drift_actions import DriftActions
 from koc_qt.ui.panels.strategies_library import FILE_COLUMNS, Library, LibraryFile
-from koc_qt.ui.panels.strategies_rows import STATES, STRATEGY_COLUMNS, Known, in_words
+from koc_qt.ui.panels.strategies_rows import FORMER_ORDERS, STATES, STRATEGY_COLUMNS, Known, in_words
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.start_form.rules import is_active
@@ -453,7 +453,7 @@ class StrategiesPanel(Panel):
     def restore(self, state: dict[str, Any]) -> None:
         """Take that over, as far as it can be read."""
         if isinstance(columns := state.get("columns"), dict):
-            self.table.restore_columns(columns)
+            self.table.restore_columns(columns, FORMER_ORDERS)
         sizes = state.get("sizes")
         if (
             isinstance(sizes, list)

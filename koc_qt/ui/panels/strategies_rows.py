@@ -105,3 +105,12 @@ STRATEGY_COLUMNS: tuple[Column[Known], ...] = (
     Column("symbols", "Symbols", lambda each: symbols_of(each.now), width=12),
     Column("timeframe", "Timeframe", lambda each: each.spec.timeframe or DASH, width=6),
 )
+
+# Orders that layouts of earlier versions hold where nobody has moved a column: before there was Drift and opened since,
+# which put it last, and when it came before the profit.
+_BEFORE_DRIFT = ("strategy", "state", "pnl", "trades", "symbols", "timeframe")
+FORMER_ORDERS: tuple[tuple[str, ...], ...] = (
+    _BEFORE_DRIFT,
+    (*_BEFORE_DRIFT, "drift"),
+    (*_BEFORE_DRIFT[:2], "drift", *_BEFORE_DRIFT[2:]),
+)

@@ -251,17 +251,26 @@ class RecordTable(QTableView, Generic[R]):
         by = columns[sort].name if sort >= 0 else ""
         return {
             "order": order,
+            "default": [column.name for column in columns],  # of this version: whether anybody has moved one
             "widths": widths,
             "hidden": hidden,
             "sort": [by, direction is Qt.SortOrder.DescendingOrder],
         }
 
-    def restore_columns(self, state: dict[str, Any]) -> None:
-        """Take over what `column_state` gave, as far as it can be read and these columns are still there."""
+    def restore_columns(self, state: dict[str, Any], former: Sequence[Sequence[str]] = ()) -> None:
+        """Take over what `column_state` gave, as far as it can be read and these columns are still there.
+
+        Who has moved none gets the present order: one that was saved as it was then, or is one of the `former` orders
+        of versions that did not say.
+        """
         header = self.horizontalHeader()
         numbers = {column.name: n for n, column in enumerate(self.records.columns)}
         order, widths, hidden, sort = (state.get(key) for key in ("order", "widths", "hidden", "sort"))
-        for place, name in enumerate(name for name in _list(order) if name in numbers):
+        saved = list(dict.fromkeys(_list(order)))
+        is_as_it_was = saved in (
+            [list(each) for each in former] if "default" not in state else [_list(state["default"])]
+        )
+        for place, name in enumerate(_merged([] if is_as_it_was else saved, list(numbers))):
             header.moveSection(header.visualIndex(numbers[name]), place)
         for name, width in widths.items() if isinstance(widths, dict) else ():
             if name in numbers and isinstance(width, int) and width >= _NARROWEST:
@@ -403,6 +412,15 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _cell(value: Any) -> str:
     """Give a cell's text without what would break a row of a spreadsheet."""
     return " ".join(str(value).split())
+
+
+def _merged(saved: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Give the columns in the saved order, those that it does not know behind the one that they stand behind now."""
+    order = [name for name in saved if name in names]
+    for place, name in enumerate(names):
+        if name not in order:
+            order.insert(order.index(names[place - 1]) + 1 if place else 0, name)
+    return order
 
 
 def _list(value: Any) -> list[Any]:
