@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,11 +11,14 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.backtests import BacktestSpec, Engine
+from koc_qt.domain.errors import StrategyError
 from koc_qt.link.messages import StartBacktest
-from koc_qt.ui.backtests.costs import ALL, CostsForm
+from koc_qt.sdk.channel import StartReplay
+from koc_qt.ui.backtests.costs import ALL, NOT_WITH, CostsForm
 from koc_qt.ui.panels.backtest import BacktestPanel
+from koc_qt.worker.engines.terms import Terms
 from tests.fakes.desk import FakeBench
-from tests.fakes.link import BTC, START_NS
+from tests.fakes.link import BTC, BTC_RULES, START_NS
 from tests.gui.backtest_stage import (
     ETH,
     FILE,
@@ -27,6 +31,7 @@ from tests.gui.backtest_stage import (
 )
 
 EVERY = tuple(Engine)
+START = StartReplay(b"", "sma.py", {}, (BTC_RULES,), "1m", START_NS, Decimal(1), None, Decimal(0), 0, True)
 
 
 def shows(panel: BacktestPanel, fast: str) -> bool:
@@ -73,6 +78,60 @@ def test_every_engine_makes_a_run_of_its_own(every: BacktestPanel, fake: FakeBen
     assert {command.spec.engine for command in fake.sent(StartBacktest)} == set(Engine)
     qtbot.waitUntil(lambda: every._run_id == "backtest-3")
     assert fake.engine.backtests["backtest-3"].spec.engine is Engine.REPLAY  # the first of them is looked at
+
+
+def note(form: CostsForm, name: str) -> str:
+    label = form.fields[name].note
+    return "" if label is None or label.isHidden() else label.text()
+
+
+def test_what_an_engine_refuses_is_said_beside_the_field(every: BacktestPanel) -> None:
+    form = every.setup.costs
+    assert [note(form, name) for name in ("ticks", "latency", "share")] == ["", "", ""]
+    form.edits["latency"].setText("20")
+    choose(form, "vectorbt")
+    assert form.is_open
+    assert form.fields["latency"].problem == "vectorbt knows no latency: leave 0, or choose Replay"
+    assert (note(form, "latency"), note(form, "ticks")) == ("", "Not with vectorbt")
+    assert note(form, "share") == "vectorbt fills every order whole"
+    assert not every.setup.specs()
+    form.edits["latency"].setText("0.0")
+    assert (form.fields["latency"].problem, note(form, "latency")) == ("", "Not with vectorbt")
+    assert every.setup.specs()
+    choose(form, ALL)
+    assert note(form, "latency") == "Not with vectorbt and backtrader"
+    form.unfold(False)
+    form.edits["latency"].setText("20")
+    assert form.is_open
+    assert note(form, "latency") == "vectorbt and backtrader will refuse the run: no latency there"
+    assert len(every.setup.specs()) == 3  # the others run
+    choose(form, "replay")
+    assert [note(form, name) for name in ("ticks", "latency", "share")] == ["", "", ""]
+    assert [spec.latency_ns for spec in every.setup.specs()] == [20_000_000]
+
+
+def test_a_file_has_no_ticks(every: BacktestPanel) -> None:
+    form = every.setup.costs
+    form.edits["ticks"].setText("1")
+    assert every.setup.specs()
+    every.setup.bars.choose(["/bars/goog.csv"])
+    assert not every.setup.specs()
+    assert form.fields["ticks"].problem == "A file does not tell how large a tick is"
+    every.setup.bars.leave()
+    assert every.setup.specs()
+
+
+@pytest.mark.parametrize("changes", [{"slippage_ticks": 1}, {"latency_ns": 1}, {"volume_fraction": None}])
+def test_engines_refuse_what_the_form_says_that_they_do(changes: dict[str, Any]) -> None:
+    """What the form says is held against vectorbt's own terms; those of backtrader need its library."""
+    start = msgspec.structs.replace(START, **changes)
+    named = {"slippage_ticks": "ticks", "latency_ns": "latency"}.get(next(iter(changes)))
+    if named is None:
+        Terms("vectorbt", start)
+        return
+    assert Engine.VECTORBT in NOT_WITH[named][1]
+    with pytest.raises(StrategyError, match=NOT_WITH[named][0]):
+        Terms("vectorbt", start)
 
 
 def test_an_engine_that_another_file_lacks_comes_back_with_the_first(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -32,6 +32,11 @@ _FOLDED = {  # what is usual, what is said where there is something else, and wh
     "share": ("10", "volume {} %", "any volume"),
     "seed": ("0", "seed {}", ""),
 }
+NOT_WITH: dict[str, tuple[str, tuple[Engine, ...]]] = {  # what engines of others refuse, as they say it
+    "ticks": ("slippage in ticks", (Engine.VECTORBT,)),
+    "latency": ("latency", (Engine.VECTORBT, Engine.BACKTRADER)),
+}
+_FILL_WHOLE = (Engine.VECTORBT,)  # every order, whatever a bar's volume
 _WHAT = {
     Engine.REPLAY: "Replay: the matching engine of paper trading. It runs every strategy and knows every setting.",
     Engine.VECTORBT: "vectorbt: another engine, to hold the results against",
@@ -65,6 +70,7 @@ class CostsForm(QWidget):
         self.edits: dict[str, QLineEdit] = {}
         self._supported: tuple[Engine, ...] = (Engine.REPLAY,)
         self._wanted = str(Engine.REPLAY)
+        self._is_on_file = False
 
     # ---- making -----------------------------------------------------------------------------------------------------
 
@@ -166,10 +172,35 @@ class CostsForm(QWidget):
         self.engine.setCurrentIndex(self.engine.findData(name))
         self.engine.setToolTip(str(self.engine.currentData(Qt.ItemDataRole.ToolTipRole)))
 
+        self._note_engines()
+
     def _engine_chosen(self, row: int) -> None:
         self._wanted = str(self.engine.itemData(row))
         self._show_engine(self._wanted)
         self.changed.emit()
+
+    def _note_engines(self) -> None:
+        """Say beside each setting which of the chosen engines refuse it, or do not heed it."""
+        is_refused = False
+        for name, (what, _) in NOT_WITH.items():
+            refusing, is_asked = self._refusing(name), self._is_asked(name)
+            note, tone = f"Not with {_listed(refusing)}" if refusing else "", "muted"
+            if is_asked and len(refusing) == len(self.engines):
+                note = ""  # it is marked as wrong
+            elif is_asked and refusing:
+                note, tone = f"{_listed(refusing)} will refuse the run: no {what} there", "warning"
+            self.fields[name].set_note(note, tone)
+            is_refused = is_refused or (is_asked and bool(refusing))
+        whole = [engine for engine in self.engines if engine in _FILL_WHOLE]
+        self.fields["share"].set_note(f"{_listed(whole)} fills every order whole" if whole else "")
+        if is_refused and not self.is_open:
+            self.unfold()
+
+    def _refusing(self, name: str) -> list[Engine]:
+        return [engine for engine in self.engines if engine in NOT_WITH[name][1]]
+
+    def _is_asked(self, name: str) -> bool:
+        return bool(read_number(self._text(name) or "0"))
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -210,8 +241,18 @@ class CostsForm(QWidget):
         return self.edits[name].text().strip()
 
     def _mark(self, name: str, problem: str) -> None:
+        if not problem and name in NOT_WITH and self._is_asked(name):
+            problem = self._refusal(name)
         if self.fields[name].problem != problem:
             self.fields[name].set_problem(problem)
+
+    def _refusal(self, name: str) -> str:
+        """Say why a run with this cannot be; where some of several engines can make it, it can."""
+        if name == "ticks" and self._is_on_file:
+            return "A file does not tell how large a tick is"
+        if len(self._refusing(name)) < len(self.engines):
+            return ""
+        return f"{_listed(self.engines)} knows no {NOT_WITH[name][0]}: leave 0, or choose Replay"
 
     def _checked(self, name: str, problem: str, *, above: Decimal, below: Decimal) -> Decimal | None:
         number = read_number(self._text(name))
@@ -249,6 +290,7 @@ class CostsForm(QWidget):
 
     def _edited(self) -> None:
         self._name_more()
+        self._note_engines()
         self.changed.emit()
 
     @property
@@ -286,6 +328,8 @@ class CostsForm(QWidget):
 
     def turn_to(self, *, is_on_file: bool) -> None:
         """Say what is taken where no fee is given: a file names none."""
+        self._is_on_file = is_on_file
+        self._note_engines()
         self.edits["fee"].setPlaceholderText("None" if is_on_file else "Venue's")
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -315,6 +359,10 @@ class CostsForm(QWidget):
             "seed": str(spec.seed),
         }
         self.restore(texts | {"short": spec.allow_short, "engine": str(spec.engine)})
+
+
+def _listed(engines: Sequence[Engine]) -> str:
+    return " and ".join(ENGINE_NAMES[engine] for engine in engines)
 
 
 def _percentage(fraction: Decimal) -> str:

@@ -36,7 +36,7 @@ def read_number(text: str) -> Decimal | None:
 
 
 class Field(QWidget):
-    """An editor below its caption; what is wrong with it is said below. `hold` takes the editor, a child of it."""
+    """An editor below its caption; what is wrong with it, and a note, stand below. `hold` takes the editor, a child."""
 
     def __init__(self, caption: str, parent: QWidget, *, tip: str = "") -> None:
         super().__init__(parent)
@@ -53,6 +53,7 @@ class Field(QWidget):
         self.trouble.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         style_as(self.trouble, face="small", tone="danger")
         self.trouble.hide()
+        self.note: QLabel | None = None
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
@@ -84,6 +85,19 @@ class Field(QWidget):
         self.editor.setAccessibleDescription(text or self._tip)
         self.trouble.setText(text)
         self.trouble.setVisible(bool(text))
+
+    def set_note(self, text: str, tone: str = "muted") -> None:
+        """Say what a person should know before they fill it in; empty says nothing any more."""
+        if self.note is None:
+            if not text:
+                return
+            self.note = QLabel(self)
+            self.note.setTextFormat(Qt.TextFormat.PlainText)
+            self.note.setWordWrap(True)
+            self._column.insertWidget(self._column.count() - 1, self.note)
+        self.note.setText(text)
+        style_as(self.note, face="small", tone=tone)
+        self.note.setVisible(bool(text))
 
 
 class TimeframeField(Field):
