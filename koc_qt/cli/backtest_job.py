@@ -37,7 +37,7 @@ _FILES = {"report": (".html", ".htm"), "json": (".json",)}  # options that name 
 _FOLDERS = {"csv": ".csv", "parquet": ".parquet"}  # options that name a folder, and the kind of what goes there
 _CANNOT = {
     Engine.VECTORBT: "it runs one symbol, and strategies that declare signals() alone",
-    Engine.BACKTRADER: "it runs one symbol",
+    Engine.BACKTRADER: "it runs strategies that hear bars or quotes",
 }
 
 

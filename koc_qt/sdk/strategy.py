@@ -122,16 +122,14 @@ def subscriptions_of(strategy: type[Strategy]) -> tuple[str, ...]:
 def engines_of(strategy: type[Strategy]) -> tuple[Engine, ...]:
     """Give the engines that can back-test the class: none where it hears neither bars nor quotes.
 
-    Other people's engines run one instrument, without the quotes that REPLAY makes of bars, and vectorbt signals alone;
-    whether BACKTRADER can do what the strategy orders is seen only when it does.
+    VECTORBT runs signals alone, on one instrument; whether BACKTRADER can do what the strategy orders is seen only when
+    it does.
     """
     wants = subscriptions_of(strategy)
     if not {"bars", "quotes"} & set(wants):
         return ()
-    if strategy.instruments_wanted > 1 or "quotes" in wants:
-        return (Engine.REPLAY,)
-    has_signals = overrides(strategy, "signals")
-    return tuple(engine for engine in Engine if has_signals or engine is not Engine.VECTORBT)
+    suits_all = overrides(strategy, "signals") and strategy.instruments_wanted == 1 and "quotes" not in wants
+    return tuple(engine for engine in Engine if suits_all or engine is not Engine.VECTORBT)
 
 
 def describe(strategy: type[Strategy] | Strategy) -> Described:

@@ -17,39 +17,45 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Bar, Quote
 from koc_qt.domain.matching.market import exact_price
 from koc_qt.sdk.channel import ReplayBars, StartReplay
+from koc_qt.sdk.session import Session
 from koc_qt.sdk.strategy import Strategy, subscriptions_of
 from koc_qt.worker.replay import Pause, Replay
+from koc_qt.worker.replay_context import ReplayContext
+from koc_qt.worker.replay_desk import ReplayDesk
 
+HEARD = ("bars", "quotes")
 _ENDLESS = Decimal(10) ** 12  # base units at a quote of a series without volume
 _FIRST_NS = 1  # after the bar has opened
 
+Moment = Sequence[tuple[int, Bar]]
+"""The bars that open, and close, together: each with the row of its instrument."""
 
-class QuotedReplay(Replay):
-    """One run whose strategy hears quotes as well as bars."""
 
-    HEARD = ("bars", "quotes")
+class Quotes:
+    """Tells a session of the quotes that bars are made into, and does what is ordered in answer to each."""
 
-    def start(self) -> None:
-        """Say what the quotes are, and begin."""
-        self._context.log("INFO", "a back-test has bars alone: its quotes are the open and the close of each")
-        self._sizes = [_ENDLESS] * len(self._start.instruments)
-        super().start()
+    def __init__(self, start: StartReplay, session: Session, desk: ReplayDesk, context: ReplayContext) -> None:
+        self._start = start
+        self._session = session
+        self._desk = desk
+        self._context = context
+        self._sizes = [_ENDLESS] * len(start.instruments)
+        context.log("INFO", "a back-test has bars alone: its quotes are the open and the close of each")
 
-    def _play_one(self, message: ReplayBars, pause: Pause) -> None:
-        self._play_several(message, pause)
-
-    def _meet(self, moment: Sequence[tuple[int, Bar]]) -> None:
-        """Let the quotes of the open come, then let orders meet the bars, then let the quotes of the close come."""
+    def open(self, moment: Moment) -> None:
+        """Tell of bars that open: before any order meets them."""
         self._context.moment_ns = moment[0][1].open_time_ns + _FIRST_NS
-        self._quote([(row, bar.open) for row, bar in moment])
+        self._tell([(row, bar.open) for row, bar in moment])
         self._context.moment_ns = None
-        super()._meet(moment)
+
+    def close(self, moment: Moment) -> None:
+        """Tell of bars that close: after all orders have met them, and before the bars themselves are told."""
         for row, bar in moment:
             self._sizes[row] = _size(self._start.instruments[row], bar, self._start.volume_fraction)
-        self._quote([(row, bar.close) for row, bar in moment])
+        self._tell([(row, bar.close) for row, bar in moment])
 
-    def _quote(self, prices: Sequence[tuple[int, float]]) -> None:
-        """Tell of a moment's quotes, and do what is ordered in answer to each.
+    def _tell(self, prices: Sequence[tuple[int, float]]) -> None:
+        """Tell of a moment's quotes.
 
         All are known before the first is told: beside the old price of another symbol a new one would show a gap that
         never was.
@@ -63,6 +69,26 @@ class QuotedReplay(Replay):
         for quote in quotes:
             session.on_quote(quote)
             self._desk.answer_all()
+
+
+class QuotedReplay(Replay):
+    """One run whose strategy hears quotes as well as bars."""
+
+    HEARD = HEARD
+
+    def start(self) -> None:
+        """Say what the quotes are, and begin."""
+        self._quotes = Quotes(self._start, self._session, self._desk, self._context)
+        super().start()
+
+    def _play_one(self, message: ReplayBars, pause: Pause) -> None:
+        self._play_several(message, pause)
+
+    def _meet(self, moment: Moment) -> None:
+        """Let the quotes of the open come, then let orders meet the bars, then let the quotes of the close come."""
+        self._quotes.open(moment)
+        super()._meet(moment)
+        self._quotes.close(moment)
 
 
 def quote_at(start: StartReplay, row: int, price: float, time_ns: int, size: Decimal) -> Quote:

@@ -22,5 +22,5 @@ def run_class(engine: Engine, strategy: type[Strategy]) -> type[Replay]:
     module = sys.modules.get(f"koc_qt.worker.engines.{engine.value}")
     if module is None:
         raise StrategyError(f"this process was not started to run {engine.value}")
-    found: type[Replay] = module.RUN
+    found: type[Replay] = module.QUOTED_RUN if hears_quotes(strategy) else module.RUN
     return found

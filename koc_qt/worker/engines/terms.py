@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
@@ -13,16 +15,62 @@ from koc_qt.sdk.orders import to_decimal
 from koc_qt.worker.replay_desk import ACCOUNT
 
 _NEAR = 1e-9  # how far a fee may be from price times quantity times rate, as a share of it: an engine counts in floats
+_OURS = "use the replay engine for that"
+
+
+def refuse_latency(name: str, start: StartReplay) -> None:
+    """Raise StrategyError for a run with latency: `name`, the engine, knows none."""
+    if start.latency_ns:
+        raise StrategyError(f"{name} knows no latency, and {start.latency_ns / 1e6:g} ms are asked for: {_OURS}")
+
+
+def exact_fill(
+    name: str,
+    key: str,
+    nth: int,
+    instrument: Instrument,
+    side: Side,
+    *,
+    price: float,
+    quantity: float,
+    fee: float,
+    rate: Decimal,
+    liquidity: Liquidity,
+    time_ns: int,
+) -> Fill:
+    """Put what `name`, an engine, did into exact numbers: the `nth` fill of the order `key`.
+
+    Raises StrategyError when it charged another fee than `rate` of the notional.
+    """
+    exact = exact_price(price)
+    # the nearest lot: what is left of an order that was filled in parts has the dust of floats, far below the fee's
+    lots = instrument.round_quantity(EXACT.add(to_decimal(quantity), EXACT.divide(instrument.lot_size, Decimal(2))))
+    due = EXACT.multiply(EXACT.multiply(exact, lots), rate)
+    if not abs(float(due) - fee) <= _NEAR * abs(float(due)):
+        raise StrategyError(f"{name} charged {fee} where {due:f} is due: its result cannot be trusted")
+    return Fill(
+        fill_id=f"{key}-{nth}",
+        client_order_id=key,
+        strategy_id=ACCOUNT,
+        account_id=ACCOUNT,
+        instrument=instrument.id,
+        side=side,
+        price=exact,
+        quantity=lots,
+        fee=due,
+        fee_currency=instrument.quote,
+        liquidity=liquidity,
+        time_ns=time_ns,
+    )
 
 
 class Terms:
-    """The settings of a run on one instrument. Raises StrategyError for what `name`, the engine, cannot do."""
+    """The settings of a run on one instrument, at the market. Raises StrategyError for what `name` cannot do."""
 
     def __init__(self, name: str, start: StartReplay) -> None:
         if len(start.instruments) != 1:
             raise StrategyError(f"{name} runs one symbol here, not {len(start.instruments)}: {_OURS}")
-        if start.latency_ns:
-            raise StrategyError(f"{name} knows no latency, and {start.latency_ns / 1e6:g} ms are asked for: {_OURS}")
+        refuse_latency(name, start)
         if start.slippage_ticks:
             raise StrategyError(f"{name} knows no slippage in ticks, and {start.slippage_ticks} are asked for: {_OURS}")
         self.name = name
@@ -30,27 +78,21 @@ class Terms:
         self.fee = self.instrument.taker_fee if start.fee is None else start.fee
         self.slippage = start.slippage + start.spread / 2
         self.cash = start.cash
-        self.allow_short = start.allow_short
         self.volume_fraction = start.volume_fraction
         self._above_share = 0
 
     def fill(self, number: int, side: Side, price: float, quantity: float, fee: float, time_ns: int) -> Fill:
-        """Put what an engine did into exact numbers. Raises StrategyError when it charged another fee than agreed."""
-        exact, lots = exact_price(price), self.instrument.round_quantity(to_decimal(quantity))
-        due = EXACT.multiply(EXACT.multiply(exact, lots), self.fee)
-        if not abs(float(due) - fee) <= _NEAR * abs(float(due)):
-            raise StrategyError(f"{self.name} charged {fee} where {due:f} is due: its result cannot be trusted")
-        return Fill(
-            fill_id=f"bt{number}-1",
-            client_order_id=f"bt{number}",
-            strategy_id=ACCOUNT,
-            account_id=ACCOUNT,
-            instrument=self.instrument.id,
-            side=side,
-            price=exact,
-            quantity=lots,
-            fee=due,
-            fee_currency=self.instrument.quote,
+        """Put an engine's order into exact numbers. Raises StrategyError when it charged another fee than agreed."""
+        return exact_fill(
+            self.name,
+            f"bt{number}",
+            1,
+            self.instrument,
+            side,
+            price=price,
+            quantity=quantity,
+            fee=fee,
+            rate=self.fee,
             liquidity=Liquidity.TAKER,
             time_ns=time_ns,
         )
@@ -71,6 +113,3 @@ class Terms:
         if self.slippage:
             found.append(f"{self.name} rounds no price to the tick: with slippage and spread it differs by up to one")
         return found
-
-
-_OURS = "use the replay engine for that"

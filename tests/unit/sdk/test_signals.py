@@ -229,9 +229,9 @@ def test_a_strategy_says_which_engines_can_run_it() -> None:
     assert describe(Scripted).engines == (Engine.REPLAY, Engine.VECTORBT, Engine.BACKTRADER)
     assert describe(Scripted).subscriptions == ("bars",)
     assert describe(Plain).engines == (Engine.REPLAY, Engine.BACKTRADER)
-    assert describe(Quotes).engines == (Engine.REPLAY,)
+    assert describe(Quotes).engines == (Engine.REPLAY, Engine.BACKTRADER)
     assert describe(Trades).engines == ()
-    assert describe(Both).engines == (Engine.REPLAY,)
+    assert describe(Both).engines == (Engine.REPLAY, Engine.BACKTRADER)
 
 
 def test_signals_are_no_coroutine_and_not_beside_run() -> None:

@@ -179,7 +179,7 @@ def test_who_hears_what_is_run_by_whom() -> None:
         async def run(self, api: Any, data: Any) -> None: ...
 
     assert run_class(Engine.REPLAY, Bars) is Replay
-    assert engines_of(Listener) == engines_of(Quotes) == (Engine.REPLAY,)
+    assert engines_of(Listener) == engines_of(Quotes) == engines_of(Two) == (Engine.REPLAY, Engine.BACKTRADER)
     assert engines_of(Trades) == ()
     with pytest.raises(StrategyError, match="Trades listens to trades: a back-test has bars alone"):
         run_class(Engine.REPLAY, Trades)(Trades(), start_replay(), lambda *_: None)
