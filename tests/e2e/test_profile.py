@@ -18,7 +18,8 @@ from tests.e2e.processes import STRATEGIES, Profile, runs, strategy, trades
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 BUSY = ("--strategy", str(STRATEGIES / "busy.py"), "--symbol", "BTC/USDT", "--speed", "10")
-DISK_BYTES = 4 << 20
+BUSIER = (*BUSY[:-1], "25")  # so that the room that the journal has made for itself is soon used up
+DISK_BYTES = 32 << 20
 
 OTHER_VERSION = """
 import sys
@@ -140,7 +141,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
     home = Profile(small_disk / "hôme")
     home.output_folder = tmp_path
     home.configure({"risk": {"max_orders_per_minute": 100_000}})
-    with home.engine(*BUSY) as engine:
+    with home.engine(*BUSIER) as engine:
         engine.wait_for_status(trades("busy", 2), "three trades")
         filler = fill(small_disk)
         engine.wait_for_status(lambda s: not s["engine"]["journal_ok"], "the journal to fail")
@@ -163,7 +164,7 @@ def test_kill_9_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
     home = Profile(small_disk / "home")
     home.output_folder = tmp_path
     home.configure({"risk": {"max_orders_per_minute": 100_000}})
-    with home.engine(*BUSY) as engine:
+    with home.engine(*BUSIER) as engine:
         engine.wait_for_status(trades("busy", 2), "three trades")
         filler = fill(small_disk)
         engine.wait_for_status(lambda s: not s["engine"]["journal_ok"], "the journal to fail")
