@@ -31,6 +31,7 @@ from koc_qt.sdk.channel import (
 )
 from koc_qt.sdk.machine_code import is_for_this_machine
 from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialFound, TrialsEvaluated
+from koc_qt.version import __version__
 
 SILENCE_LIMIT_S = 60.0
 START_LIMIT_S = 120.0
@@ -88,6 +89,11 @@ def evaluate(study: str, slot: int, setup: bytes, batch: bytes) -> bytes:
     return msgspec.msgpack.encode(Answer(found))
 
 
+def version() -> str:
+    """Give the version of this program that the worker has."""
+    return __version__
+
+
 def release(study: str) -> None:
     """End all processes of a study."""
     with _lock:
@@ -125,11 +131,10 @@ class _Process:
         theirs.close()
         self._idle = threading.Timer(IDLE_LIMIT_S, self.close)
         self._idle.daemon = True
-        try:
+        with contextlib.ExitStack() as undoing:  # a process that cannot be used must not be left running
+            undoing.callback(self.close)
             self._load(setup)
-        except BaseException:
-            self.close()
-            raise
+            undoing.pop_all()
 
     def _load(self, setup: Setup) -> None:
         self._next(Ready, START_LIMIT_S)

@@ -21,6 +21,7 @@ from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudyS
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import Prepared
 from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
+from koc_qt.engine.optimiser_leases import SILENT_S
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.optimiser_messages import StudyChanged, StudyFact
 from koc_qt.logger import setup_logger
@@ -132,11 +133,16 @@ async def _work(
                     ended.set()
 
         optimiser = make_optimiser(
-            bench, partial(_prepared, bench, asked.path), paths, args.store or config.engine.studies, publish
+            bench,
+            partial(_prepared, bench, asked.path),
+            paths,
+            args.store or config.engine.studies,
+            publish,
+            "koc optimize",
         )
         try:
             if args.resume:
-                await optimiser.resume(args.resume)
+                await _resume(optimiser, args.resume)
                 wanted = args.resume  # not before: that it had stopped is told as well
                 print(f"{wanted} goes on as it began: with its own ranges, rules and dates", file=sys.stderr)
             else:
@@ -154,6 +160,18 @@ async def _work(
             await optimiser.close()
     if found.study is not None and found.study.state is JobState.FAILED:
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
+
+
+async def _resume(optimiser: Optimiser, study_id: str) -> None:
+    """Go on with a study; say why where that has to wait. Raises as `Optimiser.resume` does."""
+    resuming = asyncio.ensure_future(optimiser.resume(study_id))
+    try:
+        if not (await asyncio.wait([resuming], timeout=_LINE_S))[0]:
+            patience = f"for up to {SILENT_S:g} s"
+            print(f"{study_id}: watching {patience} whether the process that had it still runs", file=sys.stderr)
+        await resuming
+    finally:
+        resuming.cancel()
 
 
 async def _prepared(bench: Bench, path: str, spec: BacktestSpec) -> Prepared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import sha256
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from koc_qt.domain.data_hash import DataHash
 from koc_qt.domain.errors import KocError, StrategyError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.optimisation import (
@@ -25,11 +26,13 @@ from koc_qt.domain.optimisation import (
 )
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
+from koc_qt.engine.optimiser_board import Board
+from koc_qt.engine.optimiser_origin import check_origin, data_of, origin_of
 from koc_qt.engine.optimiser_ranges import check_fixed, resolved
 from koc_qt.engine.optimiser_worker import SILENCE_LIMIT_S, UNSOUND, SweepWorker, is_sound
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip
 from koc_qt.ports.bars import Span
-from koc_qt.ports.studies import Crew, RunnerLost, Sampler, StudyStore, TrialRunner
+from koc_qt.ports.studies import Crew, PlaceLost, RunnerLost, Sampler, StudyStore, TrialRunner
 from koc_qt.sdk.channel import ReplayBars, StartReplay, StartSweep, frame
 from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 
@@ -39,6 +42,8 @@ KEPT_EVERY_S = 0.2  # what was found since is lost when this process is killed, 
 DEATHS_IN_A_ROW = 12  # without a trial in between: something else than a combination is wrong
 STARTS_IN_A_ROW = 3  # that fail
 ATTEMPTS = 2
+PLACES = 5  # lost with one combination alone before that is to blame
+CREW_PATIENCE_S = 60.0  # for a worker to join a cluster that has lost all of its workers
 _PAGE = 2_000  # trials of an earlier run, read at once
 
 MakeSampler = Callable[[StudySpec], Sampler]
@@ -48,8 +53,8 @@ Changed = Callable[["Study", bool], None]
 class Study:
     """The life of one study; `play` does it all. Cancelling that keeps what was found; `play` of another goes on.
 
-    `known` is what an earlier run of the study left, whose trials are in the store. `changed` is called when there is
-    something new to show: with True for changes of state, which nobody may miss.
+    `known` is what an earlier run of the study left, whose trials are in the store. To write there it needs a `lease`.
+    `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
     """
 
     def __init__(
@@ -77,7 +82,8 @@ class Study:
         self._crew = make_crew(spec.cluster) if spec.cluster and make_crew is not None else None
         self._silence_limit_s = silence_limit_s
         self._started_ns = services.clock.time_ns() if known is None else known.started_ns
-        self._is_resumed = known is not None
+        self._known, self.lease = known, ""
+        self.origin = None if known is None else known.origin
         self._ended_ns: int | None = None
         self._digest = sha256(source).hexdigest()
         self._filename = Path(spec.base.path.replace("\\", "/")).name
@@ -87,8 +93,10 @@ class Study:
         self._floor = MedianFloor(float(spec.base.cash), spec.floor, median=spec.prune)
         self._start: StartSweep | None = None
         self._feed: BacktestFeed | None = None
-        self._warmup_bars = 0
-        self._board: _Board | None = None
+        self._warmup_bars, self._timeframe = 0, ""
+        self._has_begun = False  # its bars were read, and are what they have to be
+        self._waits_for = ""
+        self._board: Board | None = None
         self._unkept: list[Trial] = []
         self._is_over = asyncio.Event()
         self._began_ns = 0  # monotonic, of the trials of this run
@@ -118,6 +126,8 @@ class Study:
             started_ns=self._started_ns,
             time_ns=self._services.clock.time_ns() if self._ended_ns is None else self._ended_ns,
             strategy=self._digest,
+            owner=self._store.owner if self.state is JobState.RUNNING else "",
+            origin=self.origin,
         )
 
     def end(self, state: JobState, reason: str) -> None:
@@ -136,7 +146,7 @@ class Study:
                 runners = [worker, *await self._hire_all(worker)]
             else:
                 await worker.close()
-                self._processes = await self._crew.muster(self._started(), await self._frames())
+                self._processes = await self._crew.muster(self._started(), self._frames)
         except BaseException as error:
             await worker.close()
             await self._dismiss()
@@ -149,8 +159,11 @@ class Study:
         keeping = asyncio.create_task(self._keep_on(), name=f"{self.study_id}-keeping")
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(self._processes):
-                    group.create_task(self._work(number, runners[number] if number < len(runners) else None))
+                if self._crew is None:
+                    for number in range(self._processes):
+                        group.create_task(self._work(number, runners[number] if number < len(runners) else None))
+                else:
+                    await self._use_crew(self._crew, group)
         except* Exception as failures:
             raise _first(failures) from None
         finally:
@@ -158,8 +171,33 @@ class Study:
             await keeping
             await self._dismiss()
             await self._keep()
-        if not self._board.is_over:
-            raise StrategyError("all workers of the cluster were lost: resume the study when there are others")
+
+    async def _use_crew(self, crew: Crew, group: asyncio.TaskGroup) -> None:
+        """Work with what a cluster has, and with what joins it later, until nothing is left to do.
+
+        Raises StrategyError where all were lost and none came for CREW_PATIENCE_S.
+        """
+        assert self._board is not None  # noqa: S101 (for the type checker)
+        working = {group.create_task(self._work(number, None)) for number in range(self._processes)}
+        joining = group.create_task(crew.joined())
+        try:
+            while working or not self._board.is_over:
+                patience_s = None if working else CREW_PATIENCE_S
+                self._waits_for = "" if working else "all workers of the cluster were lost: waits for others"
+                self._say(self._waits_for)
+                done, _ = await asyncio.wait(
+                    {*working, joining}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise StrategyError("all workers of the cluster were lost: resume the study when there are others")
+                working -= done
+                if joining in done:
+                    count = joining.result()
+                    working |= {group.create_task(self._work(self._processes + more, None)) for more in range(count)}
+                    self._processes += count
+                    joining = group.create_task(crew.joined())
+        finally:
+            joining.cancel()
 
     async def _dismiss(self) -> None:
         if self._crew is not None:
@@ -178,13 +216,14 @@ class Study:
         self._total = await asyncio.to_thread(sampler.total)
         if self._total == 0:
             raise StrategyError("no combination fulfils the constraints: there is nothing to try")
-        self._board = _Board(sampler)
+        self._board = Board(sampler)
         self._start = self._message(await self._kernel())
         loaded = await worker.load(self._start)
         self._warmup_bars = loaded.warmup_bars
         span = Span(self.spec.base.since_ns, self.spec.base.until_ns)
         ids = [rules.id for rules in self._instruments]
-        self._feed = BacktestFeed(self._services.history, ids, loaded.described.timeframe, span)
+        self._timeframe = loaded.described.timeframe
+        self._feed = BacktestFeed(self._services.history, ids, self._timeframe, span)
         self._enter("history")
         await self._feed.fetch(lambda _fraction: self._changed(self, False))
 
@@ -223,7 +262,9 @@ class Study:
     async def _recall(self, sampler: Sampler) -> None:
         """Take over what an earlier run of this study found."""
         after = -1
-        while self._is_resumed and (trials := await asyncio.to_thread(self._store.page, self.study_id, after, _PAGE)):
+        while self._known is not None and (
+            trials := await asyncio.to_thread(self._store.page, self.study_id, after, _PAGE)
+        ):
             await asyncio.to_thread(sampler.tell, trials)
             for trial in trials:
                 self._count(trial)
@@ -252,11 +293,31 @@ class Study:
         return StartSweep(replay, corners(self.spec.ranges), wanted, kernel)
 
     async def _bars(self) -> AsyncIterator[Sequence[ReplayBars]]:
-        """Read the bars anew for each process: that costs less than to have them all in memory here."""
+        """Read the bars anew for each process: that costs less than to have them all in memory here.
+
+        Raises StrategyError at their end where they are others than the study's trials were made on.
+        """
         assert self._feed is not None  # noqa: S101 (for the type checker)
-        yield await self._feed.before(self._warmup_bars)
+        hashing = DataHash([str(rules.id) for rules in self._instruments], self._timeframe)
+        warmup = await self._feed.before(self._warmup_bars)
+        await asyncio.to_thread(data_of, hashing, warmup)
+        yield warmup
         async for messages in self._feed.pages():
+            await asyncio.to_thread(data_of, hashing, messages)
             yield messages
+        await self._agree(hashing.hexdigest())
+
+    async def _agree(self, data: str) -> None:
+        """Note what the trials are made from; refuse to make some from other things than those there are."""
+        if self._has_begun:
+            if self.origin is not None and data != self.origin.data:
+                raise StrategyError("the bars changed while the study ran: something else writes to them")
+            return
+        now = await asyncio.to_thread(origin_of, self.spec, self._source, self._instruments, data)
+        if self._known is not None:
+            check_origin(self._known, now)
+        if not self._has_begun:  # another process was not sent its bars meanwhile
+            self.origin, self._has_begun = now, True
 
     # ---- trials
 
@@ -285,7 +346,7 @@ class Study:
                     if runner is not None:
                         await runner.close()
                         runner = None
-                    self._lost(board, left, str(lost))
+                    self._lost(board, left, lost)
                 finally:
                     await board.over(len(batch))
         finally:
@@ -354,21 +415,24 @@ class Study:
         self._counts[trial.state.value] += 1
         self._leaders.add(trial)
 
-    def _lost(self, board: _Board, left: Sequence[TrialAsked], why: str) -> None:
+    def _lost(self, board: Board, left: Sequence[TrialAsked], lost: RunnerLost) -> None:
         """Have what a lost process left made by others, in halves: so the one that kills it is found.
 
-        Raises StrategyError when processes are lost again and again without a result.
+        A machine that is gone takes many processes along, and none of what they did need be to blame: only one that is
+        there whenever machines go is. Raises StrategyError when processes are lost again and again without a result.
         """
+        why, is_place = str(lost), isinstance(lost, PlaceLost)
         logger.warning("{}: {}; {} of its trials are made again", self.study_id, why, len(left))
-        self._deaths += 1
+        self._deaths += not is_place
         if self._deaths > DEATHS_IN_A_ROW:
             raise StrategyError(f"processes are lost one after the other: {why}")
+        attempts = PLACES if is_place else ATTEMPTS
         if len(left) > 1:
             middle = len(left) // 2
             board.again(left[:middle])
             board.again(left[middle:])
-        elif left and board.attempted(left[0].number) >= ATTEMPTS:
-            reason = clip(f"{why}, {ATTEMPTS} times", LONGEST_REASON)
+        elif left and board.attempted(left[0].number) >= attempts:
+            reason = clip(f"{why}, {attempts} times", LONGEST_REASON)
             self._finish(Trial(left[0].number, left[0].parameters, TrialState.FAILED, reason=reason))
         else:
             board.again(left)
@@ -390,7 +454,7 @@ class Study:
             except KocError as error:
                 self._say(str(error))
             else:
-                self._say("")
+                self._say(self._waits_for)
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:
@@ -403,67 +467,10 @@ class Study:
         if not trials:
             return
         try:
-            await asyncio.to_thread(self._store.add, self.study_id, trials)
+            await asyncio.to_thread(self._store.add, self.study_id, self.lease, trials)
         except Exception:
             self._unkept = trials + self._unkept
             raise
-
-
-class _Board:
-    """Which combinations are to be evaluated: those that were lost first, then what the sampler proposes."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
-        self._found: list[Trial] = []  # that the sampler has not heard of
-        self._asking = asyncio.Lock()
-        self._again: deque[Sequence[TrialAsked]] = deque()
-        self._attempts: Counter[int] = Counter()
-        self._out = 0
-        self._changed = asyncio.Condition()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to be made again."""
-        return not self._again
-
-    async def take(self, count: int) -> Sequence[TrialAsked]:
-        """Give the next ones; none once all are over, for which it waits: others may lose theirs."""
-        while True:
-            async with self._asking:
-                if self._again:
-                    self._out += len(self._again[0])
-                    return self._again.popleft()
-                heard, self._found = self._found, []
-                if heard:
-                    await asyncio.to_thread(self._sampler.tell, heard)
-                found = await asyncio.to_thread(self._sampler.ask, count)
-                self._out += len(found)
-                if found:
-                    return found
-            async with self._changed:
-                if self._out == 0 and not self._again:
-                    return ()
-                await self._changed.wait_for(lambda: self._out == 0 or bool(self._again))
-
-    async def over(self, count: int) -> None:
-        """Note that so many are no longer out, whatever became of them."""
-        async with self._changed:
-            self._out -= count
-            self._changed.notify_all()
-
-    def hear(self, trial: Trial) -> None:
-        """Let the sampler know of a trial before it is asked again."""
-        if self._sampler.learns:
-            self._found.append(trial)
-
-    def again(self, trials: Sequence[TrialAsked]) -> None:
-        """Have these evaluated once more."""
-        self._again.append(list(trials))
-
-    def attempted(self, number: int) -> int:
-        """Count an attempt at a combination that was alone in its batch, and give how many there were."""
-        self._attempts[number] += 1
-        return self._attempts[number]
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

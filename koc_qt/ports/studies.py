@@ -2,30 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from koc_qt.domain.errors import StorageError
 from koc_qt.domain.optimisation import StudySnapshot, Trial
 from koc_qt.sdk.channel import StartSweep
 from koc_qt.sdk.sweep_messages import TrialAsked, TrialFound
 
 
+class LeaseLost(StorageError):
+    """Another process runs the study now, or somebody deleted it: nothing is to be written of it any more."""
+
+
+class Holder(Protocol):
+    """The process that runs a study."""
+
+    @property
+    def name(self) -> str:
+        """Which one, in words."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Whether it has certainly ended; False also where that cannot be told, as of one on another machine."""
+        ...
+
+
+class KeptStudy(NamedTuple):
+    """A study as it is kept, and who runs it; None where nobody does.
+
+    `revision` grows with everything that is written of it, signs of life too: whoever sees it stand still for long
+    knows that its holder has fallen silent, whatever the clocks of the two machines say. `lease` is of one holding.
+    """
+
+    study: StudySnapshot
+    revision: int
+    lease: str
+    holder: Holder | None
+
+
+class KeptStudies(NamedTuple):
+    """Studies that changed, oldest first, and the revisions of all there are, by id."""
+
+    changed: list[KeptStudy]
+    revisions: dict[str, int]
+
+
 class StudyStore(Protocol):
-    """Keeps studies and their trials. Its methods block: call them in threads. They raise StorageError."""
+    """Keeps studies and their trials. Its methods block: call them in threads. They raise StorageError.
 
-    def begin(self, study: StudySnapshot) -> bool:
-        """Keep a new study; tells whether its id was free, and changes nothing where another process took it."""
+    Whoever runs a study holds a lease of it; what is written without the present one raises LeaseLost, and is not
+    written. So two processes never run one study, even where one of them was thought to be gone.
+    """
+
+    @property
+    def owner(self) -> str:
+        """This process, in words."""
         ...
 
-    def put(self, study: StudySnapshot) -> None:
-        """Keep a study as it is now, in the place of what was known of it."""
+    def begin(self, study: StudySnapshot) -> str:
+        """Keep a new study and give its lease; empty, and nothing changed, where another process took its id."""
         ...
 
-    def studies(self) -> list[StudySnapshot]:
-        """Give all studies, oldest first."""
+    def take(self, kept: KeptStudy) -> str:
+        """Take a study over as it was seen, and give its lease; empty where it has changed since."""
         ...
 
-    def add(self, study_id: str, trials: Iterable[Trial]) -> None:
+    def put(self, study: StudySnapshot, lease: str) -> None:
+        """Keep a study as it is now, and show a sign of life."""
+        ...
+
+    def end(self, study: StudySnapshot, lease: str) -> None:
+        """Keep a study as it is now, and let it go."""
+        ...
+
+    def studies(self, known: Mapping[str, int] | None = None) -> KeptStudies:
+        """Give the studies whose revisions are others than those that are known; one that cannot be read is said."""
+        ...
+
+    def add(self, study_id: str, lease: str, trials: Iterable[Trial]) -> None:
         """Keep trials; one with a number that is known already takes its place."""
         ...
 
@@ -33,7 +88,7 @@ class StudyStore(Protocol):
         """Give the trials whose numbers are above `after`, at most `limit`, in the order of their numbers."""
         ...
 
-    def delete(self, study_id: str) -> None:
+    def delete(self, study_id: str, lease: str) -> None:
         """Forget a study and its trials."""
         ...
 
@@ -73,6 +128,10 @@ class RunnerLost(Exception):
     """A process that evaluates combinations is gone; the text says how it ended."""
 
 
+class PlaceLost(RunnerLost):
+    """The machine where it ran is gone, or cannot be reached: what was evaluated there is not to blame."""
+
+
 class TrialRunner(Protocol):
     """One process that evaluates combinations, with the file loaded and the bars in memory."""
 
@@ -97,11 +156,16 @@ class TrialRunner(Protocol):
 class Crew(Protocol):
     """Processes elsewhere that evaluate combinations, such as those of a cluster."""
 
-    async def muster(self, start: StartSweep, bars: bytes) -> int:
-        """Bring what all need to where they are, and give how many can be hired; `bars` are frames of the channel.
+    async def muster(self, start: StartSweep, bars: Callable[[], Awaitable[bytes]]) -> int:
+        """Bring what all need to where they are, and give how many can be hired.
 
+        `bars` reads all bars, as frames of the channel: anew for those that come later, so that nobody need hold them.
         Raises StrategyError where there is none.
         """
+        ...
+
+    async def joined(self) -> int:
+        """Wait until there are more than were there, and give how many more can be hired."""
         ...
 
     async def hire(self) -> TrialRunner | None:

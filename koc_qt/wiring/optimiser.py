@@ -22,15 +22,18 @@ from koc_qt.ports.studies import Crew, Sampler, StudyStore
 
 
 def make_optimiser(
-    services: RunServices, prepare: Prepare, paths: Paths, where: str, publish: Callable[[StudyFact], None]
+    services: RunServices, prepare: Prepare, paths: Paths, where: str, publish: Callable[[StudyFact], None], role: str
 ) -> Optimiser:
-    """Make an optimiser whose studies are in the database at the URL `where`, or in the profile's own file."""
+    """Make an optimiser whose studies are in the database at the URL `where`, or in the profile's own file.
+
+    `role` is what this process is called where others see that it runs a study.
+    """
 
     def open_store() -> StudyStore:
         from koc_qt.adapters.study_store import open_study_store  # with SQLAlchemy, a quarter of a second
 
         place: str | Path = where or paths.studies
-        return open_study_store(place)
+        return open_study_store(place, role)
 
     return Optimiser(
         services,
@@ -45,11 +48,11 @@ def make_optimiser(
 
 
 def engine_optimiser(services: Services, paths: Paths, config: Config) -> Optimiser:
-    """Make the engine's, whose studies are told on its bus; those that there are it loads once the start is over."""
+    """Make the engine's, whose studies are told on its bus; it watches for those of others once the start is over."""
     where = config.engine.studies
-    optimiser = make_optimiser(services, partial(prepare, services=services), paths, where, services.bus.publish)
-    if where or paths.studies.exists():
-        services.spawn(optimiser.load_all())
+    making = partial(prepare, services=services)
+    optimiser = make_optimiser(services, making, paths, where, services.bus.publish, "the engine")
+    services.spawn(optimiser.keep_watch(lambda: bool(where) or paths.studies.exists()))
     return optimiser
 
 

@@ -482,45 +482,11 @@ async def test_a_stopped_study_is_resumed_where_it_was(stand: Stand) -> None:
         await stand.tests.resume(key)
 
 
-async def test_a_killed_engine_resumes_with_what_was_kept(stand: Stand) -> None:
-    key = await half_done(stand)
-    store = await stand.tests._opened()
-    await until(lambda: len(store.page(key, -1, 100)) >= 5, what="the trials to be kept")
-    left = msgspec.structs.replace(stand.replica.studies[key], state=JobState.RUNNING)
-    await stand.tests.close()  # the store is as a kill would have left it, but for what the stop wrote
-    engine = stand.engine
-    fresh = module.Optimiser(
-        engine.services,
-        stand.tests._prepare,
-        stand.tests._open_store,
-        ListedSampler,
-        stand.tests._kernel,
-        engine.bus.publish,
-        processes=2,
-    )
-    try:
-        (await fresh._opened()).put(left)
-        await fresh.load()
-        assert fresh.all[-1].state is JobState.RUNNING  # somebody else may run it, who says so every second
-        engine.clock.advance(6.0)
-        await fresh.load()
-        assert (fresh.all[-1].state, fresh.all[-1].reason) == (JobState.STOPPED, module.ENGINE_ENDED)
-        stand.odd = lambda worker, message: False
-        stand.evaluated.clear()
-        await fresh.resume(key)
-        study = await stand.over(key)
-        assert (study.state, study.counts) == (JobState.DONE, {"done": 12})
-        assert len(stand.evaluated) <= 7
-        assert len(store.page(key, -1, 100)) == 12
-    finally:
-        await fresh.close()
-
-
 async def test_a_file_that_changed_meanwhile_is_another_study(stand: Stand) -> None:
     key = await half_done(stand)
     await stand.tests.stop(key)
     stand.engine.file("class Other: ...")
-    with pytest.raises(StrategyError, match="has changed since study-1 began"):
+    with pytest.raises(StrategyError, match="study-1 cannot go on: the strategy's file changed since it began"):
         await stand.tests.resume(key)
 
 
@@ -530,7 +496,7 @@ async def test_a_study_is_deleted_with_its_trials(stand: Stand) -> None:
     assert stand.replica.studies == {}
     assert stand.tests.all == ()
     store = await stand.tests._opened()
-    assert (store.studies(), store.page("study-1", -1, 10)) == ([], [])
+    assert (store.studies().changed, store.page("study-1", -1, 10)) == ([], [])
 
 
 async def test_an_id_that_another_process_took_meanwhile_is_left_to_it(
@@ -541,13 +507,14 @@ async def test_an_id_that_another_process_took_meanwhile_is_left_to_it(
     prepare = stand.tests._prepare
 
     async def slowly(spec: BacktestSpec) -> Any:
-        store.put(other)
+        store.begin(other)  # the first time, after which it is there
         return await prepare(spec)
 
     monkeypatch.setattr(stand.tests, "_prepare", slowly)
     assert await stand.tests.start(stand.spec()) == "study-3"
     assert (await stand.over("study-3")).state is JobState.DONE
-    assert next(each for each in store.studies() if each.study_id == "study-2") == other
+    kept = next(each.study for each in store.studies().changed if each.study.study_id == "study-2")
+    assert msgspec.structs.replace(kept, owner="") == other
 
 
 async def test_a_closed_optimiser_starts_nothing(stand: Stand) -> None:
