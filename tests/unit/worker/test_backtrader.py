@@ -168,7 +168,7 @@ COSTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("costs", COSTS)
 @pytest.mark.parametrize("kind", [Everything, Listening])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_orders_of_every_kind_are_executed_alike(kind: type[Everything], seed: int, costs: str) -> None:
     warm = bars(gaps(3, seed + 50), first=-3, warmup=True)
     volume = 12.0 if "volume_fraction" in COSTS[costs] and COSTS[costs]["volume_fraction"] else 1e6
@@ -177,7 +177,7 @@ def test_orders_of_every_kind_are_executed_alike(kind: type[Everything], seed: i
 
 
 @pytest.mark.parametrize("costs", COSTS)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_two_venues_with_gaps_in_their_series(seed: int, costs: str) -> None:
     rng = random.Random(seed)
     parts = []
