@@ -38,9 +38,6 @@ COMPILE_TIMEOUT_S = 600
 NOT_COMPILED = r"[/\\](ccxt|jedi|mypy|pip|tests?)[/\\]"  # when they are imported, if ever
 NEEDED_BYTES = 2_000_000_000
 SCHEME = "3"  # raised when what is written beside the packages changes
-# every line and branch, by these tests alone
-PERFECT = ("koc_qt/domain", "koc_qt/sdk", "koc_qt.engine.orders", "koc_qt.engine.risk_gate")
-PERFECTING = tuple(f"tests/unit/{each}" for each in ("domain", "engine", "matching", "sdk"))  # measured, which slows
 
 
 class Refused(Exception):
@@ -392,52 +389,32 @@ def run(arguments: list[str]) -> int:
     return subprocess.run(whole, check=False).returncode
 
 
-def checks(python: str, cores: int, qt: bool) -> list[tuple[str, list[str]]]:
-    """Give every check and its command, the quick ones first."""
-    pytest = [python, "-m", "pytest", "-q", "-n", str(cores), "--dist", "loadgroup", "--durations", "8"]
-    pytest += [] if qt else ["-p", "no:pytest-qt"]
-    coverage = [f"--cov={each}" for each in PERFECT]
-    coverage += ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]
-    return [
-        ("ruff check", [python, "-m", "ruff", "check", "."]),
-        ("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
-        ("mypy", [python, "-m", "mypy"]),
-        ("import contracts", [python, "-c", "from importlinter.cli import lint_imports_command as main; main()"]),
-        ("tests of the perfect files", [*pytest, *PERFECTING, *coverage]),
-        ("all other tests", [*pytest, "tests", *(f"--ignore={each}" for each in PERFECTING)]),
-    ]
-
-
 def test(arguments: list[str]) -> int:
     """Run every check, or pytest with the given arguments, and sum up."""
+    began_s = time.monotonic()
     python = str(in_environment(ready("test"), "python"))
+    installed_s = time.monotonic() - began_s
     from koc_qt.adapters.qt_libraries import WINDOW_LIBRARIES, missing_libraries
 
     qt = not missing_libraries(WINDOW_LIBRARIES)
-    cores = min(4, os.cpu_count() or 1)
-    if arguments:
-        plain = [] if qt else ["-p", "no:pytest-qt"]
-        planned = [("pytest", [python, "-m", "pytest", *plain, *arguments])]
-    else:
-        planned = checks(python, cores, qt)
     environment = {**os.environ, "COVERAGE_FILE": str(environment_folder() / "coverage"), "PYTHONUNBUFFERED": "1"}
-    environment.pop("PYTHONPATH", None)
-    results = []
-    for name, whole in planned:
-        say(name)
-        started = time.monotonic()
-        code = subprocess.run(whole, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
-        results.append((name, code, time.monotonic() - started))
-    failed = [name for name, code, _ in results if code]
-    for name, code, taken in results:
-        say(f"{'FAILED' if code else 'passed':>6}  {name} ({taken:.0f} s)")
-    total = sum(taken for _, _, taken in results)
-    say(
-        f"{len(failed)} of {len(results)} checks failed"
-        if failed
-        else f"all {len(results)} checks passed ({total:.0f} s)"
-    )
-    return 1 if failed else 0
+    # what pytest makes of a test is kept as well: processes that tests start need it again
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
+    if arguments:
+        command = [python, "-m", "pytest", *([] if qt else ["-p", "no:pytest-qt"]), *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    import checks
+
+    cores = min(4, os.cpu_count() or 1)
+    planned = checks.checks(python, cores, qt)
+    at_once = cores + checks.WAITING
+    say(f"{len(planned)} checks, {at_once} at a time; what each one says is printed when it has ended")
+    results = checks.run_checks(planned, at_once, environment)
+    for line in checks.summary(results, installed_s, time.monotonic() - began_s):
+        say(line)
+    return 1 if any(code for _, code, _ in results) else 0
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -513,32 +515,87 @@ def test_ctrl_c(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: 
 # ---- the checks -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load installer/checks.py as the bootstrap does."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "installer"), *sys.path])
+    return importlib.import_module("checks")
+
+
 def test_all_checks_are_run_and_summed_up(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    bootstrap: ModuleType, checks: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bootstrap, "ready", lambda kind: Path("unused"))
-    for codes, said in (((0, 0), "all 2 checks passed"), ((3, 0), "1 of 2 checks failed")):
-        planned = [(f"check {n}", [sys.executable, "-c", f"raise SystemExit({code})"]) for n, code in enumerate(codes)]
-        monkeypatch.setattr(bootstrap, "checks", lambda python, cores, qt, planned=planned: planned)
+    for codes, verdict in (((0, 0), "all 2 checks passed"), ((3, 0), "1 of 2 checks failed")):
+        planned = [
+            checks.Check(f"check {n}", [sys.executable, "-c", f"print({n} * 'word'); raise SystemExit({code})"])
+            for n, code in enumerate(codes)
+        ]
+        monkeypatch.setattr(checks, "checks", lambda python, cores, qt, planned=planned: planned)
         assert bootstrap.test([]) == (1 if any(codes) else 0)
         lines = capfd.readouterr().out.splitlines()
-        assert said in lines[-1]
-        assert [re.sub(r"\d+ s", "", line) for line in lines[-3:-1]] == [
-            f"koc bootstrap: {'FAILED' if code else 'passed'}  check {n} ()" for n, code in enumerate(codes)
-        ]
+        assert lines[lines.index("---- check 1") + 1] == "word"
+        assert sorted(re.sub(r"\(\d+ s\)", "", line) for line in lines[-3:-1]) == sorted(
+            f"koc bootstrap: {'FAILED' if code else 'passed'}  check {n} " for n, code in enumerate(codes)
+        )
+        assert re.fullmatch(rf"koc bootstrap: {verdict} \(\d+ s, 0 s of them for the installation\)", lines[-1])
 
 
-def test_every_test_is_in_one_of_the_checks(bootstrap: ModuleType) -> None:
-    planned = dict(bootstrap.checks("python", 2, qt=True))
-    perfect, others = planned["tests of the perfect files"], planned["all other tests"]
-    assert {"--cov-branch", "--cov-fail-under=100"} <= set(perfect)
-    folders = [word for word in perfect if word.startswith("tests")]
-    assert len(folders) == 4
-    assert all((ROOT / folder).is_dir() for folder in folders)
-    assert "tests" in others
-    assert [word for word in others if word.startswith("--ignore")] == [f"--ignore={folder}" for folder in folders]
-    assert all(command[command.index("-n") :][:2] == ["-n", "2"] for command in (perfect, others))
+def test_checks_run_side_by_side_but_not_too_many(checks: ModuleType, tmp_path: Path) -> None:
+    meet = "import pathlib, sys, time\nmine, theirs = map(pathlib.Path, sys.argv[1:])\nmine.touch()\n"
+    meet += "while not theirs.exists(): time.sleep(0.01)"
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    after = f"import os; raise SystemExit(not all(map(os.path.exists, {paths})))"
+    planned = [
+        checks.Check("one", [sys.executable, "-c", meet, *paths]),
+        checks.Check("two", [sys.executable, "-c", meet, *reversed(paths)], 0),
+        checks.Check("three", [sys.executable, "-c", after]),
+    ]
+    results = checks.run_checks(planned, 2, dict(os.environ))
+    assert {name: code for name, code, _ in results} == {"one": 0, "two": 0, "three": 0}
+
+
+def test_checks_end_with_whoever_ran_them(
+    checks: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def started(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        running.append(popen(*arguments, **options))
+        return running[-1]
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks.subprocess, "Popen", started)
+    monkeypatch.setattr(checks.time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checks.run_checks(
+            [checks.Check("endless", [sys.executable, "-c", "import time; time.sleep(600)"])] * 2, 2, dict(os.environ)
+        )
+    assert len(running) == 2
+    assert all(process.poll() is not None for process in running)
+
+
+def test_every_test_is_in_one_of_the_checks(checks: ModuleType) -> None:
+    planned = {check.name: check.command for check in checks.checks("python", 2, qt=True)}
     assert {"ruff check", "ruff format", "mypy", "import contracts"} <= set(planned)
+    perfect = planned["tests of the perfect files"]
+    assert {"--cov-branch", "--cov-fail-under=100"} <= set(perfect)
+    assert len([word for word in perfect if word.startswith("tests")]) == 4
+
+    def takes(command: list[str], file: str) -> bool:
+        words = [word for word in command if (word + "/").startswith("tests/")]
+        ignored = [word.removeprefix("--ignore=") for word in command if word.startswith("--ignore=")]
+        return any(file.startswith(f"{word}/") for word in words) and not any(
+            file.startswith(f"{word}/") for word in ignored
+        )
+
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(files) > 100
+    takers = {file: [name for name, command in planned.items() if takes(command, file)] for file in files}
+    assert {file: names for file, names in takers.items() if len(names) != 1} == {}
 
 
 def test_ci_runs_what_the_readme_says() -> None:
