@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
@@ -12,7 +11,7 @@ import msgspec
 from loguru import logger
 
 from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
-from koc_qt.domain.errors import InvalidOrder, KocError, StorageError, StrategyError
+from koc_qt.domain.errors import InvalidOrder, StorageError, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
@@ -20,6 +19,7 @@ from koc_qt.engine.backtest_archive import RUNS_KEPT, BacktestArchive, number_of
 from koc_qt.engine.backtest_feed import HistoryServices, Prepared
 from koc_qt.engine.backtest_files import check_files, on_files
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun, StoredResult
+from koc_qt.engine.job_ending import play_to_end
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.backtest_messages import (
@@ -39,6 +39,7 @@ AT_ONCE = 2  # runs, each in a process of its own
 WAITING_LIMIT = 8  # runs that wait for their turn; more are refused
 IN_MEMORY = 10  # results, those that were made or asked for last
 SYMBOLS_LIMIT = 50
+LOOK_S = 2.0  # between two looks at what other processes keep
 NOTE_LIMIT = 2_000  # characters
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Backtests:
         self._silence_limit_s = silence_limit_s
         self._archive = BacktestArchive(folder)
         self._over = {past.backtest_id: past for past in self._archive.load()}
-        self._numbers = itertools.count(max(map(number_of, self._over), default=0) + 1)
+        self._last = 0  # the highest number that was given
         self._runs: dict[str, BacktestRun] = {}  # those that are not over
         self._results: OrderedDict[str, StoredResult] = OrderedDict()  # the one that was used last is the last
         self._notes: dict[str, str] = {}  # of runs that are not over
@@ -101,8 +102,8 @@ class Backtests:
         """
         self._check_room()
         made = await prepare(spec, self._services)  # which may read a file for seconds: others have come meanwhile
+        backtest_id = await self._claim()
         self._check_room()
-        backtest_id = f"bt-{next(self._numbers)}"
         run = BacktestRun(
             backtest_id,
             made.spec,
@@ -182,6 +183,25 @@ class Backtests:
             await asyncio.to_thread(self._archive.delete, backtest_id)
             self._forget(backtest_id)
 
+    async def keep_watch(self) -> None:
+        """List what the command line keeps, as it comes, and leave out what others delete; ends when cancelled."""
+        is_said = False
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                async with self._disk:
+                    look = await asyncio.to_thread(self._archive.look)
+                    for over in look.changed:
+                        self._over[over.backtest_id] = over
+                        self._services.bus.publish(BacktestChanged(over))
+                    for key in look.gone:
+                        self._forget(key)
+                is_said = False
+            except StorageError as error:
+                if not is_said:
+                    logger.warning("{}", error)
+                is_said = True
+
     async def close(self) -> None:
         """Stop all runs; no more can be started."""
         self._is_closed = True
@@ -198,20 +218,11 @@ class Backtests:
             await self._keep(run)
 
     async def _play(self, run: BacktestRun) -> None:
-        name = Path(run.spec.path).name
+        what = f"back-test {run.backtest_id} of {Path(run.spec.path).name}"
         run.reason = ""
         self._publish(run, True)
-        try:
-            await run.play()
-        except KocError as error:
-            run.end(JobState.FAILED, str(error))
-            logger.info("back-test {} of {} failed: {}", run.backtest_id, name, run.reason)
-        except Exception as error:
-            logger.exception("back-test {} failed in a way nobody foresaw", run.backtest_id)
-            run.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
-        else:
-            run.end(JobState.DONE, "")
-            logger.info("back-test {} of {} is done", run.backtest_id, name)
+        if await play_to_end(run, what):
+            logger.info("{} is done", what)
 
     async def _keep(self, run: BacktestRun) -> None:
         """Write down a run that is over; older ones make way."""
@@ -232,9 +243,21 @@ class Backtests:
                 self._forget(old)
 
     def _forget(self, backtest_id: str) -> None:
-        self._over.pop(backtest_id, None)
         self._results.pop(backtest_id, None)
-        self._services.bus.publish(BacktestDeleted(backtest_id))
+        if self._over.pop(backtest_id, None) is not None:
+            self._services.bus.publish(BacktestDeleted(backtest_id))
+
+    async def _claim(self) -> str:
+        """Give the id of the next run; one of this engine alone where the disk takes nothing."""
+        highest = max((self._last, *map(number_of, self._over)))
+        async with self._disk:
+            try:
+                claimed = await asyncio.to_thread(self._archive.claim, highest)
+            except StorageError as error:
+                logger.debug("{}", error)  # it is said when the run cannot be kept
+                claimed = f"bt-{highest + 1}"
+        self._last = number_of(claimed)
+        return claimed
 
     def _remember(self, backtest_id: str, result: StoredResult) -> None:
         self._results[backtest_id] = result

@@ -192,6 +192,7 @@ class Engine:
         self._plain_keys = PlainKeyMover(self.registry)
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market_data, self.history)
         self.backtests = Backtests(services, paths.backtests)
+        self._spawn(self.backtests.keep_watch())
         self.trust = TrustService(services, paths.trust, sessions)
         self.optimiser = engine_optimiser(services, paths, config)
         self.log_book = LogBook(self.clock, lambda line: self._link.publish(line))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from filelock import FileLock
 
-from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec, RoundTrip
+from koc_qt.domain.backtests import BY_COMMAND, BacktestSnapshot, BacktestSpec, RoundTrip
 from koc_qt.domain.errors import StorageError, StrategyError
 from koc_qt.domain.state import JobState
 from koc_qt.engine import backtest_archive, backtests
@@ -144,11 +148,142 @@ def test_other_files_are_nobodys_business_and_leftovers_go(archive: BacktestArch
     for name in ("notes.txt", "bt-x.run", "bt-01.run", ".koc-left.tmp"):
         (folder / name).write_text("?")
     assert [each.backtest_id for each in BacktestArchive(folder).load()] == ["bt-1"]
-    assert sorted(path.name for path in folder.iterdir()) == ["bt-01.run", "bt-1.run", "bt-x.run", "notes.txt"]
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "bt-01.run",
+        "bt-1.run",
+        "bt-x.run",
+        "notes.txt",
+    ]
 
 
 def test_numbers_of_ids() -> None:
     assert [number_of(key) for key in ("bt-12", "bt-012", "x", "bt-", "bt-1x")] == [12, 0, 0, 0, 0]
+
+
+# ---- two processes
+
+
+def test_what_another_process_does_is_seen(archive: BacktestArchive, folder: Path) -> None:
+    other = BacktestArchive(folder)
+    assert archive.look() == ([], [])
+    other.keep(snapshot(2), RESULT)
+    other.keep(snapshot(1), None)
+    assert archive.look() == ([snapshot(1), snapshot(2)], [])
+    assert archive.look() == ([], [])
+    archive.change(snapshot(1, note="mine"))
+    other.change(snapshot(2, note="theirs"))
+    assert archive.look() == ([snapshot(2, note="theirs")], [])
+    other.delete("bt-1")
+    archive.delete("bt-2")
+    assert archive.look() == ([], ["bt-1"])
+    other.keep(snapshot(3), None)
+    other.delete("bt-3")
+    assert archive.look() == ([], [])
+
+
+def test_a_number_is_given_once(archive: BacktestArchive, folder: Path) -> None:
+    other = BacktestArchive(folder)
+    assert [archive.claim(), other.claim(), archive.claim()] == ["bt-1", "bt-2", "bt-3"]
+    other.keep(snapshot(3), None)
+    with pytest.raises(StorageError, match="another process has kept a run as bt-3"):
+        archive.keep(snapshot(3), None)
+    other.delete("bt-3")
+    assert archive.claim() == "bt-4"  # though nothing is there
+    assert archive.claim(above=20) == "bt-21"
+    (folder / ".last").write_bytes(b"\xff rubbish")
+    other.keep(snapshot(30), None)
+    assert archive.claim() == "bt-31"
+
+
+def test_many_at_once_get_a_number_each(folder: Path) -> None:
+    got: list[str] = []
+
+    def work() -> None:
+        archive = BacktestArchive(folder)
+        for _ in range(5):
+            key = archive.claim()
+            got.append(key)
+            archive.keep(msgspec.structs.replace(snapshot(1), backtest_id=key), None)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(set(got)) == 20
+    assert len(BacktestArchive(folder).load()) == 20
+
+
+def test_runs_of_the_command_line_make_way_before_those_of_a_person(
+    archive: BacktestArchive, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtest_archive, "RUNS_KEPT", 4)
+    other = BacktestArchive(folder)
+    for number, changes in enumerate(({"note": "keep"}, {}, {"made_by": BY_COMMAND, "note": "good"}), 1):
+        archive.keep(snapshot(number, **changes), None)
+    gone = [other.keep(snapshot(number, made_by=BY_COMMAND), None) for number in range(4, 8)]
+    assert gone == [[], ["bt-4"], ["bt-5"], ["bt-6"]]
+    assert archive.keep(snapshot(8), None) == ["bt-7"]
+    assert archive.keep(snapshot(9), None) == ["bt-2"]
+    assert archive.keep(snapshot(10, note="x"), None) == ["bt-8"]
+    assert archive.keep(snapshot(11, note="x"), None) == ["bt-9"]
+    assert archive.keep(snapshot(12), None) == ["bt-1"]
+    assert [number_of(each.backtest_id) for each in BacktestArchive(folder).load()] == [3, 10, 11, 12]
+
+
+def test_a_lock_that_is_held_for_long_is_said(
+    archive: BacktestArchive, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.keep(snapshot(1), RESULT)
+    monkeypatch.setattr(backtest_archive, "LOCK_TIMEOUT_S", 0.05)
+    with FileLock(folder / ".lock"):
+        with pytest.raises(StorageError, match=r"another process has been writing to .* for 0\.05 s: try again"):
+            archive.claim()
+        (folder / ".koc-half.tmp").touch()
+        later = BacktestArchive(folder)
+        assert later.load() == [snapshot(1)]  # reading needs none
+        assert later.result("bt-1") == RESULT
+        assert (folder / ".koc-half.tmp").exists()  # it may be what the other one is writing
+
+
+def test_a_path_whose_bytes_are_no_text_is_said(archive: BacktestArchive) -> None:
+    spec = msgspec.structs.replace(SPEC, path="/x/\udcff.py")
+    with pytest.raises(StorageError, match="cannot be read or written"):
+        archive.keep(snapshot(1, spec=spec), None)
+    assert archive.load() == []
+
+
+@pytest.mark.expected_warnings(r"bt-1\.run is damaged: a back-test begins with cash")
+def test_settings_that_no_rule_of_today_allows_hide_no_other_run(archive: BacktestArchive, folder: Path) -> None:
+    archive.keep(snapshot(1), None)
+    archive.keep(snapshot(2), None)
+    file = folder / "bt-1.run"
+    file.write_bytes(file.read_bytes().replace(b"\xa510000", b"\xa5-1000"))
+    later = BacktestArchive(folder)
+    assert later.load() == [snapshot(2)]
+    assert later.look() == ([], [])  # it is said once
+    assert later.claim() == "bt-3"
+
+
+def test_a_write_that_is_cut_short_leaves_what_was_there(
+    archive: BacktestArchive, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.keep(snapshot(1), RESULT)
+
+    def full(file: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(backtest_archive, "write_durably", full)
+    for write in (
+        lambda: archive.change(snapshot(1, note="x")),
+        lambda: archive.keep(snapshot(2), None),
+        lambda: archive.claim(),
+    ):
+        with pytest.raises(StorageError, match="No space left on device"):
+            write()
+    monkeypatch.undo()
+    assert BacktestArchive(folder).load() == [snapshot(1)]
+    assert archive.claim() == "bt-2"
 
 
 # ---- the service
@@ -290,3 +425,29 @@ async def test_a_result_whose_file_is_gone_is_said(bench: Bench) -> None:
     (bench.engine.folder / "backtests" / f"{key}.run").unlink()
     with pytest.raises(StorageError, match="cannot be read"):
         await bench.engine.commands.execute(FetchBacktest(key), "window-1")
+
+
+async def test_what_the_command_line_keeps_is_listed_as_it_comes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtests, "LOOK_S", 0.01)
+    replica = Replica()
+    bench.engine.bus.subscribe(BacktestChanged, replica.apply)
+    bench.engine.bus.subscribe(BacktestDeleted, replica.apply)
+    [first] = await _ended(bench)
+    watched = asyncio.create_task(bench.tests.keep_watch())
+    try:
+        other = BacktestArchive(bench.engine.folder / "backtests")
+        key = other.claim()
+        assert key == "bt-2"
+        other.keep(msgspec.structs.replace(snapshot(2), made_by=BY_COMMAND), RESULT)
+        await until(lambda: key in replica.backtests, what="it to be listed")
+        assert (replica.backtests[key].made_by, bench.tests.find("ünïcode")[0].backtest_id) == (BY_COMMAND, key)
+        assert (await bench.tests.result(key)) == msgspec.Raw(RESULT.head)
+        await bench.tests.note(key, "seen")
+        assert other.look().changed[-1].note == "seen"
+        other.delete(first)
+        await until(lambda: first not in replica.backtests, what="what was deleted elsewhere to go")
+        assert [each.backtest_id for each in bench.tests.all] == [key]
+    finally:
+        watched.cancel()
+        await asyncio.gather(watched, return_exceptions=True)
+    assert (await _ended(bench)) == ["bt-3"]
