@@ -36,6 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     outputs.add_argument("--json", metavar="FILE.json", help="everything; '-' prints it in the place of tables")
     outputs.add_argument("--csv", metavar="FOLDER", help="trades, fills and equity as three tables")
     outputs.add_argument("--parquet", metavar="FOLDER", help="the same as parquet")
+    outputs.add_argument(
+        "--no-keep",
+        action="store_false",
+        dest="keep",
+        help="leave it out of the profile's history of runs, which the window shows",
+    )
     parser.set_defaults(run=run)
 
 

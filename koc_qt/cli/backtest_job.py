@@ -15,6 +15,7 @@ import msgspec
 
 from koc_qt.cli.backtest import ALL
 from koc_qt.cli.backtest_asked import Asked, bench_for, data_words, read_asked
+from koc_qt.cli.backtest_keeping import Kept
 from koc_qt.cli.backtest_progress import Show, shown_progress, words
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
@@ -43,12 +44,13 @@ _CANNOT = {
 
 @dataclass
 class _Found:
-    """What is known so far: a result for each engine that took part, in order."""
+    """What is known so far: a result for each engine that took part, in order; `kept` goes to the history of runs."""
 
     results: list[BacktestResult] = field(default_factory=list)
     absences: list[Absence] = field(default_factory=list)
     certificate: Certificate | None = None
     checks: tuple[Check, ...] = ()
+    kept: Kept = field(default_factory=Kept)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,9 +60,14 @@ def run(args: argparse.Namespace) -> int:
     paths = profile_paths()
     paths.ensure()
     config = load_config(paths)
+    found = _Found(kept=Kept(tuple(str(file.path.absolute()) for file in asked.files)))
     with closing(setup_logger(paths, level="WARNING")):
-        with shown_progress(Path(asked.path).name) as show:
-            report = on_qt(lambda: _work(asked, args.engine, args.trust, config, paths, show))
+        try:
+            with shown_progress(Path(asked.path).name) as show:
+                report = on_qt(lambda: _work(found, asked, args.engine, args.trust, config, paths, show))
+        finally:  # a run that failed or was stopped is one too
+            if args.keep:
+                found.kept.write(paths.backtests)
         try:
             _print(report, args.json)
         finally:  # the files do not depend on who reads what is printed, such as head
@@ -70,10 +77,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _work(asked: Asked, engine: str, trust: bool, config: Config, paths: Paths, show: Show) -> Report:
+async def _work(
+    found: _Found, asked: Asked, engine: str, trust: bool, config: Config, paths: Paths, show: Show
+) -> Report:
     async with bench_for(asked, config, paths) as bench:
         spec = asked.spec(bench)
-        found = _Found()
         if engine == ALL:
             await _run_all(found, bench, spec, show)
         else:
@@ -101,7 +109,7 @@ async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) 
         if other not in first.described.engines:
             return Absence(other.value, _CANNOT[other])
         try:
-            return await _play(bench, msgspec.structs.replace(spec, engine=other), show)
+            return await _play(found, bench, msgspec.structs.replace(spec, engine=other), show)
         except KocError as error:
             return Absence(other.value, str(error))
 
@@ -118,12 +126,12 @@ async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) 
 
 
 async def _run(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
-    outcome = await _play(bench, spec, show)
+    outcome = await _play(found, bench, spec, show)
     found.results.append(outcome.result)
     return outcome
 
 
-async def _play(bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
+async def _play(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
     with show(f"on {spec.engine.value}") as tell:
 
         def changed(run: BacktestRun, _must: bool) -> None:
@@ -131,7 +139,7 @@ async def _play(bench: Bench, spec: BacktestSpec, show: Show) -> Outcome:
             if snapshot.state is JobState.RUNNING:
                 tell(snapshot.progress, words(snapshot))
 
-        return await run_one(bench, spec, changed)
+        return await run_one(bench, spec, changed, found.kept.take)
 
 
 def _engine_run(result: BacktestResult) -> EngineRun:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,7 +30,7 @@ from koc_qt.adapters.sandbox import SandboxSettings
 from koc_qt.adapters.worker_process import QProcessWorkerLauncher
 from koc_qt.config import Config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, RoundTrip
-from koc_qt.domain.errors import VenueRejected
+from koc_qt.domain.errors import KocError, VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.state import JobState
@@ -44,6 +43,7 @@ from koc_qt.ports.clock import Clock
 from koc_qt.ports.venue import MarketDataVenue, OpenCatalogue
 from koc_qt.sdk.channel import Described
 from koc_qt.wiring.qt_loop import qt_loop
+from koc_qt.wiring.signals import handled
 
 _BEAT_S = 0.1  # Python hears signals between two of its own steps: Qt's loop would let them wait
 T = TypeVar("T")
@@ -144,18 +144,32 @@ async def file_bench(config: Config, files: Sequence[DataFile]) -> AsyncIterator
 
 
 async def run(
-    bench: Bench, spec: BacktestSpec, changed: Callable[[BacktestRun, bool], None] = lambda _run, _must: None
+    bench: Bench,
+    spec: BacktestSpec,
+    changed: Callable[[BacktestRun, bool], None] = lambda _run, _must: None,
+    ended: Callable[[BacktestRun], None] = lambda _run: None,
 ) -> Outcome:
-    """Run one back-test to its end; `changed` hears of progress, as BacktestRun says.
+    """Run one back-test to its end; `changed` hears of progress, as BacktestRun says, and `ended` of any end.
 
     Raises StrategyError with the strategy's own mistake, and what its history raises.
     """
     source = await asyncio.to_thread(read_source, spec.path)
     running = BacktestRun("bt-1", spec, source, bench.instruments, bench, changed)
-    await running.play()
+    try:
+        await running.play()
+    except KocError as error:
+        running.end(JobState.FAILED, str(error))
+        raise
+    except asyncio.CancelledError:
+        running.end(JobState.STOPPED, "stopped by its owner")
+        raise
+    else:
+        running.end(JobState.DONE, "")
+    finally:
+        if running.state is not JobState.RUNNING:
+            ended(running)
     described, stored = running.described, running.result
     assert described is not None and stored is not None  # noqa: S101, PT018 - it has ended well
-    running.end(JobState.DONE, "")
     return Outcome(described, await asyncio.to_thread(read_result, stored))
 
 
@@ -197,7 +211,7 @@ async def _interruptible(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T]
             loop.call_soon_threadsafe(working.cancel)
         signals.append(number)
 
-    with _handled(received):
+    with handled(received):
         try:
             while not working.done():
                 await asyncio.wait([working], timeout=_BEAT_S)
@@ -205,16 +219,3 @@ async def _interruptible(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T]
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
     return None if signals and working.cancelled() else (working.result(),)
-
-
-@contextlib.contextmanager
-def _handled(received: Callable[[int, object], None]) -> Iterator[None]:
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, received) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Signals of the operating system that ask the engine to stop."""
+"""Signals of the operating system that ask a process to stop."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def stop_signals(loop: asyncio.AbstractEventLoop, ask_to_stop: Callable[[str], N
     def received(number: int, _: object) -> None:
         loop.call_soon_threadsafe(ask_to_stop, f"{signal.Signals(number).name} received")
 
+    with handled(received):
+        yield
+
+
+@contextlib.contextmanager
+def handled(received: Callable[[int, object], None]) -> Iterator[None]:
+    """Have a function called for each signal that asks to stop, and not for a closed terminal that is to be ignored."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)

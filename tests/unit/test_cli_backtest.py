@@ -22,13 +22,16 @@ from koc_qt.cli import backtest_trust
 from koc_qt.cli.backtest_asked import read_asked
 from koc_qt.cli.backtest_progress import shown_progress, words
 from koc_qt.cli.main import build_parser, main
-from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
+from koc_qt.domain.backtests import BY_COMMAND, BacktestSnapshot, BacktestSpec
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import Check, TrustSpec, Verdict
 from koc_qt.domain.trust_report import TrustReport
+from koc_qt.engine.backtest_archive import BacktestArchive
+from koc_qt.engine.backtest_run import StoredResult
 from koc_qt.paths import Paths
+from koc_qt.wiring.backtest import read_result
 from tests.conditions import PATIENCE
 from tests.e2e.processes import ROOT, SAMPLES, environment
 
@@ -81,6 +84,10 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     assert code == 0, err
     found: dict[str, Any] = json.loads(out)
     return found
+
+
+def kept(profile: Paths) -> list[BacktestSnapshot]:
+    return BacktestArchive(profile.backtests).load()
 
 
 # ---- what comes of a run
@@ -421,9 +428,47 @@ def test_ctrl_c_ends_it_and_its_worker(bars: Path, tmp_path: Path, profile: Path
         out, err = running.communicate(timeout=30 * PATIENCE)
     assert (running.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "koc: stopped."
+    assert [(run.state, run.reason) for run in kept(profile)] == [(JobState.STOPPED, "stopped by its owner")]
     assert "Traceback" not in err
     with pytest.raises(ProcessLookupError):
         os.killpg(running.pid, 0)
+
+
+# ---- the history of runs
+
+
+def test_runs_are_kept_for_the_window_unless_nobody_wants_that(
+    bars: Path, tmp_path: Path, profile: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (SMA, "--data", str(bars), *SETTINGS)
+    code, out, err = told(capsys, *command, "--no-keep")
+    assert (code, kept(profile)) == (0, [])
+    assert "history of runs" not in out + err
+    code, _, err = told(capsys, *command)
+    assert code == 0
+    assert err.splitlines()[-1] == "Kept in the history of runs: bt-1"
+    assert told(capsys, strategy(tmp_path, "from koc_qt.sdk import Strategy\n1/0"), "--data", str(bars))[0] == 1
+    done, failed = kept(profile)
+    assert (done.backtest_id, done.state, done.made_by, done.name) == ("bt-1", JobState.DONE, BY_COMMAND, "SMA cross")
+    assert (done.spec.files, done.spec.timeframe) == ((str(bars),), "1h")
+    assert done.statistics["trades"]
+    assert (failed.state, failed.backtest_id) == (JobState.FAILED, "bt-2")
+    assert "division by zero" in failed.reason
+    archive = BacktestArchive(profile.backtests)
+    result = read_result(archive.result("bt-1") or StoredResult(b"", (), ()))
+    assert (result.statistics, result.spec.files) == (done.statistics, done.spec.files)
+    assert result.fills
+    assert archive.result("bt-2") is None
+
+
+def test_a_history_that_cannot_be_written_costs_no_result(
+    bars: Path, profile: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile.backtests.write_text("a file where the folder should be")
+    code, out, err = told(capsys, SMA, "--data", str(bars), *SETTINGS)
+    assert code == 0
+    assert "Net profit" in out
+    assert "Not kept in the history of runs: back-tests cannot be read or written" in err
 
 
 # ---- progress
