@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from koc_qt.domain.errors import VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.domain.errors import HeldBack, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.ports.clock import Clock
 
 __all__ = [
@@ -175,7 +175,8 @@ class Breaker:
 
         With `insist` it is called even then, and an answer closes the breaker: for what cannot wait because money hangs
         on it, by callers with a back-off of their own. VenueRejected counts as an answer; VenueUnavailable,
-        VenueTimeout and errors of the network as failures; any other error is a fault of ours and counts as neither.
+        VenueTimeout and errors of the network as failures; HeldBack, and any other error, are ours and count as
+        neither.
         """
         was_open = insist and self.state == OPEN
         trial = not insist and self._admit()
@@ -218,6 +219,8 @@ class Breaker:
         return error
 
     def _record(self, error: Exception | None, *, was_open: bool) -> None:
+        if isinstance(error, HeldBack):
+            return
         answered = error is None or isinstance(error, VenueRejected)
         if self.state == OPEN:
             if answered and was_open:  # else it was opened by another call meanwhile: this one is old news

@@ -19,10 +19,10 @@ from koc_qt.adapters.ccxt_client import CcxtClient, Timeouts, VenueClock, pause_
 from koc_qt.adapters.ccxt_errors import Hints, Trouble, diagnose, explain
 from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint
 from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
-from koc_qt.domain.errors import ConfigError, VenueError, VenueRejected, VenueUnavailable
+from koc_qt.domain.errors import ConfigError, HeldBack, VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.clock import Clock
-from koc_qt.ports.venue import note_leaving
+from koc_qt.ports.venue import DEPARTURE, Departure
 from koc_qt.resilience import OPEN, SAFE_TO_REREAD, Breakers, transient_retry
 
 T = TypeVar("T")
@@ -191,12 +191,18 @@ class AccountClient:
 
         return await self._again(attempt, 1 if insist and self.queries.state == OPEN else attempts)
 
-    async def order(self, kind: str, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
-        """Send an order or its change, once. Raises VenueRejected (a certain no), VenueUnavailable (certainly not
-        sent, the breaker's refusal included) and VenueTimeout (not known).
+    async def order(
+        self, kind: str, what: str, call: Callable[[Any], Awaitable[T]], departure: Departure | None = None
+    ) -> T:
+        """Send an order or its change, once; nothing is written before its departure, where it has one.
+
+        Raises VenueRejected (a certain no), VenueUnavailable (certainly not sent, the breaker's refusal included) and
+        VenueTimeout (not known).
         """
         await self.budget.acquire(Priority.ORDER, self._facts.weights.get(kind, 1), within_s=TURN_S)
-        return await self.orders.call(lambda: self._in_turn(Priority.ORDER, what, call, has_effect=True))
+        return await self.orders.call(
+            lambda: self._in_turn(Priority.ORDER, what, call, has_effect=True, departure=departure)
+        )
 
     async def cancel(self, what: str, call: Callable[[Any], Awaitable[T]]) -> T:
         """Send a cancel, again where that can help: twice does no harm. Raises VenueError."""
@@ -217,21 +223,33 @@ class AccountClient:
         return await again(attempt)()
 
     async def _in_turn(
-        self, priority: Priority, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool
+        self,
+        priority: Priority,
+        what: str,
+        call: Callable[[Any], Awaitable[T]],
+        *,
+        has_effect: bool,
+        departure: Departure | None = None,
     ) -> T:
         if self._lane is None:
-            return await self._once(what, call, has_effect=has_effect)
+            return await self._once(what, call, has_effect, departure)
         async with self._lane.turn(priority, TURN_S):
-            return await self._once(what, call, has_effect=has_effect)
+            return await self._once(what, call, has_effect, departure)
 
-    async def _once(self, what: str, call: Callable[[Any], Awaitable[T]], *, has_effect: bool) -> T:
-        exchange = self.exchange
-        note_leaving()
+    async def _once(
+        self, what: str, call: Callable[[Any], Awaitable[T]], has_effect: bool, departure: Departure | None
+    ) -> T:
+        exchange, before = self.exchange, DEPARTURE.set(departure)
         try:
             async with asyncio.timeout(self._timeouts.request_s):
                 return await call(exchange)
+        except HeldBack:
+            raise
         except Exception as error:
-            raise self.in_our_words(what, error, has_effect=has_effect) from error
+            is_gone = departure is None or departure.has_left
+            raise self.in_our_words(what, error, has_effect=has_effect and is_gone) from error
+        finally:
+            DEPARTURE.reset(before)
 
     def in_our_words(self, what: str, error: Exception, *, has_effect: bool = False) -> VenueError:
         """Say a failure of ccxt as one of ours, and do what it asks for: set the clock, wait."""

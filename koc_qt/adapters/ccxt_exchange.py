@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from koc_qt.domain.errors import ConfigError
+from koc_qt.ports.venue import depart
 
 if TYPE_CHECKING:
     import aiohttp
@@ -113,12 +114,20 @@ def make_tls(endpoint: LoopbackEndpoint | None) -> ssl.SSLContext:
 
 
 def make_session(endpoint: LoopbackEndpoint | None, tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Make the session that ccxt uses for requests and streams."""
+    """Make the session that ccxt uses for requests and streams; orders wait in it for their departure."""
     import aiohttp
+
+    class Departing(aiohttp.ClientRequest):
+        """A request that is whole, signed, and has its connection: what is left is to write it."""
+
+        async def send(self, conn: Any) -> aiohttp.ClientResponse:
+            """Write it once it may go. Raises HeldBack."""
+            await depart()
+            return await super().send(conn)
 
     resolver: Any = _Resolver(endpoint) if endpoint else None
     connector = aiohttp.TCPConnector(ssl=tls, resolver=resolver, keepalive_timeout=KEEP_ALIVE_S)
-    return aiohttp.ClientSession(connector=connector)
+    return aiohttp.ClientSession(connector=connector, request_class=Departing)
 
 
 def exchange_class(exchange_id: str, additions: Callable[[Any], Any] | None = None) -> Any:

@@ -40,6 +40,7 @@ from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
+from koc_qt.ports.venue import DEPARTURE
 from koc_qt.resilience import Breakers
 
 STREAMS_S = 5.0  # connecting waits so long for the private streams; polling stands in for them afterwards
@@ -51,6 +52,8 @@ class CcxtTrading(TradingBase, CcxtDialect):
     `mode` says where orders go, and must be the mode that the credentials were kept for: LIVE or TESTNET. `refused`
     counts messages that were no fact. All calls come from the loop's thread. Raises ConfigError for another mode.
     """
+
+    holds_at_door = True  # ccxt_exchange.make_session
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class CcxtTrading(TradingBase, CcxtDialect):
         try:
             self.require_on_grid(self._account.exchange, order)
             raw = await self._account.order(
-                "order", f"order {order.client_order_id}", lambda x: self.create_there(x, order)
+                "order", f"order {order.client_order_id}", lambda x: self.create_there(x, order), DEPARTURE.get()
             )
         except VenueRejected as error:
             self._outbox.post(self._tracker.refused(order.client_order_id, str(error), self.time_ns()))

@@ -238,6 +238,8 @@ class OrderTracker:
         if known.ended_told and order.status not in _ENDED:  # it was called over, and works after all
             known.ended_told, known.ending = False, None
             self._open[known.key] = known
+            if not known.venue_order_id:
+                self._nameless.add(known.key)
         self._name(known, order.venue_order_id)
 
     def cancelling(self, order: Order) -> None:

@@ -32,6 +32,7 @@ class TradingBase(Budgeted):
     """
 
     ABILITIES: ClassVar[VenueAbilities]
+    holds_at_door = False  # see ports.venue.TradingVenue; for a subclass that awaits the departure to say otherwise
 
     def __init__(self, account_id: str, clock: Clock, timeouts: Timeouts | None) -> None:
         self._account_id = account_id

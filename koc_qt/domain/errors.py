@@ -16,6 +16,7 @@ KocError                 said to a person as it is: what happened, to what, and 
 └── VenueError           a venue did not do what was asked
     ├── VenueRejected    the venue answered no: it is certain that nothing happened
     ├── VenueUnavailable the request was certainly never sent (no connection, breaker open)
+    │   └── HeldBack     it was ready, and kept from leaving here: the venue has no part in that
     └── VenueTimeout     no answer: it is not known whether anything happened
 """
 
@@ -89,6 +90,10 @@ class VenueUnavailable(VenueError):
     """The request was certainly never sent; `retry_after_s` is how long to leave the venue alone, where known."""
 
     retry_after_s: float | None = None
+
+
+class HeldBack(VenueUnavailable):
+    """The request was ready, and was kept from leaving here: it says nothing of the venue."""
 
 
 class VenueTimeout(VenueError):

@@ -1,7 +1,8 @@
 """The one door through which orders go out, and the one place where what venues say changes them.
 
-An intent is durable in the journal before it is sent. What a venue says goes to the journal, then to the store, then to
-the bus. An order whose answer never came is UNKNOWN: it is looked up by its client id, never sent again.
+An intent is durable in the journal before anything of the order is sent. What a venue says goes to the journal, then to
+the store, then to the bus. An order whose answer never came is UNKNOWN: it is looked up by its client id, never sent
+again.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import asyncio
 import random
 import string
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 from loguru import logger
 from msgspec import structs
@@ -25,8 +25,6 @@ from koc_qt.domain.errors import (
     RiskRefused,
     StorageError,
     VenueError,
-    VenueRejected,
-    VenueTimeout,
     VenueUnavailable,
 )
 from koc_qt.domain.latency import Stage
@@ -37,9 +35,9 @@ from koc_qt.domain.orders import (
     CancelRejected,
     CancelRequested,
     Order,
+    OrderCanceled,
     OrderEvent,
     OrderFilled,
-    OrderRejected,
     OrderRequest,
     OrderStatus,
     OrderSubmitted,
@@ -50,19 +48,21 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
 from koc_qt.engine.ledger import Ledger
+from koc_qt.engine.order_intents import Intent, Intents
 from koc_qt.engine.order_lookups import LOOKUP_DELAYS_S, OrderLookups
+from koc_qt.engine.order_requests import SUBMIT_TIMEOUT_S, OrderRequests
 from koc_qt.engine.owed_cancels import OwedCancels
 from koc_qt.engine.risk_gate import RiskGate
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import FillRecorded, OrderChanged, PositionChanged
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.journal import Journal, OrderRecord
-from koc_qt.ports.venue import ON_LEAVING, TradingVenue
+from koc_qt.ports.venue import TradingVenue
 
-SUBMIT_TIMEOUT_S = 10.0
 EVENTS_LIMIT = 50_000  # venue events waiting for the journal; above it no new orders; events are kept
 RETRY_JOURNAL_S = 1.0
 TELL_AFTER_S = 0.002
+CANCELED_EARLY = "it was cancelled before it was sent"
 
 
 class OrderService:
@@ -93,7 +93,7 @@ class OrderService:
         self._session = "".join(rng.choices(string.ascii_lowercase + string.digits, k=6))
         self._count = 0
         self._working: dict[str, Order] = {}  # newest state of open orders, durable or not
-        self._unsent: dict[str, Order] = {}  # passed the risk gate, intent not durable yet
+        self._unsent = Intents(self._journal_is)  # passed the risk gate, intent not durable yet
         # durable, and being sent: the bus hears of it a moment later
         self._untold: dict[str, tuple[Order, asyncio.TimerHandle]] = {}
         self._unwritten: deque[OrderRecord] = deque()  # happened, but not durable yet: nobody has been told
@@ -101,7 +101,7 @@ class OrderService:
         self._idle = asyncio.Event()
         self._idle.set()
         self._gate = RiskGate(store, ledger, kill_switch, limits, clock)
-        self._sending: set[str] = set()  # the venue has been asked to take or change them, and has not answered
+        self._requests = OrderRequests(self.receive)
         self._overtaken: set[str] = set()  # cancelled while a change was being sent: asked again after it
         self._amends: dict[str, asyncio.Event] = {}  # changes whose intent is not durable yet
         self._held: dict[str, str] = {}  # accounts that take no orders, and why
@@ -118,6 +118,7 @@ class OrderService:
 
     async def close(self) -> None:
         """Stop looking orders up, and end once everything heard so far is in the journal or it cannot be written."""
+        await self._unsent.close()
         await self._lookups.close()
         await self._owed.close()
         for key in list(self._untold):
@@ -146,7 +147,7 @@ class OrderService:
 
     def pending(self, account_id: str) -> list[Order]:
         """Orders of an account that have not ended, those included whose intent is still being written."""
-        known = [*self._unsent.values(), *self._working.values(), *self._store.open_orders()]
+        known = [*self._unsent.orders(), *self._working.values(), *self._store.open_orders()]
         newest = {order.client_order_id: self._newest(order.client_order_id) or order for order in known}
         return [order for order in newest.values() if order.account_id == account_id and order.is_open]
 
@@ -186,52 +187,28 @@ class OrderService:
             on_named(order.client_order_id)
         submitted = OrderSubmitted(order.client_order_id, order.created_ns)
         sent = apply(order, submitted)
-        self._unsent[order.client_order_id] = sent
-        try:
-            await self._write([OrderRecord(order), OrderRecord(sent, submitted)])
-        finally:
-            del self._unsent[order.client_order_id]
-        self._working[order.client_order_id] = sent
-        self._latencies.began(sent, began_ns, checked_ns, signal_ns)
-        self._show_soon(sent)
-        # latched, or held, while the intent was being written
-        refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(account_id)
-        if refusal is not None:
-            self.receive(OrderRejected(order.client_order_id, self._time_ns(account_id), refusal))
-        else:
-            await self._send(venue, sent)
+        intent = Intent(
+            sent,
+            self._journal.write([OrderRecord(order), OrderRecord(sent, submitted)]),
+            partial(self._forbids, account_id),
+            partial(self._latencies.reached, sent.client_order_id, Stage.SENT),
+        )
+        self._unsent.put(intent, partial(self._intended, began_ns, checked_ns, signal_ns))
+        await self._requests.submit(venue, intent)
         return self._working.get(order.client_order_id, sent)
 
-    async def _send(self, venue: TradingVenue, order: Order) -> None:
-        key = order.client_order_id
-        ON_LEAVING.set(partial(self._latencies.reached, key, Stage.SENT))
-        refused = await self._ask(key, venue.submit(order), lambda reason: self._lose(order, reason))
-        ON_LEAVING.set(None)
-        if refused:
-            self.receive(OrderRejected(key, venue.time_ns(), refused))
+    def _forbids(self, account_id: str) -> str:
+        """Say why nothing may be sent any more, though it could when the order passed the risk gate."""
+        return self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(account_id, "")
 
-    async def _ask(self, key: str, request: Coroutine[Any, Any, None], lose: Callable[[str], None]) -> str:
-        """Wait for a venue to take a request; gives why it was certainly not made, empty when it was.
-
-        Where that is not known `lose` is called with the reason.
-        """
-        self._sending.add(key)
-        try:
-            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                await request
-        except (VenueRejected, VenueUnavailable) as error:
-            return str(error) or type(error).__name__
-        except asyncio.CancelledError:
-            lose("the engine was stopping while the venue had not answered")
-            raise
-        except (TimeoutError, VenueTimeout) as error:
-            lose(str(error) or f"no answer within {SUBMIT_TIMEOUT_S:g} s")
-        except Exception as error:
-            logger.exception("a request about order {} failed in a way nobody foresaw; it will be looked up", key)
-            lose(f"{type(error).__name__} while sending")
-        finally:
-            self._sending.discard(key)
-        return ""
+    def _intended(self, began_ns: int, checked_ns: int, signal_ns: int | None, intent: Intent) -> None:
+        """Know an order whose intent is durable, and what has been said of it already."""
+        order = intent.order
+        self._working[order.client_order_id] = order
+        self._latencies.began(order, began_ns, checked_ns, signal_ns)
+        self._show_soon(order)
+        for event in intent.early:
+            self.receive(event)
 
     async def amend(self, client_order_id: str, quantity: Decimal | None = None, price: Decimal | None = None) -> Order:
         """Give a working order another total quantity or limit, None for the one that it has.
@@ -254,8 +231,7 @@ class OrderService:
         now = self._newest(client_order_id) or order
         if now.amending != request:
             return now  # it ended while the intent was being written
-        refusal = self._kill_switch.refusal if self._kill_switch.engaged else self._held.get(order.account_id)
-        if refusal is not None:
+        if refusal := self._forbids(order.account_id):
             self._refuse_change(order, refusal)
         elif now.cancel_requested:
             self._refuse_change(order, "it is being cancelled")
@@ -267,7 +243,7 @@ class OrderService:
         key = order.client_order_id
         sent = self._venues[order.account_id].amend(order, request.quantity, request.price)
         try:
-            refused = await self._ask(key, sent, lambda reason: self._look_for_change(order, reason))
+            refused = await self._requests.ask(key, sent, lambda reason: self._look_for_change(order, reason))
         finally:
             is_overtaken = key in self._overtaken
             self._overtaken.discard(key)
@@ -315,18 +291,23 @@ class OrderService:
     def _refuse_change(self, order: Order, reason: str) -> None:
         self.receive(AmendRejected(order.client_order_id, self._time_ns(order.account_id), reason))
 
-    def _look_for_change(self, order: Order, reason: str) -> None:
+    def _look_for_change(self, order: Order, reason: str) -> str:
         logger.warning("whether order {} was changed is not known ({}): it is looked up", order.client_order_id, reason)
         self._lookups.look_up(order)
+        return ""
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask the venue to cancel an order; no matter when it ended already. Raises InvalidOrder, StorageError."""
+        unsent = self._unsent.get(client_order_id)
+        if unsent is not None and unsent.withdraw(CANCELED_EARLY):
+            self.receive(OrderCanceled(client_order_id, self._time_ns(unsent.order.account_id), CANCELED_EARLY))
+            return
         order = self._newest(client_order_id)
         if order is None:
             raise InvalidOrder(f"there is no order {client_order_id!r}")
         if not order.is_open or order.cancel_requested:
             return
-        if order.amending is not None and client_order_id in self._sending:
+        if order.amending is not None and client_order_id in self._requests:
             self._overtaken.add(client_order_id)
         self.receive(CancelRequested(client_order_id, self._time_ns(order.account_id)))
         await self._send_cancel(order)
@@ -367,7 +348,7 @@ class OrderService:
             raise RiskRefused(f"{EVENTS_LIMIT} venue events wait for the journal: no new orders until they are written")
         shown = None if changed is None else self._store.order(changed.client_order_id)  # as the positions have it
         others = [order for order in self._store.open_orders(strategy_id) if order is not shown]
-        others += [order for order in self._unsent.values() if order.strategy_id == strategy_id]
+        others += [order for order in self._unsent.orders() if order.strategy_id == strategy_id]
         self._gate.let_through(request, strategy_id, account_id, others, self._working, shown)
 
     def _new_order(self, request: OrderRequest, strategy_id: str, account_id: str) -> Order:
@@ -382,6 +363,8 @@ class OrderService:
 
     def receive(self, event: OrderEvent) -> None:
         """Take what a venue says; the sink of every trading venue. Never blocks, never raises."""
+        if self._unsent.keep(event):
+            return
         self._latencies.answered(event)
         key = event.client_order_id
         before = self._newest(key)
@@ -405,7 +388,7 @@ class OrderService:
         return self._working.get(client_order_id) or self._store.order(client_order_id)
 
     def _is_sending(self, client_order_id: str) -> bool:
-        return client_order_id in self._sending or client_order_id in self._amends
+        return client_order_id in self._requests or client_order_id in self._amends
 
     async def _pump(self) -> None:
         while True:
@@ -433,9 +416,12 @@ class OrderService:
         try:
             await self._journal.append(records)
         except StorageError:
-            self.journal_ok = False
+            self._journal_is(False)
             raise
-        self.journal_ok = True
+        self._journal_is(True)
+
+    def _journal_is(self, ok: bool) -> None:
+        self.journal_ok = ok
 
     def _publish(self, record: OrderRecord) -> None:
         order, event = record.order, record.event
@@ -484,9 +470,6 @@ class OrderService:
         orders = [order for order in self._store.open_orders() if order.account_id == account_id]
         await self._lookups.settle(orders)
         self._owed.ask_for(orders)
-
-    def _lose(self, order: Order, reason: str) -> None:
-        self.receive(OrderUnknown(order.client_order_id, self._time_ns(order.account_id), reason))
 
     def _time_ns(self, account_id: str) -> int:
         """Give the time by the clock that stamps the account's orders, its venue's; ours while it is not connected."""

@@ -22,14 +22,32 @@ OrderSink = Callable[[OrderEvent], None]
 StateSink = Callable[[VenueState, str], None]  # and the reason, a sentence; empty where all is well
 
 
-# Set around a submit by whoever wants to know when its request leaves; tasks that the adapter starts inherit it.
-ON_LEAVING: ContextVar[Callable[[], None] | None] = ContextVar("ON_LEAVING", default=None)
+class Departure(Protocol):
+    """What an order's request waits for at the door: right before its first byte is written."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the request may be at the venue, or on its way."""
+        ...
+
+    async def leave(self) -> None:
+        """Wait until the request may go, and count it as gone; once it has left, at once.
+
+        Raises HeldBack, which is to reach whoever submits as it is: the request must not go. Await it on the engine's
+        loop.
+        """
+        ...
 
 
-def note_leaving() -> None:
-    """Say that a request is about to be written to the venue: it has waited for its turn, and the answer is next."""
-    if (told := ON_LEAVING.get()) is not None:
-        told()
+# Set around a submit by whoever has to let its request go. Tasks inherit it: an adapter sets it to None around every
+# request that is not the order's own.
+DEPARTURE: ContextVar[Departure | None] = ContextVar("DEPARTURE", default=None)
+
+
+async def depart() -> None:
+    """Wait until the request that is about to be written may go. Raises HeldBack: it must not."""
+    if (departure := DEPARTURE.get()) is not None:
+        await departure.leave()
 
 
 class MarketDataVenue(Protocol):
@@ -122,6 +140,14 @@ class TradingVenue(Protocol):
         ...
 
     @property
+    def holds_at_door(self) -> bool:
+        """Whether `submit` lets nothing of an order reach the venue before its DEPARTURE has been awaited.
+
+        Where it does not, an order's intent is durable before `submit` is called, which takes longer.
+        """
+        ...
+
+    @property
     def late_s(self) -> float:
         """Seconds for which an order that was sent, and is not there, may still arrive; 0 where none is on its way."""
         ...
@@ -145,7 +171,8 @@ class TradingVenue(Protocol):
     async def submit(self, order: Order) -> None:
         """Send a new order, identified by its client order id; acceptance, fills and rejection come through the sink.
 
-        Raises VenueUnavailable when it was certainly not sent and VenueTimeout when that is not known.
+        Raises VenueUnavailable when it was certainly not sent (HeldBack where its departure kept it) and VenueTimeout
+        when that is not known.
         """
         ...
 

@@ -25,7 +25,7 @@ from koc_qt.domain.orders import (
 )
 from koc_qt.domain.state import Balance
 from koc_qt.domain.venues import ConnectionReport, Quota, VenueOrder, VenuePosition, VenueTrade
-from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
+from koc_qt.ports.venue import OrderSink, StateSink, depart
 
 BTC = InstrumentId("sim", "BTC/USDT")
 BTC_RULES = Instrument(
@@ -112,6 +112,7 @@ class FakeTradingVenue:
         self.listed: list[VenueOrder] = []
         self.found = ConnectionReport(can_read=True, can_trade=True)
         self.held_s = self.late_s = 0.0
+        self.holds_at_door = False
         self.quotas: Sequence[Quota] = ()
         self.on_state: StateSink | None = None
         self._sink: OrderSink | None = None
@@ -135,7 +136,7 @@ class FakeTradingVenue:
             await self.hold.wait()
         if self.refuse_submit is not None:
             raise self.refuse_submit
-        note_leaving()
+        await depart()
         self.submitted.append(order)
         key = order.client_order_id
         market = order.request.type is OrderType.MARKET

@@ -343,6 +343,18 @@ def test_what_was_never_there_is_expected_no_more_and_is_told_if_it_turns_up(is_
     assert tracker.open() == []
 
 
+def test_an_order_that_is_sent_after_all_is_known_by_the_venue_s_id_alone_again() -> None:
+    tracker = OrderTracker()
+    tracker.sending(order())
+    tracker.absent("a")  # it was held back
+    assert tracker.released("a") == []
+    tracker.sending(order())
+    assert tracker.trade(trade(1, key="", venue_id="v-a")) == []
+    tracker.answered("a", "v-a", 5)
+    assert kinds(tracker.released("a")) == [OrderAccepted, OrderFilled]
+    assert [each.client_order_id for each in tracker.open()] == ["a"]
+
+
 def test_an_order_that_ended_twice_is_remembered_as_long_as_it_works() -> None:
     tracker = OrderTracker()
     working = msgspec.structs.replace(order("open", 1), status=ACCEPTED, venue_order_id="v-open")

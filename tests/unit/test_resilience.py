@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from koc_qt.domain.errors import RiskRefused, VenueRejected, VenueTimeout, VenueUnavailable
+from koc_qt.domain.errors import HeldBack, RiskRefused, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.resilience import SAFE_TO_REREAD, Backoff, Breaker, BreakerChange, Breakers, transient_retry
 from tests.conditions import until
 from tests.fakes.clock import FakeClock
@@ -225,6 +225,20 @@ async def test_the_callers_own_faults_and_our_bugs_do_not_count() -> None:
         await breaker.call(Venue(VenueRejected("unknown symbol")))
     assert breaker.failures == 0, "an answer, even no, shows that the venue is there"
     assert changes == []
+
+
+async def test_what_we_held_back_says_nothing_of_the_venue() -> None:
+    clock = FakeClock()
+    breaker, changes = breaker_with_log(clock)
+    await fail(breaker, 4)
+    await fail(breaker, 10, HeldBack("the kill switch is engaged"))
+    assert (breaker.failures, changes) == (4, [])
+    await fail(breaker, 1)
+    clock.advance(30)
+    await fail(breaker, 1, HeldBack("the kill switch is engaged"))
+    assert breaker.state == "half-open", "the trial is still to be made"
+    assert await breaker.call(Venue("ok")) == "ok"
+    assert breaker.state == "closed"
 
 
 async def test_success_forgets_earlier_failures() -> None:

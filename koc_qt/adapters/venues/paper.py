@@ -13,7 +13,7 @@ from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Fill, Liquidity, Order, OrderEvent, OrderReport
 from koc_qt.domain.state import Balance
 from koc_qt.domain.venues import ConnectionReport, Quota, VenueOrder, VenuePosition, VenueTrade
-from koc_qt.ports.venue import OrderSink, StateSink, note_leaving
+from koc_qt.ports.venue import OrderSink, StateSink, depart
 
 
 class PaperVenue:
@@ -55,6 +55,11 @@ class PaperVenue:
     def late_s(self) -> float:
         """Nothing is on its way here."""
         return 0.0
+
+    @property
+    def holds_at_door(self) -> bool:
+        """There is nothing to make ready before an order goes."""
+        return False
 
     @property
     def held_s(self) -> float:
@@ -100,7 +105,7 @@ class PaperVenue:
     async def submit(self, order: Order) -> None:
         """Send an order; it takes effect after the fill model's latency. Raises VenueUnavailable when not connected."""
         self._require_connection()
-        note_leaving()
+        await depart()
         self._post(self._engine.submit(order, self._clock()))
 
     async def cancel(self, order: Order) -> None:

@@ -21,8 +21,8 @@ from koc_qt.domain.orders import (
     OrderStatus,
 )
 from koc_qt.domain.risk import RiskLimits
+from koc_qt.engine import order_requests, risk_gate
 from koc_qt.engine import orders as orders_module
-from koc_qt.engine import risk_gate
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.kill_switch import KillSwitch
 from koc_qt.engine.latency import LatencyBook
@@ -104,6 +104,7 @@ async def test_a_market_order_goes_from_intent_to_fill(desk: Desk) -> None:
 async def test_each_stage_of_an_order_is_measured(desk: Desk) -> None:
     told: list[OrderLatency] = []
     desk.latencies.on_measured = told.append
+    desk.venue.holds_at_door = True
     desk.journal.gate, desk.venue.hold = asyncio.Event(), asyncio.Event()
     desk.clock.advance(1.0)
     signal_ns = desk.clock.monotonic_ns() - 3_000_000
@@ -263,7 +264,7 @@ async def test_an_unforeseen_error_while_sending_is_not_taken_for_a_refusal(desk
 
 
 async def test_a_silent_venue_is_not_waited_for_for_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orders_module, "SUBMIT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(order_requests, "SUBMIT_TIMEOUT_S", 0.01)
     desk.venue.hold = asyncio.Event()
     order = await desk.orders.submit(market_buy(), "sma", "sim")
     order = await desk.ends(order.client_order_id)

@@ -56,14 +56,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Turn(threading.local):
-    """The request that this thread makes: until when it may be sent, and how it was answered."""
+    """The request that this thread makes: until when it may be sent, what it waits for, and how it was answered."""
 
     def __init__(self) -> None:
         self.is_late: Callable[[], bool] | None = None
+        self.leave: Callable[[], None] | None = None
         self.response: Response | None = None
 
-    def begin(self, is_late: Callable[[], bool]) -> None:
-        self.is_late, self.response = is_late, None
+    def begin(self, is_late: Callable[[], bool], leave: Callable[[], None] | None) -> None:
+        self.is_late, self.leave, self.response = is_late, leave, None
 
     def end(self) -> Response | None:
         response, self.is_late, self.response = self.response, None, None
@@ -73,9 +74,17 @@ class _Turn(threading.local):
 _turn = _Turn()
 
 
-def perform(call: Callable[[RESTClient], Any], client: RESTClient, is_late: Callable[[], bool]) -> Answer:
-    """Make one request in this thread; nothing is sent once `is_late` says so. Raises nothing but bugs."""
-    _turn.begin(is_late)
+def perform(
+    call: Callable[[RESTClient], Any],
+    client: RESTClient,
+    is_late: Callable[[], bool],
+    leave: Callable[[], None] | None = None,
+) -> Answer:
+    """Make one request in this thread; nothing is sent once `is_late` says so, nor before `leave` has returned.
+
+    Raises nothing but bugs.
+    """
+    _turn.begin(is_late, leave)
     value, failure = None, None
     try:
         if is_late():
@@ -100,6 +109,12 @@ class _Connection(HTTPSConnection):
         if _turn.is_late is not None and _turn.is_late():
             self.close()
             raise NewConnectionError(self, "connecting took too long")
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Write a request that is whole on a connection that is there, once it may go. Raises what keeps it back."""
+        if _turn.leave is not None:
+            _turn.leave()
+        super().request(*args, **kwargs)
 
 
 class _Pool(HTTPSConnectionPool):

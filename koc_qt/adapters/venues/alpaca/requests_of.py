@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts, VenueClock
@@ -17,10 +18,10 @@ from koc_qt.adapters.ccxt_errors import Trouble
 from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
 from koc_qt.adapters.venues.alpaca.errors import TITLE, PageError, TooLateError, diagnose, explain
 from koc_qt.adapters.venues.alpaca.facts import time_ns
-from koc_qt.domain.errors import VenueError, VenueUnavailable
+from koc_qt.domain.errors import HeldBack, VenueError, VenueUnavailable
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
-from koc_qt.ports.venue import note_leaving
+from koc_qt.ports.venue import Departure
 from koc_qt.resilience import OPEN, SAFE_TO_REREAD, Breaker, transient_retry
 from koc_qt.scrub import register_secret
 
@@ -32,6 +33,7 @@ MINUTE = "minute"
 TURN_S = 4.0  # how long a request may wait for its turn in the budget
 _PAUSE_S = 10.0  # after 429 that names no end
 _LONGEST_PAUSE_S = 3_600.0
+LEAVE_S = 5.0  # the loop says much sooner, unless it hangs
 _CLOSE_S = 0.5
 _ORDER_THREADS, _QUERY_THREADS = 4, 3
 
@@ -82,6 +84,21 @@ async def load_library() -> Any:
         return await asyncio.get_running_loop().run_in_executor(with_thread, importlib.import_module, name)
     finally:
         with_thread.shutdown(wait=False)
+
+
+def _is_gone(departure: Departure | None) -> bool:
+    """Tell whether a request may have been written, as far as its departure says."""
+    return departure is None or departure.has_left
+
+
+def _leave(departure: Departure, loop: asyncio.AbstractEventLoop) -> None:
+    """Wait in a thread until a request may go. Raises HeldBack."""
+    leaving = asyncio.run_coroutine_threadsafe(departure.leave(), loop)
+    try:
+        leaving.result(LEAVE_S)
+    except (TimeoutError, CancelledError):
+        leaving.cancel()
+        raise HeldBack("it was not let go in time: nothing was sent") from None
 
 
 class AlpacaRequests:
@@ -172,12 +189,14 @@ class AlpacaRequests:
 
         return await self._again(attempt, 1 if insist and self.queries.state == OPEN else attempts)
 
-    async def order(self, what: str, call: Call[T]) -> T:
-        """Send an order or its change, once. Raises VenueRejected (a certain no), VenueUnavailable (certainly not
-        sent, the breaker's refusal included) and VenueTimeout (not known).
+    async def order(self, what: str, call: Call[T], departure: Departure | None = None) -> T:
+        """Send an order or its change, once; nothing is written before its departure, where it has one.
+
+        Raises VenueRejected (a certain no), VenueUnavailable (certainly not sent, the breaker's refusal included) and
+        VenueTimeout (not known).
         """
         await self.budget.acquire(Priority.ORDER, within_s=TURN_S)
-        return await self.orders.call(lambda: self._once("orders", what, call, has_effect=True))
+        return await self.orders.call(lambda: self._once("orders", what, call, has_effect=True, departure=departure))
 
     async def cancel(self, what: str, call: Call[T]) -> T:
         """Send a cancel, again where that can help: twice does no harm. Raises VenueError."""
@@ -197,13 +216,15 @@ class AlpacaRequests:
         )
         return await again(attempt)()
 
-    async def _once(self, lane: str, what: str, call: Call[T], *, has_effect: bool) -> T:
+    async def _once(
+        self, lane: str, what: str, call: Call[T], *, has_effect: bool, departure: Departure | None = None
+    ) -> T:
         if self._client is None:
             raise VenueUnavailable(f"{TITLE} is not connected: nothing was sent")
         late_ns = self._clock.monotonic_ns() + round(self._timeouts.request_s * 1e9)
-        note_leaving()
+        leave = departure and partial(_leave, departure, asyncio.get_running_loop())
         job = self._threads[lane].submit(
-            self._library.perform, call, self._client, lambda: self._clock.monotonic_ns() >= late_ns
+            self._library.perform, call, self._client, lambda: self._clock.monotonic_ns() >= late_ns, leave
         )
         self._jobs = {each for each in self._jobs if not each.done()} | {job}
         try:
@@ -212,10 +233,12 @@ class AlpacaRequests:
         except TimeoutError as error:
             # what no thread has taken up yet is certain never to be sent
             cause = TooLateError("no thread was free in time") if job.cancel() else error
-            raise self._in_our_words(what, cause, has_effect) from cause
+            raise self._in_our_words(what, cause, has_effect and _is_gone(departure)) from cause
         self._note(answer.status, answer.headers)
+        if isinstance(answer.error, HeldBack):
+            raise answer.error
         if answer.error is not None:
-            raise self._in_our_words(what, answer.error, has_effect) from answer.error
+            raise self._in_our_words(what, answer.error, has_effect and _is_gone(departure)) from answer.error
         value: T = answer.value
         return value
 

@@ -41,6 +41,7 @@ from koc_qt.domain.state import Balance, TradingMode, VenueState
 from koc_qt.domain.venues import ConnectionReport, VenueOrder, VenuePosition, VenueTrade
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
+from koc_qt.ports.venue import DEPARTURE
 from koc_qt.resilience import Breakers
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class AlpacaTrading(TradingBase):
     """
 
     ABILITIES = ABILITIES
+    holds_at_door = True  # library._Connection
 
     def __init__(
         self,
@@ -178,7 +180,9 @@ class AlpacaTrading(TradingBase):
             self._outbox.post(self._tracker.refused(key, reason, self.time_ns()))
             return
         try:
-            answer = await self._requests.order(f"order {key}", lambda client: row(client.post("/orders", body)))
+            answer = await self._requests.order(
+                f"order {key}", lambda client: row(client.post("/orders", body)), DEPARTURE.get()
+            )
         except VenueRejected as error:
             self._outbox.post(self._tracker.refused(key, str(error), self.time_ns()))
         else:
