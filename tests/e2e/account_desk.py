@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,9 +14,8 @@ from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Order, OrderRequest, OrderStatus, OrderType
 from koc_qt.domain.state import StrategySpec, TradingMode
 from koc_qt.link.account_messages import AccountCommand, AddAccount, SwitchAccount, UnlockSecrets, UpdateCredentials
-from koc_qt.link.client import LinkClient, connect, local_engine
-from koc_qt.link.keys import load_pair
-from koc_qt.link.messages import Command, Fact, StartStrategy, SubmitOrder
+from koc_qt.link.client import connect
+from koc_qt.link.messages import Command, StartStrategy, SubmitOrder
 from tests.conditions import PATIENCE, wait_until
 from tests.e2e.exchange_process import Venue
 from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, Status
@@ -58,27 +55,6 @@ class AccountDesk:
         """Have a command carried out, on a connection of its own. Raises KocError."""
         with connect(self.home.paths.run, self.home.paths.keys, name="test") as client:
             return client.request(command, timeout_s=ANSWER_S * PATIENCE)
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[list[Fact]]:
-        """Give a list that everything goes into which the engine tells a window, from now on."""
-        facts: list[Fact] = []
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="listener")
-        client = LinkClient(local_engine(self.home.paths.run), load_pair(self.home.paths.keys), on_fact=facts.append)
-
-        def do(work: Coroutine[Any, Any, Any]) -> None:
-            asyncio.run_coroutine_threadsafe(work, loop).result(ANSWER_S)
-
-        thread.start()
-        try:
-            do(client.connect())
-            yield facts
-        finally:
-            do(client.close())
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
 
     # ---- the account ------------------------------------------------------------------------------------------------
 

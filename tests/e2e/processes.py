@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import yaml
 from koc_qt.adapters.sqlite_journal import read_journal
 from koc_qt.cli.remote_view import status_object
 from koc_qt.domain.errors import LinkError
-from koc_qt.link.client import connect
+from koc_qt.link.client import LinkClient, connect, local_engine
+from koc_qt.link.keys import load_pair
+from koc_qt.link.messages import Fact
 from koc_qt.link.rendezvous import process_runs
 from koc_qt.paths import profile_paths
 from koc_qt.ports.journal import JournalState
@@ -89,6 +93,28 @@ class Profile:
     def journal(self) -> JournalState:
         """Read orders and fills as they are on the disk now."""
         return read_journal(self.paths.journal)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[list[Fact]]:
+        """Give a list that everything goes into which the engine tells a window, from now on; waits for an engine."""
+        wait_until(lambda: (self.paths.run / "engine.json").exists(), timeout_s=START_TIMEOUT_S, what="an engine")
+        facts: list[Fact] = []
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="listener")
+        client = LinkClient(local_engine(self.paths.run), load_pair(self.paths.keys), on_fact=facts.append)
+
+        def do(work: Coroutine[Any, Any, Any]) -> None:
+            asyncio.run_coroutine_threadsafe(work, loop).result(START_TIMEOUT_S * PATIENCE)
+
+        thread.start()
+        try:
+            do(client.connect())
+            yield facts
+        finally:
+            do(client.close())
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     @contextlib.contextmanager
     def engine(self, *arguments: str, nohup: bool = False) -> Iterator[EngineProcess]:

@@ -107,7 +107,7 @@ def test_whatever_the_network_does_no_order_is_lost_or_doubled(desk: AccountDesk
     with desk.engine() as engine:
         desk.add(LIVE)
         desk.wait_connected(engine)
-        with desk.listening() as facts:
+        with desk.home.listening() as facts:
 
             def history(order: Order) -> list[OrderStatus]:
                 told = [fact.order for fact in facts if isinstance(fact, OrderChanged)]
@@ -228,7 +228,7 @@ def test_without_a_network_and_with_wrong_keys_the_rest_goes_on(desk: AccountDes
         # a venue that says the keys aloud: nobody repeats them
         said = {"code": -1013, "msg": f"Filter failure: {place.keys[TESTNET]['key']} {place.keys[TESTNET]['secret']}"}
         place.ask("rest", path="/api/v3/order", status=400, body=json.dumps(said))
-        with desk.listening() as facts:
+        with desk.home.listening() as facts:
             refused = desk.buy()
             place.ask("clear")
         assert (refused.status, "Filter failure: *** ***" in refused.reason) == (OrderStatus.REJECTED, True)
