@@ -30,6 +30,7 @@ from koc_qt.engine.trust_checks import TrustChecks
 from koc_qt.engine.trust_files import JsonFolder, StoredTrust
 from koc_qt.engine.trust_history import SharedHistory
 from koc_qt.engine.trust_runs import TrustRuns
+from koc_qt.engine.trust_scope import bounded, scope_of
 from koc_qt.link.trust_messages import CheckDrift, FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
 from koc_qt.ports.bars import Span
 
@@ -107,8 +108,12 @@ class TrustJob:
     async def play(self) -> None:
         """Make the checks. One that fails does not stop the others; raises KocError where the first run fails."""
         spec = self.report.spec
-        backtest = msgspec.structs.replace(spec.backtest, engine=Engine.REPLAY)
+        whole = msgspec.structs.replace(spec.backtest, engine=Engine.REPLAY)
         self._enter("first run")
+        backtest, scope = await scope_of(spec, whole, self._runs, self._services, self._first_told)
+        spec = msgspec.structs.replace(spec, backtest=backtest)
+        self.report = msgspec.structs.replace(self.report, scope=scope)
+        began_s = asyncio.get_running_loop().time()
         history = SharedHistory(self._services.history, Span(backtest.since_ns, backtest.until_ns))
         first = await self._runs.run(backtest, history, trace=True, told=self._first_told)
         self.reason = ""
@@ -127,7 +132,8 @@ class TrustJob:
         for check in wanted:
             self._enter(str(check))
             try:
-                found = await made[check]()
+                async with bounded(spec, asyncio.get_running_loop().time() - began_s):
+                    found = await made[check]()
             except KocError as error:
                 failed = {**self.report.failed, str(check): clip(str(error), LONGEST_REASON)}
                 self.report = msgspec.structs.replace(self.report, failed=failed)

@@ -12,7 +12,7 @@ from koc_qt.domain.monte_carlo import Candles
 from koc_qt.engine.backtest_feed import BarHistory
 from koc_qt.ports.bars import BarSeries, Columns, Span
 
-BARS_LIMIT = 500_000  # of all symbols: 24 MB, and some seconds a run
+BARS_LIMIT = 2_000_000  # of all symbols: 96 MB, and as much again for each market that differs
 
 
 class SharedHistory:
