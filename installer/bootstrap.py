@@ -411,7 +411,7 @@ def test(arguments: list[str]) -> int:
     planned = checks.checks(python, cores, qt)
     at_once = cores + checks.WAITING
     say(f"{len(planned)} checks, {at_once} at a time; what each one says is printed when it has ended")
-    results = checks.run_checks(planned, at_once, environment)
+    results = checks.run_checks(planned, at_once, {"KOC_TEST_PATIENCE": checks.PATIENCE, **environment})
     for line in checks.summary(results, installed_s, time.monotonic() - began_s):
         say(line)
     return 1 if any(code for _, code, _ in results) else 0

@@ -8,8 +8,13 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench, running_bench
+
+for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals):
+    wait.__kwdefaults__["timeout"] = round(5_000 * PATIENCE)  # ms, as all other bounds of tests are stretched
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_accounts_come_and_go(panel: AccountsPanel, fake: FakeBench, qtbot: QtBo
     fake.engine.publish(AccountChanged(account(name, venue="binance", mode=TradingMode.LIVE)))
     qtbot.waitUntil(lambda: len(panel.cards) == 2)
     card = panel.cards[name]
-    assert card.mode.text() == "LIVE"
+    qtbot.waitUntil(lambda: card.mode.text() == "LIVE")
     assert card.mode.property("pill") == "real-money"
     qtbot.waitUntil(lambda: card.name.text().endswith("…"))
     assert card.name.toolTip() == name
@@ -189,8 +189,7 @@ def test_no_accounts(fake: FakeBench, qtbot: QtBot) -> None:
     assert panel.empty_words.text() == "Waiting for the engine"
     assert not panel.empty_add.isVisible()
     fake.client.connect()
-    qtbot.waitUntil(lambda: bool(panel.cards))
-    assert not panel.empty.isVisible()
+    qtbot.waitUntil(lambda: bool(panel.cards) and not panel.empty.isVisible())
 
 
 @pytest.mark.parametrize("theme", [ThemeChoice.DARK, ThemeChoice.LIGHT])
