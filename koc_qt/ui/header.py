@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QAction, QIcon, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from koc_qt.domain.state import EngineState, TradingMode
 from koc_qt.link.client import LinkState
@@ -18,6 +18,7 @@ from koc_qt.ui.modes import MODES, account_name, mode_word, takes_orders
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import number_font, style_as
 
+ROOM_STEP_PX = 24  # by which a figure's room grows
 NARROW_PX = 1040  # below, buttons do without their words, but for the kill switch
 MOST_MODES = 2  # that are named; the tooltip has all
 _LINK_WORDS = {
@@ -35,20 +36,20 @@ _ENGINE_WORDS = {
 
 
 class Figure(QWidget):
-    """A caption and its value."""
+    """A caption and its value.
+
+    It places them itself: a layout would tell of every change of a value's width, and the whole window be laid out
+    anew, docks and all. Its own width only grows, and by steps.
+    """
 
     def __init__(self, caption: str, tip: str) -> None:
         super().__init__()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        self.caption = QLabel(caption)
+        self.caption = QLabel(caption, self)
         style_as(self.caption, tone="muted", face="small")
-        self.value = QLabel("—")
+        self.value = QLabel("—", self)
         style_as(self.value, face="value")
         self.value.setFont(number_font())
-        column.addWidget(self.caption)
-        column.addWidget(self.value)
+        self._room = QSize(0, 0)
         self.setToolTip(tip)
 
     def show_value(self, text: str, tone: str | None = None) -> None:
@@ -56,6 +57,35 @@ class Figure(QWidget):
         if self.value.text() != text:
             self.value.setText(text)
         style_as(self.value, tone=tone)
+
+    def event(self, event: QEvent) -> bool:
+        """Make room for a value, or letters, that have become larger."""
+        if event.type() == QEvent.Type.LayoutRequest and self.sizeHint() != self._room:
+            self._room = self.sizeHint()
+            self.updateGeometry()
+            self._place()
+        return super().event(event)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for the widest that there was."""
+        caption, value = self.caption.sizeHint(), self.value.sizeHint()
+        wanted = -(-max(caption.width(), value.width()) // ROOM_STEP_PX) * ROOM_STEP_PX
+        return QSize(max(wanted, self._room.width()), caption.height() + value.height())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for no less."""
+        return self.sizeHint()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Place both."""
+        super().resizeEvent(event)
+        self._place()
+
+    def _place(self) -> None:
+        high = self.caption.sizeHint().height()
+        top = max(0, (self.height() - self.sizeHint().height()) // 2)
+        self.caption.setGeometry(0, top, self.width(), high)
+        self.value.setGeometry(0, top + high, self.width(), self.value.sizeHint().height())
 
 
 class Header(QFrame):
