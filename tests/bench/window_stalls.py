@@ -99,7 +99,10 @@ def report(kind: str, found: dict[str, Any]) -> None:
         print(f"  garbage of generation {generation}: {count} times, longest {longest:.1f} ms, in all {total:.0f} ms")
     for stall in found["stall_list"][:12]:
         collected = f", garbage {stall['gc']}" if stall["gc"] else ""
-        print(f"    at {stall['at_s']} s: {stall['ms']} ms, {stall['cpu_ms']} ms of it own{collected}")
+        print(
+            f"    at {stall['at_s']} s: {stall['ms']} ms, {stall['cpu_ms']} ms of it own, {stall['system_ms']} ms the "
+            f"system's, {stall['faults']} pages{collected}"
+        )
         for stack in stall["stacks"][:: max(1, len(stall["stacks"]) // 4)]:
             print(f"      {stack}")
     errors = [line for line in found["complaints"].splitlines() if "Error" in line or "ERROR" in line]

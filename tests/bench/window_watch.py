@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import resource
 import sys
 import threading
 import time
@@ -32,7 +33,8 @@ FRAMES_SHOWN = 14
 class Turns:
     """Every turn of the loop: how long it took, and how much of that this thread had the processor.
 
-    Those that take longer than `kept_ms` of either are kept one by one, with what ran where that is sampled.
+    Those that take longer than `kept_ms` of either are kept one by one, with what ran where that is sampled, and how
+    much of it was the system's, such as pages of memory that it had to give. Not for Windows.
     """
 
     def __init__(self, kept_ms: float = LIMIT_MS) -> None:
@@ -43,6 +45,7 @@ class Turns:
         self.collections: list[tuple[int, int, float]] = []  # turn, generation, milliseconds
         self.stacks: dict[int, list[str]] = {}
         self._last_cpu_ns = time.thread_time_ns()
+        self._last_usage = resource.getrusage(resource.RUSAGE_THREAD)
         self._since_ns = time.monotonic_ns()
         self._collecting_ns = 0
         self._stopping = threading.Event()
@@ -74,6 +77,8 @@ class Turns:
     def _turned(self, _now_ns: int, busy_ns: int) -> None:
         cpu_ns = time.thread_time_ns()
         used_ns, self._last_cpu_ns = cpu_ns - self._last_cpu_ns, cpu_ns
+        usage, before = resource.getrusage(resource.RUSAGE_THREAD), self._last_usage
+        self._last_usage = usage
         self.busy_ns.append(busy_ns)
         self.cpu_ns.append(used_ns)
         if busy_ns > self._kept_ns and len(self.stalls) < KEPT_STALLS:
@@ -83,6 +88,8 @@ class Turns:
                     "at_s": round((time.monotonic_ns() - self._since_ns) / 1e9, 2),
                     "ms": round(busy_ns / 1e6, 1),
                     "cpu_ms": round(used_ns / 1e6, 1),
+                    "system_ms": round((usage.ru_stime - before.ru_stime) * 1e3, 1),
+                    "faults": usage.ru_minflt - before.ru_minflt,
                     "gc": [[gen, round(ms, 1)] for turn, gen, ms in self.collections if turn == self.number],
                     "stacks": self.stacks.get(self.number, []),
                 }
