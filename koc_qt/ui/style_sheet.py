@@ -1,6 +1,8 @@
 """The style sheet: what palettes cannot do, made from the colours. A grid of 4 px, hairlines of 1 px, no gradients.
 
-Cells of tables get room at their sides and nothing else: their colours stay with the palette and the model.
+Cells of tables get room at their sides and nothing else: their colours stay with the palette and the model. What parts
+of windows lie in (docks, splitters, pages; see ui/dressing.py) names colours of the palette, so that its rules hold for
+every theme: shadow is the window's, base the panel's, button raised, light hovered, dark the line's, link the accent.
 """
 
 from __future__ import annotations
@@ -19,19 +21,20 @@ _PILL_LINE = 0.38
 _SHEET = Template("""
 QAbstractButton, QTabBar, QAbstractItemView, QAbstractScrollArea { outline: none; }
 QToolTip { background: $raised; color: $text; border: 1px solid $edge; padding: 4px 6px; }
-QMainWindow, QDialog { background: $window; }
-QMainWindow::separator { background: $window; width: 5px; height: 5px; }
-QMainWindow::separator:hover { background: $accent; }
-QSplitter::handle { background: $window; }
+QMainWindow { background: palette(shadow); }
+QDialog { background: $window; }
+QMainWindow::separator { background: palette(shadow); width: 5px; height: 5px; }
+QMainWindow::separator:hover { background: palette(link); }
+QSplitter::handle { background: palette(shadow); }
 QSplitter::handle:horizontal { width: 5px; }
 QSplitter::handle:vertical { height: 5px; }
-QSplitter::handle:hover { background: $accent; }
+QSplitter::handle:hover { background: palette(link); }
 
-QDockWidget { color: $muted; titlebar-close-icon: url("$art/dock-close.svg");
+QDockWidget { color: palette(placeholder-text); titlebar-close-icon: url("$art/dock-close.svg");
   titlebar-normal-icon: url("$art/dock-float.svg"); }
-QDockWidget::title { background: $raised; border-bottom: 1px solid $line; padding: 4px 8px; text-align: left; }
+QDockWidget::title { background: palette(button); border-bottom: 1px solid palette(dark); padding: 4px 8px; text-align: left; }
 QDockWidget::close-button, QDockWidget::float-button { border: none; border-radius: 3px; padding: 1px; }
-QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: $hover; }
+QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: palette(light); }
 
 QTabBar { background: transparent; }
 QTabBar::tab { background: transparent; color: $muted; border: none; padding: 5px 12px; min-width: 24px; }
@@ -45,7 +48,7 @@ QTabBar::tab:bottom:selected { border-top-color: $accent; }
 QTabBar::tab:focus { color: $accent; }
 QTabBar::close-button { image: url("$art/close.svg"); border-radius: 3px; padding: 1px; }
 QTabBar::close-button:hover { background: $edge; }
-QTabWidget::pane { border: none; border-top: 1px solid $line; background: $panel; }
+QTabWidget::pane { border: none; border-top: 1px solid palette(dark); background: palette(base); }
 
 QMenuBar { background: $raised; border-bottom: 1px solid $line; padding: 0 4px; }
 QMenuBar::item { background: transparent; padding: 5px 8px; border-radius: 4px; }
@@ -169,7 +172,7 @@ QScrollBar::handle:horizontal { min-width: 28px; }
 QScrollBar::handle:hover { background: $muted; }
 QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
-QAbstractScrollArea::corner { background: $panel; border: none; }
+QAbstractScrollArea::corner { background: palette(base); border: none; }
 
 QDialogButtonBox, QMessageBox { dialogbuttonbox-buttons-have-icons: 0; }
 QMessageBox QLabel#qt_msgbox_label { font-size: 15px; font-weight: 600; }

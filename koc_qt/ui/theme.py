@@ -20,6 +20,7 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontInfo, QGuiApplicati
 from PySide6.QtWidgets import QApplication, QStyleFactory, QWidget
 
 from koc_qt.ui.colors import DARK, LIGHT, Colors
+from koc_qt.ui.dressing import Dressing
 from koc_qt.ui.style_sheet import style_sheet
 
 # The first that is installed; each has digits of one width and reads well small.
@@ -49,6 +50,8 @@ class Theme(QObject):
         super().__init__(parent)
         self._choice = choice
         self._app: QApplication | None = None
+        self._first: Colors | None = None  # those that the application's own sheet has
+        self._dressing: Dressing | None = None
         hints = QGuiApplication.styleHints()
         self._system = hints.colorScheme()
         self._colors = self._chosen()
@@ -102,9 +105,20 @@ class Theme(QObject):
             self._dress(self._app)
         self.changed.emit()
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether widgets are still being dressed in the present colours."""
+        return self._dressing is not None and self._dressing.is_busy
+
     def _dress(self, app: QApplication) -> None:
-        app.setPalette(palette(self._colors))
-        app.setStyleSheet(style_sheet(self._colors))
+        """Dress the application; what is there already in steps, as that takes long."""
+        colors = self._colors
+        if self._dressing is None:
+            self._first, self._dressing = colors, Dressing(self)
+            app.setPalette(palette(colors))
+            app.setStyleSheet(style_sheet(colors))
+        else:
+            self._dressing.wear(palette(colors), "" if colors is self._first else style_sheet(colors))
 
     def _ask_for_frames(self) -> None:
         """Have the desktop draw title bars, which are not ours, in the theme that was chosen."""
