@@ -25,6 +25,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.parity import Execution, pair
 from koc_qt.domain.trust import GapCause, Verdict
 
+SLACK_BARS = 5  # how much later than in a back-test an execution, or an order, can be and still be the same
 _ROUNDING = 1e-9  # of what was traded
 
 

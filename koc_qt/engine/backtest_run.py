@@ -29,6 +29,7 @@ from koc_qt.sdk.channel import (
     HostMessage,
     LoadFailed,
     Ready,
+    RecordedOrder,
     ReplayDone,
     ReplayEnd,
     ReplayFills,
@@ -72,7 +73,8 @@ class BacktestRun:
 
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
     With `trace` the strategy's decisions are kept in `placements`; `warmup_bars` are given it in the place of those
-    that it asks for. `notes` on its bars are the first lines of the result's log.
+    that it asks for. `notes` on its bars are the first lines of the result's log. `recorded` is of a session that is
+    run once more.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class BacktestRun:
         trace: bool = False,
         warmup_bars: int | None = None,
         notes: Sequence[str] = (),
+        recorded: tuple[RecordedOrder, ...] = (),
     ) -> None:
         self.backtest_id = backtest_id
         self.spec = spec
@@ -103,6 +106,7 @@ class BacktestRun:
         self._trace = trace
         self._warmup_bars = warmup_bars
         self._notes = notes
+        self._recorded = recorded
         self.placements: list[Placement] = []  # what the strategy decided, where it is traced
         self._started_ns = services.clock.time_ns()
         self._ended_ns: int | None = None
@@ -219,6 +223,7 @@ class BacktestRun:
             latency_ns=spec.latency_ns,
             volume_fraction=spec.volume_fraction,
             trace=self._trace,
+            recorded=self._recorded,
         )
 
     async def _send_bars(self, handle: WorkerHandle, messages: Sequence[HostMessage]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from koc_qt.domain.drift import attribute, judge, profit
+from koc_qt.domain.drift import SLACK_BARS, attribute, judge, profit
 from koc_qt.domain.errors import KocError, StorageError, StrategyError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.parity import Execution, executions
@@ -25,7 +25,6 @@ from koc_qt.engine.trust_files import JsonFolder
 from koc_qt.engine.trust_runs import Outcome
 from koc_qt.link.trust_messages import DriftMeasured
 
-SLACK_BARS = 5  # how much later than in the back-test an execution can be and still be the same
 _NAME = r"drift-[0-9a-f]{16}"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.orders import Fill
-from koc_qt.domain.state import StrategySpec
+from koc_qt.domain.orders import Fill, Order
+from koc_qt.domain.state import AccountSnapshot, StrategySpec
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
 from koc_qt.engine.backtest_run import SILENCE_LIMIT_S
 from koc_qt.engine.backtests import prepare
@@ -21,9 +21,13 @@ from koc_qt.engine.drift_sessions import Session, Sessions
 from koc_qt.engine.services import Services
 from koc_qt.engine.trust_history import SharedHistory, part
 from koc_qt.engine.trust_runs import Outcome, TrustRuns
+from koc_qt.engine.trust_tape import ORDERS_KEPT, SessionTape
 from koc_qt.ports.bars import BarSeries, Columns, Span
+from koc_qt.sdk.channel import RecordedOrder
 
 QUIET_BARS = 2  # around the end of what is compared nothing is traded: an order may be on its way
+_ORDERS = 20_000  # to be looked at, of all strategies
+RECORDED_BYTES = 600_000  # of a session, which go to its replay in one message
 _SOME_CASH = Decimal(1_000_000)  # where the account does not say what it had
 
 
@@ -31,7 +35,8 @@ class SessionReplay(msgspec.Struct, frozen=True):
     """A session and its back-test, both up to a moment around which nothing was traded.
 
     `fills` are what was done live on since_ns <= t < until_ns, `outcome` the back-test on the bars that the strategy
-    saw, without the fills after that. `seen` are those bars, of all of the spec's time.
+    saw, without the fills after that. `seen` are those bars, of all of the spec's time. `recorded` are the orders that
+    met the market in the back-test as they did live, `instruments` have the account's fees.
     """
 
     strategy: StrategySpec
@@ -42,14 +47,27 @@ class SessionReplay(msgspec.Struct, frozen=True):
     fills: tuple[Fill, ...]
     outcome: Outcome
     seen: dict[BarSeries, Columns]
+    instruments: tuple[Instrument, ...] = ()
+    recorded: tuple[RecordedOrder, ...] = ()
 
 
 class SessionReplays:
-    """Runs sessions once more. One at a time a caller: each run is a process."""
+    """Runs sessions once more. One at a time a caller: each run is a process.
 
-    def __init__(self, services: Services, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+    With a `tape` orders meet the market as they did live, without one they meet bars, as in any back-test.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        sessions: Sessions,
+        tape: SessionTape | None = None,
+        *,
+        silence_limit_s: float = SILENCE_LIMIT_S,
+    ) -> None:
         self._services = services
         self._sessions = sessions
+        self._tape = tape
         self._silence_limit_s = silence_limit_s
 
     def has_seen(self, strategy_id: str) -> bool:
@@ -67,6 +85,11 @@ class SessionReplays:
         )
         return tuple(sorted(fills, key=lambda fill: fill.time_ns))
 
+    def orders(self, strategy_id: str) -> tuple[Order, ...]:
+        """Give a strategy's orders, the newest that are remembered, in the order in which they were made."""
+        orders = (order for order in self._services.store.recent_orders(_ORDERS) if order.strategy_id == strategy_id)
+        return tuple(sorted(orders, key=lambda order: order.created_ns))
+
     async def replay(self, strategy_id: str) -> SessionReplay:
         """Run a strategy's session once more, on the bars that it saw.
 
@@ -78,42 +101,58 @@ class SessionReplays:
         strategy, bar_ns = snapshot.spec, duration_ns(session.timeframe)
         columns = self._seen(strategy, session)
         until_ns = min(int(each.open_time_ns[-1]) for each in columns.values()) + bar_ns
-        since_ns = self._since(strategy, session, columns)
+        recorded, from_ns = self._recorded(strategy)
+        after_ns = self._since(strategy, session, columns, from_ns)
+        since_ns = bar_open_ns(after_ns, session.timeframe)  # what is decided at this bar's close is of both
         if since_ns >= until_ns:
             raise StrategyError(f"{strategy_id} has held something ever since: a back-test begins with nothing")
-        made = await prepare(self._spec(strategy, session, since_ns, until_ns), self._services)
-        runs = TrustRuns(made.source, made.instruments, self._services, lambda: None, self._silence_limit_s)
+        spec, runs, instruments = await self._prepare(
+            strategy, self._spec(strategy, session, since_ns, until_ns, after_ns)
+        )
         span = Span(since_ns, until_ns)
         seen = {series: part(each, span) for series, each in columns.items()}
-        outcome = await runs.run(made.spec, SharedHistory(self._services.history, span).changed(seen))
+        before = {series: part(each, Span(0, since_ns)) for series, each in columns.items()}
+        history = SharedHistory(self._services.history, span).changed(seen, before)
+        outcome = await runs.run(spec, history, recorded=recorded)
         if unheard := [kind for kind in outcome.described.subscriptions if kind != "bars"]:
             raise StrategyError(f"{strategy_id} hears {' and '.join(unheard)} too, which a back-test has not")
-        fills = [fill for fill in self._fills(strategy) if since_ns <= fill.time_ns < until_ns]
+        fills = [fill for fill in self._fills(strategy) if after_ns <= fill.time_ns < until_ns]
         times_ns = [fill.time_ns for fill in (*fills, *outcome.result.fills)]
         end_ns = quiet_end(times_ns, since_ns, until_ns, QUIET_BARS * bar_ns)
         if end_ns <= since_ns:
             raise StrategyError(f"{strategy_id} has not run for long enough: there is nothing to compare yet")
         return SessionReplay(
             strategy=strategy,
-            spec=made.spec,
+            spec=spec,
             since_ns=since_ns,
             until_ns=end_ns,
             bar_ns=bar_ns,
             fills=tuple(fill for fill in fills if fill.time_ns < end_ns),
             outcome=_until(outcome, end_ns),
             seen=seen,
+            instruments=instruments,
+            recorded=recorded,
         )
 
     async def on_history(self, replay: SessionReplay) -> tuple[Outcome, int]:
         """Run it on the bars that history has by now; gives that, and how many bars are others or absent there."""
-        made = await prepare(replay.spec, self._services)
-        runs = TrustRuns(made.source, made.instruments, self._services, lambda: None, self._silence_limit_s)
+        _, runs, _ = await self._prepare(replay.strategy, replay.spec)
         history = SharedHistory(self._services.history, Span(replay.spec.since_ns, replay.spec.until_ns))
         outcome = await runs.run(replay.spec, history)
         changed = sum(changed_bars(seen, history.run[series]) for series, seen in replay.seen.items())
         return _until(outcome, replay.until_ns), changed
 
     # ---- inside
+
+    async def _prepare(
+        self, strategy: StrategySpec, spec: BacktestSpec
+    ) -> tuple[BacktestSpec, TrustRuns, tuple[Instrument, ...]]:
+        """Read the file and look the symbols up; gives the spec, and what runs it with the fees of the account."""
+        made = await prepare(spec, self._services)
+        account = self._services.store.accounts.get(strategy.account_id)
+        instruments = tuple(with_fees(rules, account) for rules in made.instruments)
+        runs = TrustRuns(made.source, instruments, self._services, lambda: None, self._silence_limit_s)
+        return made.spec, runs, instruments
 
     def _seen(self, strategy: StrategySpec, session: Session) -> dict[BarSeries, Columns]:
         found = {}
@@ -125,10 +164,24 @@ class SessionReplays:
             found[series] = bars
         return found
 
-    def _since(self, strategy: StrategySpec, session: Session, columns: Mapping[BarSeries, Columns]) -> int:
-        """Give the first bar of the session at which the strategy held nothing."""
+    def _recorded(self, strategy: StrategySpec) -> tuple[tuple[RecordedOrder, ...], int]:
+        """Give the newest orders that are recorded, and since when these are all; 0 where none is forgotten."""
+        known = () if self._tape is None else self._tape.orders(strategy.strategy_id)
+        known = tuple(each for each in known if each.instrument in strategy.instruments)
+        kept, size = list[RecordedOrder](), 0
+        for each in reversed(known):
+            size += len(msgspec.msgpack.encode(each))
+            if size > RECORDED_BYTES or len(kept) == ORDERS_KEPT - 1:
+                return tuple(reversed(kept)), each.time_ns + 1
+            kept.append(each)
+        return known, 0
+
+    def _since(
+        self, strategy: StrategySpec, session: Session, columns: Mapping[BarSeries, Columns], from_ns: int
+    ) -> int:
+        """Give the first moment of the session, from a time on, from which the strategy held nothing."""
         oldest = (int(each.open_time_ns[0]) for each in columns.values())
-        since_ns = max(*session.first_ns.values(), *oldest)
+        since_ns = max(*session.first_ns.values(), *oldest, from_ns)
         fills = [fill for fill in self._fills(strategy) if fill.time_ns >= since_ns]
         held = self._held(strategy)
         for fill in fills:
@@ -138,7 +191,7 @@ class SessionReplays:
         for fill in fills:
             held[fill.instrument] += self._moved(fill)
             if self._is_flat(held):
-                return bar_open_ns(fill.time_ns, session.timeframe) + duration_ns(session.timeframe)
+                return fill.time_ns + 1
         return max(int(each.open_time_ns[-1]) for each in columns.values()) + duration_ns(session.timeframe)
 
     def _held(self, strategy: StrategySpec) -> defaultdict[InstrumentId, Decimal]:
@@ -167,8 +220,9 @@ class SessionReplays:
         )
         return sorted(fills, key=lambda fill: fill.time_ns)
 
-    def _spec(self, strategy: StrategySpec, session: Session, since_ns: int, until_ns: int) -> BacktestSpec:
-        account = self._services.store.accounts.get(strategy.account_id)
+    def _spec(
+        self, strategy: StrategySpec, session: Session, since_ns: int, until_ns: int, after_ns: int
+    ) -> BacktestSpec:
         return BacktestSpec(
             path=strategy.path,
             instruments=strategy.instruments,
@@ -176,9 +230,9 @@ class SessionReplays:
             since_ns=since_ns,
             until_ns=until_ns,
             parameters=strategy.parameters,
-            cash=self._cash(strategy, since_ns),
-            fee=None if account is None else account.taker_fee,
+            cash=self._cash(strategy, after_ns),
             volume_fraction=None,
+            seed=self._services.seed,
         )
 
     def _cash(self, strategy: StrategySpec, since_ns: int) -> Decimal:
@@ -220,6 +274,12 @@ def changed_bars(seen: Columns, history: Columns) -> int:
     for one, other in zip(seen, history, strict=True):
         same &= one == other[places]
     return int(len(same) - np.count_nonzero(same))
+
+
+def with_fees(rules: Instrument, account: AccountSnapshot | None) -> Instrument:
+    """Give an instrument with what an account pays on it, as far as that is known."""
+    known = {} if account is None else {"maker_fee": account.maker_fee, "taker_fee": account.taker_fee}
+    return msgspec.structs.replace(rules, **{name: fee for name, fee in known.items() if fee is not None})
 
 
 def _until(outcome: Outcome, end_ns: int) -> Outcome:

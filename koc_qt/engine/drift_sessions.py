@@ -1,4 +1,4 @@
-"""What strategies that run have seen: the bars that closed live, so that a back-test can be given the very same ones.
+"""What strategies that run have seen, warm-up and bars that closed live: a back-test can be given the very same ones.
 
 Bars are kept a series, not a strategy: what closed live is the same for all. They are in memory alone: after a restart
 of the engine a strategy begins a session anew.
@@ -56,11 +56,14 @@ class Sessions:
     """The present or last session of every strategy; `saw` is told of every bar that one is sent."""
 
     def __init__(self) -> None:
+        self.instruments: set[InstrumentId] = set()  # of which a strategy was ever sent a bar
         self._sessions: dict[str, Session] = {}
         self._series: dict[BarSeries, SeenSeries] = {}
 
     def saw(self, strategy_id: str, owner: str, bar: Bar, warmup: bool) -> None:
         """Note that a strategy was sent a bar. `owner` is another one for each of its runs."""
+        self.instruments.add(bar.instrument)
+        self._series.setdefault(BarSeries(bar.instrument, bar.timeframe), SeenSeries()).add(bar)
         if warmup:
             return
         session = self._sessions.get(strategy_id)
@@ -69,14 +72,13 @@ class Sessions:
             session = self._sessions[strategy_id] = Session(owner, bar.timeframe)
             self._forget_old()
         session.first_ns.setdefault(bar.instrument, bar.open_time_ns)
-        self._series.setdefault(BarSeries(bar.instrument, bar.timeframe), SeenSeries()).add(bar)
 
     def get(self, strategy_id: str) -> Session | None:
         """Give a strategy's session; None where it has seen nothing yet."""
         return self._sessions.get(strategy_id)
 
     def bars(self, series: BarSeries) -> Columns | None:
-        """Give what closed live of a series; None where nothing did."""
+        """Give what was seen of a series, warm-up too; None where nothing was."""
         seen = self._series.get(series)
         return None if seen is None else seen.columns()
 

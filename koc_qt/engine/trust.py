@@ -31,6 +31,7 @@ from koc_qt.engine.trust_files import JsonFolder, StoredTrust
 from koc_qt.engine.trust_history import SharedHistory
 from koc_qt.engine.trust_runs import TrustRuns
 from koc_qt.engine.trust_scope import bounded, scope_of
+from koc_qt.engine.trust_tape import SessionTape
 from koc_qt.link.trust_messages import CheckDrift, FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
 from koc_qt.ports.bars import Span
 
@@ -162,7 +163,8 @@ class TrustService:
         self, services: Services, folder: Path, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S
     ) -> None:
         self._services = services
-        self._replays = SessionReplays(services, sessions, silence_limit_s=silence_limit_s)
+        tape = SessionTape(services.bus, sessions)
+        self._replays = SessionReplays(services, sessions, tape, silence_limit_s=silence_limit_s)
         self.drift = DriftMonitor(services, folder, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s
         self._files = JsonFolder(folder, StoredTrust, _ID.pattern)

@@ -30,6 +30,7 @@ from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult, combin
 from koc_qt.engine.drift_replay import SessionReplays
 from koc_qt.engine.trust_history import SharedHistory, as_candles, as_columns, joined, part, rows
 from koc_qt.engine.trust_runs import MakeHistory, Outcome, TrustRuns, on_engine
+from koc_qt.engine.trust_session import compare_session
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.sdk.channel import ParameterInfo
 
@@ -180,8 +181,7 @@ class TrustChecks:
         session = await self._replays.replay(strategy_id)
         if Path(session.strategy.path) != Path(self._backtest.path):
             raise StrategyError(f"{strategy_id} runs {session.strategy.path}, another file")
-        expected = EngineRun(str(Engine.REPLAY), tuple(session.outcome.result.fills), ())
-        return compare(expected, EngineRun(PAPER, session.fills, ()), bar_ns=session.bar_ns)
+        return compare_session(session, self._replays.orders(strategy_id))
 
     # ---- luck
 

@@ -73,11 +73,20 @@ class SharedHistory:
         before = self._before.get(series)
         return 0 if before is None else len(before.open_time_ns)
 
-    def changed(self, run: Mapping[BarSeries, Columns]) -> SharedHistory:
-        """Give a history in which some series have other bars within the span. What is before it stays."""
+    def changed(
+        self, run: Mapping[BarSeries, Columns], before: Mapping[BarSeries, Columns] | None = None
+    ) -> SharedHistory:
+        """Give a history in which some series have other bars within the span, and `before` it where those are given.
+
+        Where more is asked for than is given from before the span, all of that comes from where the others do.
+        """
         other = SharedHistory(self._source, self._span)
         other._closed, other._before, other._before_since_ns = self._closed, self._before, self._before_since_ns
         other.run = {**self.run, **run}
+        for series, columns in (before or {}).items():
+            if len(columns.open_time_ns):
+                other._before = {**other._before, series: columns}
+                other._before_since_ns = {**other._before_since_ns, series: int(columns.open_time_ns[0])}
         return other
 
 

@@ -16,7 +16,7 @@ from koc_qt.domain.trust import Placement
 from koc_qt.engine.backtest_feed import BarHistory, HistoryServices, RunServices
 from koc_qt.engine.backtest_run import SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.link.messages import BacktestHead
-from koc_qt.sdk.channel import Described
+from koc_qt.sdk.channel import Described, RecordedOrder
 
 RUNS_AT_ONCE = 2
 
@@ -62,12 +62,15 @@ class TrustRuns:
         trace: bool = False,
         warmup_bars: int | None = None,
         records: bool = True,
+        recorded: tuple[RecordedOrder, ...] = (),
         told: Callable[[BacktestSnapshot], None] = lambda _: None,
     ) -> Outcome:
         """Run to the end; without `records` trades and fills are left out, of which many runs have too many.
 
         A history that is to be made is made when its turn has come, in a thread, so that few are in memory. `told`
-        hears how far it is. Raises as BacktestRun.play does; cancelling ends the process.
+        hears how far it is. `recorded` is of a session that is run once more.
+
+        Raises as BacktestRun.play does; cancelling ends the process.
         """
         async with self._turns:
             if callable(history):
@@ -83,6 +86,7 @@ class TrustRuns:
                 self._silence_limit_s,
                 trace=trace,
                 warmup_bars=warmup_bars,
+                recorded=recorded,
             )
             try:
                 await run.play()

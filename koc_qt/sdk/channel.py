@@ -12,7 +12,7 @@ import msgspec
 
 from koc_qt.domain.backtests import Engine, Provenance, RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, Quote, Trade
+from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
 from koc_qt.domain.state import Badge
 from koc_qt.domain.trust import Placement
@@ -117,12 +117,25 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
     grace_s: float
 
 
+class RecordedOrder(msgspec.Struct, frozen=True):
+    """When an order of a recorded session reached its account, and what the market told from then to its end.
+
+    The first of the `events`, from before `time_ns`, are what was known when it came.
+    """
+
+    instrument: InstrumentId
+    side: Side
+    time_ns: int
+    events: tuple[Quote | Book | Trade, ...]
+
+
 class StartReplay(msgspec.Struct, frozen=True, tag=True):
     """Import the source and run it on history. The worker answers Running or LoadFailed, then takes ReplayBars.
 
     `timeframe`, `cash` and the fields after it are those of a BacktestSpec; `since_ns` is where the run begins. With
-    `trace` the worker says which line of the file placed which order (ReplayPlacements). A worker that has begun with
-    this takes nothing but ReplayBars and ReplayEnd; to stop it, end it.
+    `trace` the worker says which line of the file placed which order (ReplayPlacements). Orders that a session made too
+    meet the market that is `recorded` of it, when they did there. A worker that has begun with this takes nothing but
+    ReplayBars and ReplayEnd; to stop it, end it.
     """
 
     source: bytes
@@ -142,6 +155,7 @@ class StartReplay(msgspec.Struct, frozen=True, tag=True):
     latency_ns: int = 0
     volume_fraction: Decimal | None = Decimal("0.1")
     trace: bool = False
+    recorded: tuple[RecordedOrder, ...] = ()
 
 
 class ReplayBars(msgspec.Struct, frozen=True, tag=True):

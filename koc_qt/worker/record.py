@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CURVE_POINTS = 4_000  # of the equity curve that is handed out
-_NOT_SETTINGS = frozenset({"source", "filename", "trace"})  # hashed by itself; where it lies; what is told besides
+# hashed by itself; where it lies; what is told besides; what of a session is no setting
+_NOT_SETTINGS = frozenset({"source", "filename", "trace", "recorded"})
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -136,7 +136,8 @@ class _ReplayRun:
         try:
             strategy = strategy_class()
             set_parameters(strategy, start.parameters)
-            replay = run_class(start.engine, strategy_class)(strategy, start, self._write)
+            runs = run_class(start.engine, strategy_class, is_recorded=bool(start.recorded))
+            replay = runs(strategy, start, self._write)
             if start.trace:
                 self._placements.watch(strategy, start.filename, start.since_ns)
             return replay  # noqa: TRY300 (there is nothing to do otherwise)

@@ -12,11 +12,17 @@ from koc_qt.domain.backtests import Engine
 from koc_qt.domain.errors import StrategyError
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.quoted import QuotedReplay, hears_quotes
+from koc_qt.worker.recorded import RecordedReplay
 from koc_qt.worker.replay import Replay
 
 
-def run_class(engine: Engine, strategy: type[Strategy]) -> type[Replay]:
-    """Give what runs a strategy on an engine. Raises StrategyError in a process that was not started for that one."""
+def run_class(engine: Engine, strategy: type[Strategy], *, is_recorded: bool = False) -> type[Replay]:
+    """Give what runs a strategy on an engine, or a session of it that was recorded.
+
+    Raises StrategyError in a process that was not started for that engine.
+    """
+    if is_recorded and engine is Engine.REPLAY and not hears_quotes(strategy):
+        return RecordedReplay
     if engine is Engine.REPLAY:
         return QuotedReplay if hears_quotes(strategy) else Replay
     module = sys.modules.get(f"koc_qt.worker.engines.{engine.value}")

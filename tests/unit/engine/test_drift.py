@@ -199,9 +199,9 @@ async def test_a_session_that_began_with_a_holding_is_measured_from_where_it_had
     )
     desk.trade([held, sold])
     found = await desk.trust._replays.replay("sma-1")
-    assert found.since_ns == desk.first_ns + 11 * MINUTE_NS
+    assert found.since_ns == desk.first_ns + 10 * MINUTE_NS
     desk.trade([msgspec.structs.replace(held, fill_id="again", time_ns=desk.first_ns + 20 * MINUTE_NS)])
-    assert (await desk.trust._replays.replay("sma-1")).since_ns == desk.first_ns + 11 * MINUTE_NS
+    assert (await desk.trust._replays.replay("sma-1")).since_ns == desk.first_ns + 10 * MINUTE_NS
     desk.trade([msgspec.structs.replace(held, fill_id="more")])
     report = await desk.measure()
     assert (report.verdict, report.sentence[:36]) == (Verdict.NONE, "sma-1 has held something ever since:")
