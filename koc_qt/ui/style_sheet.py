@@ -32,7 +32,8 @@ QSplitter::handle:hover { background: palette(link); }
 
 QDockWidget { color: palette(placeholder-text); titlebar-close-icon: url("$art/dock-close.svg");
   titlebar-normal-icon: url("$art/dock-float.svg"); }
-QDockWidget::title { background: palette(button); border-bottom: 1px solid palette(dark); padding: 4px 8px; text-align: left; }
+QDockWidget::title { background: palette(button); border-bottom: 1px solid palette(dark); padding: 4px 8px;
+  text-align: left; }
 QDockWidget::close-button, QDockWidget::float-button { border: none; border-radius: 3px; padding: 1px; }
 QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: palette(light); }
 
