@@ -45,6 +45,7 @@ class DaskCrew:
         self._places: deque[tuple[str, int]] = deque()  # that nobody uses: a worker, and one of its threads
         self._shipped: dict[str, Any] = {}  # the setup by worker, as Dask's future
         self._useless: dict[str, str] = {}  # why, by worker
+        self._suspected: set[str] = set()  # workers that failed since it was looked which there are
         self._asked: set[tuple[str, asyncio.Event]] = set()  # who waits for a worker's answer
         self._more = 0  # places that nobody was told of
         self._joined = asyncio.Event()
@@ -79,10 +80,12 @@ class DaskCrew:
 
     async def hire(self) -> TrialRunner | None:
         """Give a free place on a worker that is still there; None without one."""
-        while self._places:
+        for _ in range(len(self._places)):
             address, slot = self._places.popleft()
-            if address in self._present:
+            if address in self._present and address not in self._suspected:
                 return _DaskRunner(self, address, slot)
+            if address in self._present:
+                self._places.append((address, slot))
         return None
 
     async def close(self) -> None:
@@ -134,6 +137,7 @@ class DaskCrew:
         except PlaceLost:
             raise
         except Exception as error:  # whatever a cluster that falls apart comes up with
+            self._suspected.add(address)
             is_there = address in await asyncio.to_thread(self._look)
             what = f"Dask's worker {address} {'failed' if is_there else 'was lost'} ({type(error).__name__}: {error})"
             raise RunnerLost(what) if is_there else PlaceLost(what) from error
@@ -155,7 +159,14 @@ class DaskCrew:
             for gone in (self._shipped.keys() | self._useless.keys()) - self._present.keys():
                 self._shipped.pop(gone, None)
                 self._useless.pop(gone, None)
+            cleared, self._suspected = self._suspected & self._present.keys(), set()
+            self._tell_of(sum(address in cleared for address, _ in self._places))
             self._looked.set()
+
+    def _tell_of(self, more: int) -> None:
+        if more:
+            self._more += more
+            self._joined.set()
 
     async def _grow(self, start: StartSweep, bars: Callable[[], Awaitable[bytes]]) -> None:
         """Take in workers that join, beside the look-out: shipping takes as long as the network does."""
@@ -163,13 +174,10 @@ class DaskCrew:
             await self._looked.wait()
             self._looked.clear()
             try:
-                more = await self._take_in(start, bars)
+                self._tell_of(await self._take_in(start, bars))
             except KocError as error:
                 logger.warning("workers that joined the Dask cluster cannot be used: {}", error)
                 return
-            if more:
-                self._more += more
-                self._joined.set()
 
     async def _take_in(self, start: StartSweep, bars: Callable[[], Awaitable[bytes]]) -> int:
         """Ship what is needed to the workers that have not got it; gives how many more can be hired."""
