@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from koc_qt.cli.backtest_asked import Asked, bench_for, read_asked
 from koc_qt.cli.lines import span
 from koc_qt.cli.optimize_report import OptimizeReport, check_output
+from koc_qt.cli.optimize_resume import resume
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, InvalidOrder, StorageError, StrategyError
@@ -21,7 +22,6 @@ from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudyS
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import Prepared
 from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
-from koc_qt.engine.optimiser_leases import SILENT_S
 from koc_qt.engine.strategy_file import read_source
 from koc_qt.link.optimiser_messages import StudyChanged, StudyFact
 from koc_qt.logger import setup_logger
@@ -76,11 +76,12 @@ def run(args: argparse.Namespace) -> int:
             cluster=args.dask,
         )
 
+    going_on = partial(resume, args=args, asked=asked, ranges=ranges, objectives=objectives)
     code = 0
     with closing(setup_logger(paths, level="ERROR")):
         try:
             with _progress(Path(asked.path).name) as show:
-                on_qt(lambda: _work(asked, study_spec, args, config, paths, show, found))
+                on_qt(lambda: _work(asked, study_spec, going_on, args, config, paths, show, found))
         except KeyboardInterrupt:
             if found.report is None:
                 raise
@@ -115,6 +116,7 @@ def read_range(text: str) -> ParameterRange:
 async def _work(
     asked: Asked,
     study_spec: Callable[[Bench], StudySpec],
+    going_on: Callable[[Optimiser], Awaitable[None]],
     args: argparse.Namespace,
     config: Config,
     paths: Paths,
@@ -142,8 +144,9 @@ async def _work(
         )
         try:
             if args.resume:
-                await _resume(optimiser, args.resume)
+                await going_on(optimiser)
                 wanted = args.resume  # not before: that it had stopped is told as well
+                publish(StudyChanged(optimiser.study(wanted)))
                 print(f"{wanted} goes on as it began: with its own ranges, rules and dates", file=sys.stderr)
             else:
                 spec = study_spec(bench)
@@ -160,18 +163,6 @@ async def _work(
             await optimiser.close()
     if found.study is not None and found.study.state is JobState.FAILED:
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
-
-
-async def _resume(optimiser: Optimiser, study_id: str) -> None:
-    """Go on with a study; say why where that has to wait. Raises as `Optimiser.resume` does."""
-    resuming = asyncio.ensure_future(optimiser.resume(study_id))
-    try:
-        if not (await asyncio.wait([resuming], timeout=_LINE_S))[0]:
-            patience = f"for up to {SILENT_S:g} s"
-            print(f"{study_id}: watching {patience} whether the process that had it still runs", file=sys.stderr)
-        await resuming
-    finally:
-        resuming.cancel()
 
 
 async def _prepared(bench: Bench, path: str, spec: BacktestSpec) -> Prepared:

@@ -191,6 +191,10 @@ class Optimiser:
             task.cancel()
             await asyncio.wait([task])
 
+    def study(self, study_id: str) -> StudySnapshot:
+        """Give how far a study is that was loaded. Raises StrategyError."""
+        return self._find(study_id)
+
     async def trials(self, study_id: str, after: int, limit: int) -> list[Trial]:
         """Give the trials whose numbers are above `after`, at most `limit`. Raises StrategyError, StorageError."""
         self._find(study_id)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from koc_qt.cli.main import main
+from koc_qt.cli.backtest_asked import read_asked
+from koc_qt.cli.main import build_parser, main
 from koc_qt.cli.optimize_job import progress_words, read_range
 from koc_qt.cli.optimize_report import OptimizeReport
+from koc_qt.cli.optimize_resume import resume
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, StorageError
-from koc_qt.domain.optimisation import Objective, ParameterRange, StudySnapshot, StudySpec, Trial, TrialState
+from koc_qt.domain.optimisation import (
+    Method,
+    Objective,
+    ParameterRange,
+    StudySnapshot,
+    StudySpec,
+    Trial,
+    TrialState,
+)
 from koc_qt.domain.state import JobState
 from tests.fakes.trading import BTC
 
@@ -161,3 +172,71 @@ def test_a_search_that_found_nothing_says_so(capsys: pytest.CaptureFixture[str])
         "study-7: none of 2 trials has a sharpe.",
         "1 infeasible, such as: fast must be below slow",
     ]
+
+
+# ---- going on
+
+
+class Resumed(Exception):
+    """It would have gone on."""
+
+
+class Known:
+    """Stands for the optimiser: it knows one study, and says so when it is to go on."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._study = snapshot(spec=spec)
+
+    async def load(self) -> None: ...
+
+    def study(self, study_id: str) -> StudySnapshot:
+        return self._study
+
+    async def resume(self, study_id: str) -> None:
+        raise Resumed
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        ([], ""),
+        (["--range", "fast=1:9", "--range", "kind=a,1"], ""),
+        (["--range", "fast=1:9:2"], "--range"),
+        (["--range", "fast=1:9:1", "--range", "kind=a"], "--range"),
+        (["--where", "fast < 5", "--objective", "sharpe", "--trials", "7", "--search-seed", "3"], ""),
+        (["--where", "fast < 6"], "--where"),
+        (["--objective", "fees", "--trials", "8", "--prune"], "--objective, --trials, --prune"),
+        (["--method", "random", "--floor", "0.5"], "--floor"),
+        (["--method", "bayesian"], "--method"),
+        (["--search-seed", "4"], "--search-seed"),
+        (["--fee", "0.002", "--cash", "5000", "--set", "size=2", "--timeframe", "1m"], ""),
+        (["--fee", "0.1", "--cash", "1", "--set", "size=3", "--timeframe", "1h"], "--cash, --fee, --timeframe, --set"),
+        (["--no-short", "--volume-share", "none"], "--volume-share, --no-short"),
+        (["--latency-ms", "5", "--seed", "1", "--slippage-ticks", "2"], "--slippage-ticks, --latency-ms, --seed"),
+        (["--processes", "3", "--dask", "tcp://x:1", "--top", "2", "--from", "3d"], ""),  # where it runs is free
+    ],
+)
+async def test_a_study_goes_on_as_it_began(words: list[str], differs: str, tmp_path: Path) -> None:
+    file = tmp_path / "sma.py"
+    file.write_text("class S: ...")
+    base = BacktestSpec(
+        str(file), (BTC,), "1m", 0, 10, cash=Decimal(5_000), fee=Decimal("0.002"), parameters={"size": 2}
+    )
+    ranges = (ParameterRange("fast", 1, 9, 1, whole=True), ParameterRange("kind", choices=("a", 1)))
+    spec = StudySpec(base, ranges, ("fast < 5",), method=Method.RANDOM, trials=7, seed=3)
+    asked = ["optimize", str(file), "--symbol", "sim:BTC/USDT", "--from", "1d", "--resume", "study-7", *words]
+    args = build_parser()[0].parse_args(asked)
+    going_on = resume(
+        Known(spec),  # type: ignore[arg-type]
+        args,
+        read_asked(args),
+        tuple(map(read_range, args.ranges)),
+        tuple(map(Objective.parse, args.objective)),
+    )
+    if not differs:
+        with pytest.raises(Resumed):
+            await going_on
+        return
+    with pytest.raises(ConfigError) as told:
+        await going_on
+    assert f"study-7 goes on as it began, and that was with another {differs}: leave that out" in str(told.value)
