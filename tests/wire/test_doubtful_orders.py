@@ -79,14 +79,15 @@ class EngineSide:
         self.bench, self.store, self.bus, clock = bench, Store(), Bus(), SystemClock()
         self.instrument = InstrumentId(bench.exchange.venue, bench.symbol)
         self.venues = {"account-1": bench.venue}
+        self.journal, self.switch = MemoryJournal(), KillSwitch(MemoryJournal(), clock)
         self.orders = OrderService(
             self.store,
             self.bus,
-            MemoryJournal(),
+            self.journal,
             clock,
             Ledger(self.store, clock),
             self.venues,
-            KillSwitch(MemoryJournal(), clock),
+            self.switch,
             RiskLimits(),
             LatencyBook(clock),
             random.Random(1),
