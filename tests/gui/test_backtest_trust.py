@@ -21,8 +21,8 @@ from koc_qt.domain.monte_carlo import Distribution, MonteCarlo, TradeDraws
 from koc_qt.domain.optimisation import ParameterRange, StudySpec
 from koc_qt.domain.parity import Absence, Cause, Certificate, Comparison, Difference
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import Check, TrustSpec, Verdict
-from koc_qt.domain.trust_report import SharpeCheck, TrustReport
+from koc_qt.domain.trust import AUTOMATIC_BUDGET_S, Check, TrustSpec, Verdict
+from koc_qt.domain.trust_report import Scope, SharpeCheck, TrustReport
 from koc_qt.domain.walk_forward import WalkForward, Window, WindowResult
 from koc_qt.link.messages import Command
 from koc_qt.link.optimiser_messages import StartStudy
@@ -111,6 +111,7 @@ def test_a_new_run_is_checked_by_itself_and_another_is_not(
     spec = fake.sent(StartTrust)[0].spec
     assert spec.backtest_id == first
     assert spec.checks == tuple(Check)
+    assert spec.budget_s == AUTOMATIC_BUDGET_S
     ready.result.trust.every.setChecked(False)
     second = start()
     finish(fake, second)
@@ -120,6 +121,7 @@ def test_a_new_run_is_checked_by_itself_and_another_is_not(
     ready.result.trust.check.click()
     qtbot.waitUntil(lambda: len(fake.sent(StartTrust)) == 2)
     assert fake.sent(StartTrust)[1].spec.backtest_id == second
+    assert fake.sent(StartTrust)[1].spec.budget_s is None  # whoever asks has all of it checked
     assert ready.state()["check"] is False
 
 
@@ -132,6 +134,15 @@ def test_checks_say_how_far_they_are_and_stop(checked: BacktestPanel, fake: Fake
     qtbot.waitUntil(lambda: fake.sent(StopTrust) == [StopTrust("trust-1")])
     qtbot.waitUntil(lambda: page.check.text() == "Check again")
     assert "stopped by its owner" in page.summary.text()
+
+
+def test_what_there_was_no_time_for_is_said(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    page = checked.result.trust
+    scope = Scope(400_000, 1_000_000, 0, 300.0, "Checked on about the newest 400,000 of 1,000,000 bars.")
+    run = next(iter(fake.engine.backtests.values()))
+    fake.engine.research.check("trust-1", report(run.spec, scope=scope))
+    qtbot.waitUntil(lambda: page.summary.text().endswith(f". {scope.sentence}"))
+    assert page.check.text() == "Check again"
 
 
 def test_checks_that_began_by_themselves_make_way_for_the_next_run(

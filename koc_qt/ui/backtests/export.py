@@ -92,6 +92,7 @@ class Exporter(QObject):
             currency=shown.currency,
             certificate=shown.trust.certificate if shown.trust is not None else None,
             checks=checks_of(shown.trust),
+            notes=(shown.trust.scope.sentence,) if shown.trust is not None and shown.trust.scope is not None else (),
             made_ns=self._clock_ns(),
         )
         files = await asyncio.to_thread(export, report, file)

@@ -54,6 +54,7 @@ class TrustPage(QWidget):
         self._theme = theme
         self.cards: dict[Check, Card] = {}
         self._shown: TrustReport | None = None
+        self._text = ""
 
     def parts(self) -> Iterator[None]:
         """Make the line above, then the room for the checks."""
@@ -130,11 +131,17 @@ class TrustPage(QWidget):
         if verdict is not None:
             self.badge.setText(WORDS[verdict])
             style_as(self.badge, pill=TRUST_PILLS[verdict])
-        self.summary.setText(text)
+        self._text = text
+        self._say()
         style_as(self.summary, tone=None if verdict is not None else "muted")
         self.progress.setVisible(progress is not None)
         self.progress.setValue(round(1_000 * (progress or 0.0)))
         self.check.setText("Stop" if self._is_running else "Check again" if verdict is not None else "Check")
+
+    def _say(self) -> None:
+        """Say how the checks stand, and what of the run was left out for want of time: "Check again" looks at all."""
+        scope = self._shown.scope if self._shown is not None and not self._is_running else None
+        self.summary.setText(self._text if scope is None else f"{self._text}. {scope.sentence}")
 
     def set_enabled(self, is_possible: bool) -> None:
         """Say whether checks can be asked for now."""
@@ -153,6 +160,7 @@ class TrustPage(QWidget):
         """Show what the checks found, a part a step."""
         self._clear()
         self._shown = report
+        self._say()
         yield
         found = {
             Check.LOOKAHEAD: report.lookahead,

@@ -13,7 +13,7 @@ from koc_qt.domain.backtests import BacktestSnapshot, BacktestSpec
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.domain.optimisation import StudySnapshot
 from koc_qt.domain.state import JobState
-from koc_qt.domain.trust import TRIALS_LIMIT, TrustSnapshot, TrustSpec
+from koc_qt.domain.trust import AUTOMATIC_BUDGET_S, TRIALS_LIMIT, TrustSnapshot, TrustSpec
 from koc_qt.domain.trust_report import TrustReport
 from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust
 from koc_qt.ui.backtests.source import SourceDialog
@@ -108,7 +108,8 @@ class TrustKeeper(QObject):
     async def _start(self, run: BacktestSnapshot, *, is_automatic: bool) -> None:
         replica = self._desk.replica
         trials = trials_made(run.spec, replica.backtests.values(), replica.studies.values())
-        spec = TrustSpec(run.spec, backtest_id=run.backtest_id, trials=trials)
+        budget_s = AUTOMATIC_BUDGET_S if is_automatic else None
+        spec = TrustSpec(run.spec, backtest_id=run.backtest_id, trials=trials, budget_s=budget_s)
         trust_id = str(await self._desk.request(StartTrust(spec), timeout_s=TIMEOUT_S))
         if is_automatic:
             self._automatic.add(trust_id)
