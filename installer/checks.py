@@ -22,6 +22,7 @@ PERFECT = (
     "koc_qt.engine.risk_gate",
 )
 PERFECTING = tuple(f"tests/unit/{each}" for each in ("domain", "engine", "matching", "sdk"))  # measured, which slows
+PROPERTIES = tuple(f"tests/unit/{each}/test_properties.py" for each in ("domain", "matching"))  # on many examples
 PROCESSES = ("tests/e2e", "tests/security")
 APART = ("tests/wire", "tests/contract", "tests/gui")
 WAITING = 3  # so many more checks than there are cores run at once: most of what tests do is to wait
@@ -48,14 +49,18 @@ def checks(python: str, cores: int, qt: bool) -> list[Check]:
     pytest = [python, "-m", "pytest", "-q", "--durations", "8", *([] if qt else ["-p", "no:pytest-qt"])]
     coverage = [f"--cov={each}" for each in PERFECT]
     coverage += ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]
-    others = [f"--ignore={each}" for each in (*PROCESSES, *APART, *PERFECTING)]
+
+    def ignored(paths: tuple[str, ...]) -> list[str]:
+        return [f"--ignore={each}" for each in paths]
+
     return [
         Check("ruff check", [python, "-m", "ruff", "check", "."]),
         Check("ruff format", [python, "-m", "ruff", "format", "--check", "."]),
         Check("tests of processes", [*pytest, *PROCESSES, "-n", str(cores), "--dist", "loadgroup"]),
-        Check("tests of the perfect files", [*pytest, *PERFECTING, *coverage], 5),
-        Check("all other tests", [*pytest, "tests", *others], 5),
+        Check("tests of the perfect files", [*pytest, *PERFECTING, *ignored(PROPERTIES), *coverage], 5),
+        Check("all other tests", [*pytest, "tests", *ignored((*PROCESSES, *APART, *PERFECTING))], 5),
         *(Check(f"tests in {each}", [*pytest, each]) for each in APART),
+        Check("tests of properties", [*pytest, *PROPERTIES], 5),
         Check("mypy", [python, "-m", "mypy"], 15),
         Check("import contracts", [python, "-c", "from importlinter.cli import lint_imports_command as main; main()"]),
     ]

@@ -586,11 +586,9 @@ def test_every_test_is_in_one_of_the_checks(checks: ModuleType) -> None:
     assert len([word for word in perfect if word.startswith("tests")]) == 4
 
     def takes(command: list[str], file: str) -> bool:
-        words = [word for word in command if (word + "/").startswith("tests/")]
-        ignored = [word.removeprefix("--ignore=") for word in command if word.startswith("--ignore=")]
-        return any(file.startswith(f"{word}/") for word in words) and not any(
-            file.startswith(f"{word}/") for word in ignored
-        )
+        words = [f"{word}/" for word in command if f"{word}/".startswith("tests/")]
+        ignored = [f"{word.removeprefix('--ignore=')}/" for word in command if word.startswith("--ignore=")]
+        return f"{file}/".startswith(tuple(words)) and not f"{file}/".startswith(tuple(ignored))
 
     files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
     assert len(files) > 100

@@ -32,6 +32,14 @@ def test_better_prices_and_older_orders_come_first_and_share_one_trade():
     assert desk.feed(trade(103, "1.5", BUY)) == ["f maker 1@101", "e maker 0.5@102"]
 
 
+def test_a_book_without_anything_on_the_other_side_fills_nothing():
+    desk = Desk()
+    desk.feed(LADDER)
+    desk.send(order("a", BUY, 1, 99))
+    assert desk.feed(book([(98, 2)], [])) == []
+    assert desk.feed(book([(98, 2)], [(99, 4)])) == ["a maker 1@99"]
+
+
 def test_position_waits_for_what_is_displayed_ahead():
     desk = Desk()
     desk.feed(LADDER)
