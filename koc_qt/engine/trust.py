@@ -24,6 +24,7 @@ from koc_qt.engine.backtests import prepare
 from koc_qt.engine.drift import DriftMonitor
 from koc_qt.engine.drift_replay import SessionReplays
 from koc_qt.engine.drift_sessions import Sessions
+from koc_qt.engine.job_ending import play_to_end
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
 from koc_qt.engine.trust_checks import TrustChecks
@@ -266,19 +267,10 @@ class TrustService:
             await self._keep(job)
 
     async def _play(self, job: TrustJob) -> None:
-        name = Path(job.report.spec.backtest.path).name
+        what = f"the checks {job.trust_id} of {Path(job.report.spec.backtest.path).name}"
         job.reason = ""
-        try:
-            await job.play()
-        except KocError as error:
-            job.end(JobState.FAILED, str(error))
-            logger.info("the checks {} of {} failed: {}", job.trust_id, name, job.reason)
-        except Exception as error:
-            logger.exception("the checks {} failed in a way nobody foresaw", job.trust_id)
-            job.end(JobState.FAILED, f"internal error of the engine ({type(error).__name__}), its log says more")
-        else:
-            job.end(JobState.DONE, "")
-            logger.info("the checks {} of {} are done: {}", job.trust_id, name, overall(job.report))
+        if await play_to_end(job, what):
+            logger.info("{} are done: {}", what, overall(job.report))
 
     async def _keep(self, job: TrustJob) -> None:
         """Write down checks that are over; older ones make way."""
