@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter_ns
 
 import shiboken6
 from PySide6.QtCore import QChildEvent, QEvent, QObject, Qt
@@ -42,6 +43,7 @@ from PySide6.QtWidgets import (
 
 from koc_qt.ui.slices import Slices
 
+AT_ONCE_NS = 5_000_000  # of dressing in a turn, and what the last part of it takes
 PART_MOST = 60  # widgets of a part: some 8 ms
 _FRAMES = (QMainWindow, QDockWidget, QSplitter, QStackedWidget, QTabWidget, QScrollArea)  # whose rules name the palette
 _RULED = (  # the sheet has rules with colours of its own for these
@@ -89,7 +91,7 @@ class Dressing(QObject):
         with _unpainted(tops):
             QApplication.setPalette(colors)
         count = sum(1 + len(top.findChildren(QWidget)) for top in tops)
-        self._slices.start(self._dress(tops, still), at_once=count <= PART_MOST)
+        self._slices.start(_several(self._dress(tops, still)), at_once=count <= PART_MOST)
 
     def _dress(self, tops: list[QWidget], still: list[QDockWidget]) -> Iterator[None]:
         """Dress what is in sight first; whatever happens, no dock stands still for ever."""
@@ -144,6 +146,15 @@ class Dressing(QObject):
             if isinstance(child, QWidget) and not child.property(_IS_FRAME) and child.styleSheet() != self._sheet:
                 self._dress_part(child)
         return False
+
+
+def _several(steps: Iterator[None]) -> Iterator[None]:
+    """Take as many steps at once as go into a good part of a turn: the fewer turns, the sooner all look the same."""
+    until_ns = perf_counter_ns() + AT_ONCE_NS
+    for _ in steps:
+        if perf_counter_ns() >= until_ns:
+            yield
+            until_ns = perf_counter_ns() + AT_ONCE_NS
 
 
 def _roots(tops: Iterable[QWidget]) -> list[QWidget]:

@@ -93,7 +93,6 @@ class DeployPanel(Panel):
         self.doctor.reported.connect(self._show_checks)
         self.doctor.failed.connect(self._show_failure)
         self.doctor.ended.connect(self._show_running)
-        self.bench.theme.changed.connect(lambda: self._fill(self.checks))
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._show_engine)
         self._show_engine()

@@ -79,9 +79,12 @@ class CheckRow(QWidget):
 
     def __init__(self, check: Check, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
-        name, role, words = _LOOKS.get(check.status, ("help", "muted", check.status))
-        mark = QLabel(self)
-        mark.setPixmap(icon(name, theme, role).pixmap(QSize(16, 16), self.devicePixelRatioF()))
+        self._theme = theme
+        self._name, role, words = _LOOKS.get(check.status, ("help", "muted", check.status))
+        self._role = role
+        mark = self._mark = QLabel(self)
+        theme.changed.connect(self._show_mark)
+        self._show_mark()
         mark.setToolTip(words)
         mark.setAccessibleName(words)
         mark.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
@@ -97,3 +100,8 @@ class CheckRow(QWidget):
         row.setSpacing(8)
         row.addWidget(mark, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(column, 1)
+
+    def _show_mark(self) -> None:
+        """Show the sign in the colours of the theme."""
+        picture = icon(self._name, self._theme, self._role)
+        self._mark.setPixmap(picture.pixmap(QSize(16, 16), self.devicePixelRatioF()))
