@@ -31,7 +31,7 @@ from koc_qt.engine.trust_checks import TrustChecks
 from koc_qt.engine.trust_files import JsonFolder, StoredTrust
 from koc_qt.engine.trust_history import SharedHistory
 from koc_qt.engine.trust_runs import TrustRuns
-from koc_qt.engine.trust_scope import bounded, scope_of
+from koc_qt.engine.trust_scope import bounded, runs_of, scope_of
 from koc_qt.engine.trust_tape import SessionTape
 from koc_qt.link.trust_messages import CheckDrift, FetchTrust, StartTrust, StopTrust, TrustChanged, TrustCommand
 from koc_qt.ports.bars import Span
@@ -130,7 +130,7 @@ class TrustJob:
             Check.WALK_FORWARD: checks.walk_forward,
         }
         wanted = [check for check in Check if check in spec.checks]
-        self._planned = 1 + sum(_runs_of(check, spec, checks) for check in wanted)
+        self._planned = 1 + sum(runs_of(check, spec, checks.grid_size) for check in wanted)
         for check in wanted:
             self._enter(str(check))
             try:
@@ -164,7 +164,7 @@ class TrustService:
         self, services: Services, folder: Path, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S
     ) -> None:
         self._services = services
-        tape = SessionTape(services.bus, sessions)
+        tape = SessionTape(services.bus, sessions, services.market_data.time_ns)
         self._replays = SessionReplays(services, sessions, tape, silence_limit_s=silence_limit_s)
         self.drift = DriftMonitor(services, folder, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s
@@ -293,25 +293,6 @@ class TrustService:
         if must or now_ns - self._published_ns.get(job.trust_id, -(10**12)) >= PUBLISH_S * 1e9:
             self._published_ns[job.trust_id] = now_ns
             self._services.bus.publish(TrustChanged(job.snapshot()))
-
-
-def _runs_of(check: Check, spec: TrustSpec, checks: TrustChecks) -> int:
-    """Give how many runs a check needs."""
-    match check:
-        case Check.LOOKAHEAD:
-            return 1 + 2 * spec.cuts
-        case Check.WARMUP:
-            return 2
-        case Check.PARITY:
-            return len(Engine)
-        case Check.SHARPE:
-            return 0
-        case Check.MONTE_CARLO:
-            return spec.markets + spec.neighbours
-        case Check.WALK_FORWARD:
-            return spec.windows * (checks.grid_size + 1)
-        case _:
-            assert_never(check)
 
 
 def _number(trust_id: str) -> int:

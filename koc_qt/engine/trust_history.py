@@ -78,7 +78,7 @@ class SharedHistory:
     ) -> SharedHistory:
         """Give a history in which some series have other bars within the span, and `before` it where those are given.
 
-        Where more is asked for than is given from before the span, all of that comes from where the others do.
+        What is given from before the span is all that there is, however much is asked for.
         """
         other = SharedHistory(self._source, self._span)
         other._closed, other._before, other._before_since_ns = self._closed, self._before, self._before_since_ns
@@ -86,7 +86,7 @@ class SharedHistory:
         for series, columns in (before or {}).items():
             if len(columns.open_time_ns):
                 other._before = {**other._before, series: columns}
-                other._before_since_ns = {**other._before_since_ns, series: int(columns.open_time_ns[0])}
+                other._before_since_ns = {**other._before_since_ns, series: 0}
         return other
 
 

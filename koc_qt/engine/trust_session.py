@@ -142,8 +142,9 @@ class _Explanation:
 def _shown(came: RecordedOrder) -> str:
     """Say what the market showed to an order that arrived."""
     is_buy, price = came.side is Side.BUY, None
-    for event in came.events:
-        if event.time_ns >= came.time_ns:
+    for heard in came.events:
+        event = heard.event
+        if heard.heard_ns >= came.time_ns:
             break
         if isinstance(event, Quote):
             price = event.ask if is_buy else event.bid

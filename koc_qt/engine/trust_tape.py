@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -14,9 +14,7 @@ from koc_qt.domain.orders import Order, OrderStatus
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
-from koc_qt.sdk.channel import RecordedOrder
-
-Event = Quote | Book | Trade
+from koc_qt.sdk.channel import RecordedEvent, RecordedOrder
 
 ORDERS_KEPT = 1_500  # of a strategy, the newest
 EVENTS_KEPT = 1_000  # of a market, the newest: an order is heard of once it is on disk, some milliseconds later
@@ -31,7 +29,7 @@ class _Followed(msgspec.Struct):
 
     order: Order
     time_ns: int
-    events: list[Event]
+    events: list[RecordedEvent]
     is_over: bool = False
 
     def record(self) -> RecordedOrder:
@@ -40,11 +38,16 @@ class _Followed(msgspec.Struct):
 
 
 class SessionTape:
-    """Listens to the markets that strategies are sent bars of, and to their orders; in memory alone."""
+    """Listens to the markets that strategies are sent bars of, and to their orders; in memory alone.
 
-    def __init__(self, bus: Bus, sessions: Sessions) -> None:
+    `time_ns` gives a venue's clock, which is that of its paper accounts: an order whose time has come acts before what
+    is heard after that, however that is dated.
+    """
+
+    def __init__(self, bus: Bus, sessions: Sessions, time_ns: Callable[[str], int]) -> None:
+        self._time_ns = time_ns
         self._instruments = sessions.instruments
-        self._events: dict[InstrumentId, deque[Event]] = {}
+        self._events: dict[InstrumentId, deque[RecordedEvent]] = {}
         self._orders: dict[str, dict[str, _Followed]] = {}  # by strategy and order
         self._open: defaultdict[InstrumentId, dict[str, _Followed]] = defaultdict(dict)
         bus.subscribe(QuoteChanged, lambda fact: self._note(fact.quote))
@@ -57,10 +60,11 @@ class SessionTape:
         """Give what is known of a strategy's orders, oldest first."""
         return tuple(each.record() for each in self._orders.get(strategy_id, {}).values())
 
-    def _note(self, event: Event) -> None:
-        key = event.instrument
+    def _note(self, told: Quote | Book | Trade) -> None:
+        key = told.instrument
         if key not in self._instruments:
             return
+        event = RecordedEvent(self._time_ns(key.venue), told)
         events = self._events.get(key)
         if events is None:
             events = self._events[key] = deque(maxlen=EVENTS_KEPT)
@@ -82,20 +86,23 @@ class SessionTape:
         key, instrument = order.client_order_id, order.request.instrument
         known = self._orders.get(order.strategy_id, {})
         followed = known.get(key)
-        if followed is None and order.status in _ARRIVED and (events := self._events.get(instrument)):
+        events = self._events.get(instrument)
+        if followed is None and order.status is OrderStatus.REJECTED:
+            self._begin(order, deque()).is_over = True
+        elif followed is None and order.status in _ARRIVED and events:
             followed = self._begin(order, events)
         if followed is not None and not order.is_open and not followed.is_over:
             followed.is_over = True
-            followed.events = [event for event in followed.events if event.time_ns <= order.updated_ns]
+            followed.events = [each for each in followed.events if each.event.time_ns <= order.updated_ns]
             self._open[instrument].pop(key, None)
 
-    def _begin(self, order: Order, events: deque[Event]) -> _Followed:
+    def _begin(self, order: Order, events: deque[RecordedEvent]) -> _Followed:
         known = self._orders.pop(order.strategy_id, {})
         self._orders[order.strategy_id] = known  # the newest last
         followed = known[order.client_order_id] = _Followed(order, order.updated_ns, [])
         for event in (
             *state_at(events, order.updated_ns),
-            *(each for each in events if each.time_ns >= order.updated_ns),
+            *(each for each in events if each.heard_ns >= order.updated_ns),
         ):
             self._add(followed, event)
         self._open[order.request.instrument][order.client_order_id] = followed
@@ -104,24 +111,25 @@ class SessionTape:
                 del crowd[next(iter(crowd))]
         return followed
 
-    def _add(self, followed: _Followed, event: Event) -> None:
-        quantity = followed.order.request.quantity * _DEPTH
-        if isinstance(event, Book):
-            bids, asks = _enough(event.bids, quantity), _enough(event.asks, quantity)
-            event = msgspec.structs.replace(event, bids=bids, asks=asks)
-        followed.events.append(event)
+    def _add(self, followed: _Followed, heard: RecordedEvent) -> None:
+        book, quantity = heard.event, followed.order.request.quantity * _DEPTH
+        if isinstance(book, Book):
+            book = msgspec.structs.replace(book, bids=_enough(book.bids, quantity), asks=_enough(book.asks, quantity))
+            heard = RecordedEvent(heard.heard_ns, book)
+        followed.events.append(heard)
 
 
-def state_at(events: Sequence[Event] | deque[Event], time_ns: int) -> list[Event]:
+def state_at(events: Sequence[RecordedEvent] | deque[RecordedEvent], time_ns: int) -> list[RecordedEvent]:
     """Give what of a market's news makes up what was known of it just before a time: the newest of each kind."""
-    newest: dict[type[Event], Event] = {}
-    for event in events:
-        if event.time_ns >= time_ns:
+    newest: dict[type, RecordedEvent] = {}
+    for heard in events:
+        if heard.heard_ns >= time_ns:
             break
-        if isinstance(event, Book):
+        kind = type(heard.event)
+        if kind is Book:
             newest.pop(Quote, None)  # the book has its top
-        newest.pop(type(event), None)
-        newest[type(event)] = event
+        newest.pop(kind, None)
+        newest[kind] = heard
     return list(newest.values())
 
 

@@ -117,16 +117,23 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
     grace_s: float
 
 
+class RecordedEvent(msgspec.Struct, frozen=True):
+    """News of a market, and when they were heard by the market's clock: that may be later than they are dated."""
+
+    heard_ns: int
+    event: Quote | Book | Trade
+
+
 class RecordedOrder(msgspec.Struct, frozen=True):
     """When an order of a recorded session reached its account, and what the market told from then to its end.
 
-    The first of the `events`, from before `time_ns`, are what was known when it came.
+    The first of the `events`, heard before `time_ns`, are what was known when it came. One that was refused has none.
     """
 
     instrument: InstrumentId
     side: Side
     time_ns: int
-    events: tuple[Quote | Book | Trade, ...]
+    events: tuple[RecordedEvent, ...]
 
 
 class StartReplay(msgspec.Struct, frozen=True, tag=True):

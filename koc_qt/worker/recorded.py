@@ -19,12 +19,13 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
 from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Order, OrderCanceled, OrderEvent, OrderRequest
-from koc_qt.sdk.channel import RecordedOrder, ReplayBars, StartReplay
+from koc_qt.domain.timeframes import SECOND_NS
+from koc_qt.sdk.channel import RecordedEvent, RecordedOrder, ReplayBars, StartReplay
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.replay import Replay
 from koc_qt.worker.replay_desk import ReplayDesk
 
-Event = Quote | Book | Trade
+_LATE_NS = 20 * SECOND_NS  # or SLACK_BARS, if these are longer: a strategy that has just begun catches up with its bars
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class RecordedVenue:
         for each in sorted(recorded, key=lambda each: each.time_ns):
             self._recorded[each.instrument, each.side].append(each)
         self._held: list[_Held] = []
-        self._market: defaultdict[InstrumentId, list[Event]] = defaultdict(list)  # that is still to be told
+        self._market: defaultdict[InstrumentId, list[RecordedEvent]] = defaultdict(list)  # that is still to be told
 
     @property
     def free(self) -> dict[str, Decimal]:
@@ -89,18 +90,20 @@ class RecordedVenue:
             market += (event for event in each.came.events if event not in market)
         events: list[OrderEvent] = []
         if due or market:
-            steps: list[_Held | Event] = [*(event for event in market if event.time_ns < closes_ns), *due]
+            steps: list[_Held | RecordedEvent] = [*(event for event in market if event.heard_ns < closes_ns), *due]
             for step in sorted(steps, key=_time_of):
                 events += (
-                    self._engine.submit(step.order, step.came.time_ns) if isinstance(step, _Held) else self._hear(step)
+                    self._engine.submit(step.order, step.came.time_ns)
+                    if isinstance(step, _Held)
+                    else self._hear(step.event)
                 )
-            self._market[key] = market = [event for event in market if event.time_ns >= closes_ns]
+            self._market[key] = market = [event for event in market if event.heard_ns >= closes_ns]
             if not market:  # nothing more is known of the session's market for now
                 self._engine.forget_market(key)
         events += self._engine.on_bar(bar)
         return events
 
-    def _hear(self, event: Event) -> Sequence[OrderEvent]:
+    def _hear(self, event: Quote | Book | Trade) -> Sequence[OrderEvent]:
         match event:
             case Quote():
                 return self._engine.on_quote(event)
@@ -110,18 +113,19 @@ class RecordedVenue:
                 return self._engine.on_trade(event)
 
     def _counterpart(self, request: OrderRequest, now_ns: int) -> RecordedOrder | None:
-        """Give the session's order that this one is; those before it were not made again."""
+        """Give the session's order that this one is, None where it was refused; those before were not made again."""
         waiting = self._recorded[request.instrument, request.side]
         while waiting and waiting[0].time_ns < now_ns:
             waiting.popleft()
-        if waiting and waiting[0].time_ns < now_ns + SLACK_BARS * self._bar_ns:
-            return waiting.popleft()
-        return None
+        if not waiting or waiting[0].time_ns >= now_ns + max(SLACK_BARS * self._bar_ns, _LATE_NS):
+            return None
+        came = waiting.popleft()
+        return came if came.events else None
 
 
-def _time_of(step: _Held | Event) -> tuple[int, bool]:
-    """Give when something happened: an order arrives before what the market tells in the same moment."""
-    return (step.came.time_ns, False) if isinstance(step, _Held) else (step.time_ns, True)
+def _time_of(step: _Held | RecordedEvent) -> tuple[int, bool]:
+    """Give when something happened: an order arrives before what is heard of the market in the same moment."""
+    return (step.came.time_ns, False) if isinstance(step, _Held) else (step.heard_ns, True)
 
 
 class RecordedDesk(ReplayDesk):

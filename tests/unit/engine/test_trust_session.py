@@ -19,9 +19,9 @@ from koc_qt.domain.parity import PAPER, Certificate, Comparison
 from koc_qt.domain.state import Balance
 from koc_qt.domain.trust import Check, GapCause, Verdict
 from koc_qt.engine import drift_replay, trust_tape
-from koc_qt.engine.trust_tape import state_at
+from koc_qt.engine.trust_tape import SessionTape, state_at
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
-from koc_qt.sdk.channel import ReplayBars, StartReplay
+from koc_qt.sdk.channel import RecordedEvent, ReplayBars, StartReplay
 from koc_qt.sdk.parameters import set_parameters
 from koc_qt.worker.loader import load_strategy
 from koc_qt.worker.replay import Replay
@@ -97,6 +97,7 @@ class PaperAccount:
         found: list[OrderEvent] = []
         bus = self._desk.engine.bus
         for event in market_of(bar):
+            self._desk.now_ns = event.time_ns
             match event:
                 case Quote():
                     bus.publish(QuoteChanged(event))
@@ -138,10 +139,17 @@ class Sessions(Monitor):
         super().__init__(engine)
         self.refuses: Callable[[Order], str] = lambda _: ""
         self.filled: Callable[[Fill], Fill] = lambda fill: fill
+        self.now_ns = 0
+        self.tape._time_ns = lambda _: self.now_ns
         account = engine.store.accounts["sim"]
         engine.store.accounts["sim"] = msgspec.structs.replace(
             account, maker_fee=BTC_RULES.maker_fee, taker_fee=BTC_RULES.taker_fee, balances=(Balance("USDT", CASH),)
         )
+
+    @property
+    def tape(self) -> SessionTape:
+        assert self.trust._replays._tape is not None
+        return self.trust._replays._tape
 
     def run(self, latency_ms: int = 80) -> None:
         """Have the strategy run on paper, on the bars of its session."""
@@ -220,8 +228,7 @@ async def test_a_recorded_paper_session_is_green(desk: Sessions, latency_ms: int
 
 async def test_a_market_that_was_not_recorded_is_amber_and_why(desk: Sessions) -> None:
     desk.run()
-    assert desk.trust._replays._tape is not None
-    desk.trust._replays._tape._orders.clear()  # as if the stream had been silent
+    desk.tape._orders.clear()  # as if the stream had been silent
     found = await desk.session()
     assert found.verdict is Verdict.AMBER
     assert "(other price). Cause: slippage. What the market showed when the order arrived was not" in found.sentence
@@ -295,8 +302,7 @@ async def test_a_session_with_more_orders_than_are_recorded_is_held_from_where_t
 ) -> None:
     monkeypatch.setattr(drift_replay, "RECORDED_BYTES", 6_000)
     desk.run()
-    tape = desk.trust._replays._tape
-    assert tape is not None
+    tape = desk.tape
     found = await desk.session()
     assert found.verdict is Verdict.GREEN, found.sentence
     assert 0 < found.fills < len(tape.orders("sma-1"))
@@ -309,19 +315,19 @@ def test_a_market_is_put_together_of_its_newest_news() -> None:
     book = Book(BTC, 2, _ladder(Decimal(99), Decimal(2), -1), _ladder(Decimal(101), Decimal(2), 1))
     early, quote, late = (Quote(BTC, at, Decimal(98), Decimal(1), Decimal(102), Decimal(1)) for at in (1, 3, 9))
     swept, before = (Trade(BTC, at, Decimal(102), Decimal("0.4"), Side.BUY, str(at)) for at in (4, 0))
-    events: list[Event] = [before, early, book, quote, swept, late]
-    assert state_at(events, 0) == []
-    assert state_at(events, 2) == [before, early]
-    assert state_at(events, 3) == [before, book]
-    assert state_at(events, 9) == [book, quote, swept]
-    assert state_at(events, 10) == [book, swept, late]
+    dated: list[Event] = [before, early, book, quote, swept, late]
+    events = [RecordedEvent(event.time_ns, event) for event in dated]
+    for time_ns, known in ((0, []), (2, [before, early]), (3, [before, book]), (9, [book, quote, swept])):
+        assert [each.event for each in state_at(events, time_ns)] == known
+    assert [each.event for each in state_at(events, 10)] == [book, swept, late]
+    heard_late = [*events[:-1], RecordedEvent(12, late)]
+    assert [each.event for each in state_at(heard_late, 10)] == [book, quote, swept]
 
 
 async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     desk: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tape = desk.trust._replays._tape
-    assert tape is not None
+    tape = desk.tape
     bus = desk.engine.bus
     quote = Quote(BTC, 5, Decimal(99), Decimal(1), Decimal(101), Decimal(1))
     bus.publish(QuoteChanged(quote))
@@ -332,9 +338,9 @@ async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     assert len(kept) == 3
     asked = [order.request.quantity for order in desk.engine.store.recent_orders(3)]
     for each, quantity in zip(kept, asked, strict=True):
-        assert all(event.time_ns < each.time_ns + MINUTE_NS for event in each.events)
-        assert each.events[0].time_ns < each.time_ns
-        for event in each.events:
+        assert all(heard.heard_ns < each.time_ns + MINUTE_NS for heard in each.events)
+        assert each.events[0].heard_ns < each.time_ns
+        for event in (heard.event for heard in each.events):
             if isinstance(event, Book) and len(event.asks) < 8:
                 assert sum(level.quantity for level in event.asks[:-1]) < 4 * quantity
     assert tape.orders("nobody") == ()
