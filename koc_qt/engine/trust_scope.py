@@ -31,7 +31,8 @@ PROBE_BARS = 20_000  # of all symbols: a run of no more is never cut
 LEAST_BARS = 2_000
 PATIENCE = 3.0  # times the budget, after which a check that was reckoned to fit is ended
 _PROBE_SHARE = 50  # of the run, where the length of its bars is the strategy's own
-_SLOWER = {Engine.REPLAY: 1.0, Engine.VECTORBT: 1.0, Engine.BACKTRADER: 40.0}  # a bar, beside the replay engine's
+_BACKTRADER_BAR_S = 80e-6  # that it takes for a bar besides what the strategy does, however little that is
+_LEAST_SHARE = 0.25  # of the budget that is for bars, however long processes take to start
 _GRID = 9  # combinations of a walk-forward analysis that is given none
 
 
@@ -52,11 +53,13 @@ async def scope_of(
         probe_ns = PROBE_BARS // len(whole.instruments) * duration_ns(whole.timeframe)
     if spec.budget_s is None or probe_ns >= span_ns:
         return whole, None
-    began_ns = services.clock.monotonic_ns()
+    asked_ns = began_ns = services.clock.monotonic_ns()
 
     def heard(run: BacktestSnapshot) -> None:
-        nonlocal began_ns
-        if run.stage != "run" or not run.bars:  # history is fetched once, however often it is run on
+        nonlocal asked_ns, began_ns
+        if run.stage != "run":  # history is fetched once, however often it is run on
+            asked_ns = services.clock.monotonic_ns()
+        if run.stage != "run" or not run.bars:
             began_ns = services.clock.monotonic_ns()
         told(run)
 
@@ -69,11 +72,17 @@ async def scope_of(
     bars = max(probe.result.bars, 1) * len(whole.instruments)
     bar_s = (services.clock.monotonic_ns() - began_ns) / 1e9 / bars
     bars_in_all = int(bars * span_ns / probe_ns)
-    a_bar_s = bar_s * sum(map(_runs_of(spec, probe.described), {*spec.checks})) / RUNS_AT_ONCE
-    needed_s = a_bar_s * bars_in_all
+    wanted = {*spec.checks}
+    a_bar_s = sum(_bar_s(check, spec, probe.described, bar_s) for check in wanted) / RUNS_AT_ONCE
+    starts = 1 + sum(runs_of(check, spec, _combinations(spec)) for check in wanted)
+    starts_s = starts * (began_ns - asked_ns) / 1e9 / RUNS_AT_ONCE
+    needed_s = starts_s + a_bar_s * bars_in_all
     if needed_s <= spec.budget_s and bars_in_all <= BARS_LIMIT:
         return whole, None
-    kept = int(min(max(spec.budget_s / max(a_bar_s, 1e-12), LEAST_BARS), BARS_LIMIT * 0.9, bars_in_all))
+    left_s = max(spec.budget_s - starts_s, _LEAST_SHARE * spec.budget_s)
+    kept = int(min(max(left_s / max(a_bar_s, 1e-12), LEAST_BARS), BARS_LIMIT * 0.9, bars_in_all))
+    if kept == bars_in_all:
+        return whole, None  # it is the processes that take so long
     since_ns = whole.until_ns - span_ns * kept // bars_in_all
     sentence = (
         f"Checked on about the newest {kept:,} of {bars_in_all:,} bars, from {utc_text(since_ns)} on: all of them "
@@ -97,28 +106,44 @@ async def bounded(spec: TrustSpec, elapsed_s: float) -> AsyncIterator[None]:
         ) from None
 
 
-def _runs_of(spec: TrustSpec, described: Described) -> Callable[[Check], float]:
-    """Give what tells how many runs over all bars a check is worth."""
+def runs_of(check: Check, spec: TrustSpec, combinations: int) -> int:
+    """Give how many runs a check is, of which a walk-forward analysis chooses among so many combinations."""
+    match check:
+        case Check.LOOKAHEAD:
+            return 1 + 2 * spec.cuts
+        case Check.WARMUP:
+            return 2
+        case Check.PARITY:
+            return len(Engine)
+        case Check.SHARPE:
+            return 0
+        case Check.MONTE_CARLO:
+            return spec.markets + spec.neighbours
+        case Check.WALK_FORWARD:
+            return spec.windows * (combinations + 1)
+        case _:
+            assert_never(check)
 
-    def count(check: Check) -> float:
-        match check:
-            case Check.LOOKAHEAD:
-                return 2.0 + spec.cuts  # the first run; unchanged; and two for each cut, which end half-way in the mean
-            case Check.WARMUP:
-                return 2.0
-            case Check.PARITY:
-                return sum(_SLOWER[engine] for engine in Engine if engine in described.engines)
-            case Check.SHARPE:
-                return 0.0
-            case Check.MONTE_CARLO:
-                return float(spec.markets + spec.neighbours)
-            case Check.WALK_FORWARD:
-                combinations = prod(map(len, spec.grid.values())) if spec.grid else _GRID
-                return spec.windows * (combinations * spec.ratio + 1.0) / (spec.ratio + spec.windows)
-            case _:
-                assert_never(check)
 
-    return count
+def _bar_s(check: Check, spec: TrustSpec, described: Described, bar_s: float) -> float:
+    """Give what a check takes for each bar there is, where a run takes `bar_s` for it."""
+    match check:
+        case Check.LOOKAHEAD:
+            return bar_s * (
+                2.0 + spec.cuts
+            )  # the first run; unchanged; two for each cut, which end half-way on average
+        case Check.PARITY:
+            others = _BACKTRADER_BAR_S if Engine.BACKTRADER in described.engines else 0.0
+            return bar_s * len(described.engines) + others
+        case Check.WALK_FORWARD:
+            chosen = spec.ratio * _combinations(spec) + 1.0
+            return bar_s * spec.windows * chosen / (spec.ratio + spec.windows)
+        case _:
+            return bar_s * runs_of(check, spec, 0)
+
+
+def _combinations(spec: TrustSpec) -> int:
+    return prod(map(len, spec.grid.values())) if spec.grid else _GRID
 
 
 def _time(seconds: float) -> str:
