@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -61,6 +62,12 @@ class Bench:
 MakeBench = Callable[..., Awaitable[Bench]]
 
 
+@cache
+def twenty_seconds() -> Recording:
+    """Make up a market once for all benches; nobody changes it."""
+    return synthetic(seed=1, seconds=20)
+
+
 @pytest.fixture
 async def make_bench(tmp_path: Path) -> AsyncIterator[MakeBench]:
     """Make benches; whatever they hold is closed in the end."""
@@ -74,7 +81,7 @@ async def make_bench(tmp_path: Path) -> AsyncIterator[MakeBench]:
             connect: bool = True,
             **options: Any,
         ) -> Bench:
-            site = BinanceSite(recording or synthetic(seed=1, seconds=20), **options)
+            site = BinanceSite(recording or twenty_seconds(), **options)
             server = await stack.enter_async_context(LoopbackServer(site, tmp_path))
             bench = Bench(server, site, QuickBinance(SystemClock(), server.endpoint, breaker, timeouts))
             stack.push_async_callback(bench.venue.close)

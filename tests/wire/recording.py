@@ -10,6 +10,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,21 @@ class Recording:
         """From the first frame to the last."""
         return self.frames[-1].received_ns - self.first_ns
 
-    @property
+    @cached_property
     def venue_ahead_ns(self) -> int:
         """How far the venue's clock is ahead of the recorder's, so that no event comes before it happened."""
         return max(int(f.data["E"]) * 1_000_000 - f.received_ns for f in self.frames if "E" in f.data)
 
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Frame]]:
+        found: dict[str, list[Frame]] = {}
+        for frame in self.frames:
+            found.setdefault(frame.kind, []).append(frame)
+        return found
+
     def of_kind(self, kind: str) -> list[Frame]:
         """Give the frames of one kind, such as ``trade``."""
-        return [frame for frame in self.frames if frame.kind == kind]
+        return list(self._by_kind.get(kind, ()))
 
     def until(self, seconds: float) -> Recording:
         """Give the first seconds of it."""

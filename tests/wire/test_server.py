@@ -23,7 +23,7 @@ from koc_qt.adapters.venues.binance import BinanceVenue
 from koc_qt.domain.market import Book, StreamState, Trade
 from tests.conditions import until, wait_until
 from tests.wire.binance import BinanceSite
-from tests.wire.conftest import QUICK, Heard, MakeBench
+from tests.wire.conftest import QUICK, Heard, MakeBench, twenty_seconds
 from tests.wire.loopback import LoopbackServer
 from tests.wire.market import Market
 from tests.wire.recording import Frame, load, parse
@@ -35,7 +35,7 @@ API, STREAMS = "https://api.binance.com", "wss://stream.binance.com:9443"
 
 @pytest.fixture
 async def site() -> BinanceSite:
-    return BinanceSite(synthetic(seed=1, seconds=20), speed=10)
+    return BinanceSite(twenty_seconds(), speed=10)
 
 
 @pytest.fixture
