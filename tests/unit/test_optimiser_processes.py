@@ -154,16 +154,17 @@ def test_a_worker_killed_half_way_leaves_a_study_that_is_whole(qapp: QCoreApplic
 
     async def work(stand: Stand) -> Any:
         slowly = CROSS.replace("make = SMA", "__import__('time').sleep(0.001)\n        make = SMA")
-        calm = await stand.run(stand.spec(slowly))
+        ranges = (ParameterRange("fast", 1, 16), ParameterRange("slow", 5, 44))
+        calm = await stand.run(stand.spec(slowly, ranges=ranges))
         stand.seen = kill
-        return calm, await stand.run(stand.spec(slowly))
+        return calm, await stand.run(stand.spec(slowly, ranges=ranges))
 
     (calm, undisturbed), (study, disturbed) = on_qt(qapp, tmp_path, work)
     assert len(killed) >= 1
     assert calm.state is study.state is JobState.DONE
-    assert calm.total == study.total == len(disturbed) == 24 * 60
+    assert calm.total == study.total == len(disturbed) == 16 * 40
     assert study.counts == calm.counts
-    assert study.counts["infeasible"] == sum(fast >= slow for fast in range(1, 25) for slow in range(5, 65))
+    assert study.counts["infeasible"] == sum(fast >= slow for fast in range(1, 17) for slow in range(5, 45))
     assert outcomes(disturbed) == outcomes(undisturbed)
     assert study.best == calm.best or outcomes([study.best]) == outcomes([calm.best])
 
