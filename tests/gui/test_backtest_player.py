@@ -156,8 +156,15 @@ def test_it_begins_with_the_first_bar_and_goes_on_by_itself(page: PlayerPage, cl
     assert shown(page) == 22
     assert [marker.side for marker in page.chart.markers] == [Side.BUY, Side.SELL]
     clock.now_ns += 60 * SECOND_NS  # the window was held up
+    page.tick()  # equity, in a turn of its own
+    assert shown(page) == 22
     page.tick()
     assert shown(page) == 147
+    page.equity.hide()  # where there is no room for it, it takes no turn
+    clock.now_ns += SECOND_NS
+    page.tick()
+    assert shown(page) == 272
+    page.equity.show()
     page.toggle()
     assert not page.is_playing
 

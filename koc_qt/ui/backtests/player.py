@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,6 +18,7 @@ from koc_qt.domain.orders import Fill
 from koc_qt.link.messages import FetchBars
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane
+from koc_qt.ui.backtests.curves import Curve
 from koc_qt.ui.backtests.playback import DEFAULT_SPEED, SPEEDS, Playback
 from koc_qt.ui.backtests.small import Elided
 from koc_qt.ui.backtests.words import money_decimals
@@ -30,6 +31,7 @@ from koc_qt.ui.errands import Errand
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import WheelGuard
 from koc_qt.ui.theme import number_font, style_as
+from koc_qt.ui.turns import Patience
 
 TICK_MS = 33
 PAGE_BARS = 2_000  # a request: decoded within a frame
@@ -62,28 +64,42 @@ class PlayerPage(QWidget):
         self._wanted_ns: int | None = None  # where to go once its bars are there
         self._is_whole = False  # whether all bars are there
         self._last_ns = 0
-        self._drawn_ns = 0  # when the equity curve was drawn
+        self._drawn, self._drawn_ns = 0, 0  # up to which bar the equity curve is drawn, and when that was
+        self._patience = Patience()
         self._fetching = Errand(self._desk, self)
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self.tick)
+        self._parts = self.parts()
+        if not bench.in_steps:
+            for _ in self._parts:
+                pass
+
+    def parts(self) -> Iterator[None]:
+        """Make the widgets; where the bench does so in steps, whoever has it calls `make_part` before anything else."""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addLayout(self._make_transport())
+        yield
         self.chart = CandleChart(self)
         self.chart.setAccessibleName("Bars up to the moment")
         self.chart.no_older()
         column.addWidget(self.chart, 1)
+        yield
         self.equity = CurveChart(self)
         self.equity.setAccessibleName("Equity so far")
         self.equity.setFixedHeight(_EQUITY_PX)
-        self.equity.follow(bench.theme)
+        self.equity.follow(self._bench.theme)
         column.addWidget(self.equity)
-        bench.theme.changed.connect(self._wear_theme)
+        self._bench.theme.changed.connect(self._wear_theme)
         self._wear_theme()
         self._bind_keys()
+
+    def make_part(self) -> bool:
+        """Make one more part; False once there are no more."""
+        return next(self._parts, self) is None
 
     def _make_transport(self) -> QBoxLayout:
         """Make the buttons, and beside or below them where it is and what it came to."""
@@ -286,8 +302,13 @@ class PlayerPage(QWidget):
             self._show_moment()  # with the curve up to it
 
     def tick(self) -> None:
-        """Show the bars that have become due."""
+        """Show the bars that have become due, or equity up to here: never both in one turn of the loop."""
         playback, now_ns = self.playback, self._clock_ns()
+        if self._patience.waits():
+            return
+        if playback is not None and self._is_equity_due(playback, now_ns):
+            self._draw_equity(playback.equity_so_far())
+            return
         elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
         if playback is None:
             return
@@ -376,16 +397,24 @@ class PlayerPage(QWidget):
         share = worth / float(result.spec.cash) - 1.0
         self.worth.setText(f"{formats.money(worth, decimals)}  {formats.percent(share, signed=True)}")
         style_as(self.worth, tone="profit" if share > 0 else "loss" if share < 0 else None)
-        now_ns = self._clock_ns()
-        if self.equity.isVisibleTo(self) and not (self.is_playing and now_ns - self._drawn_ns < _EQUITY_NS):
-            self._drawn_ns = now_ns
-            self.equity.set_panes([Pane((curve,), lambda value: price_text(value, decimals))])
+        if not self.is_playing:
+            self._draw_equity(curve)
         self._say_moment()
         self._enable()
         if not self.place.isSliderDown():
             span_ns = playback.until_ns - playback.since_ns
             with QSignalBlocker(self.place):
                 self.place.setValue((playback.now_ns - playback.since_ns) * _STEPS // span_ns)
+
+    def _is_equity_due(self, playback: Playback, now_ns: int) -> bool:
+        is_old = playback.shown != self._drawn and now_ns - self._drawn_ns >= _EQUITY_NS
+        return is_old and self.equity.isVisibleTo(self)
+
+    def _draw_equity(self, curve: Curve) -> None:
+        if self._result is not None and self.playback is not None and self.equity.isVisibleTo(self):
+            self._drawn, self._drawn_ns = self.playback.shown, self._clock_ns()
+            decimals = money_decimals(self._result.spec.cash)
+            self.equity.set_panes([Pane((curve,), lambda value: price_text(value, decimals))])
 
     def _say_moment(self) -> None:
         playback = self.playback

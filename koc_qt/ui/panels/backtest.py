@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +30,7 @@ from koc_qt.ui.backtests.trust_keeper import TrustKeeper
 from koc_qt.ui.bench import Bench, MarkedTrips, Panel
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.loading import load_in_steps
 from koc_qt.ui.panels.backtest_result import ResultView
 from koc_qt.ui.panels.backtest_runs import ProgressView
 from koc_qt.ui.panels.backtest_setup import BacktestSetup
@@ -340,17 +342,29 @@ class BacktestPanel(Panel):
         self._fetching.start(self._fetch_to_replay(self._run_id), self._not_replayed)
 
     async def _fetch_to_replay(self, run_id: str) -> None:
-        from koc_qt.ui.backtests.player import PlayerPage
-
         result = await fetch_result(self.desk, run_id, with_fills=True, timeout_s=RESULT_TIMEOUT_S)
         if self.player is None:
-            self.player = PlayerPage(self.bench, self.pages)
-            self.player.closed.connect(lambda: self.show_view(""))
-            self.pages.addWidget(self.player)
+            self.player = await self._make_player()
         self.pages.setCurrentWidget(self.player)
         run = self.desk.replica.backtests.get(run_id)
         self.player.show_run(result, run.started_ns if run is not None else None)
         self.player.play.setFocus()
+
+    async def _make_player(self) -> PlayerPage:
+        for _ in load_in_steps("koc_qt.ui.backtests.player"):
+            await asyncio.sleep(0)
+        from koc_qt.ui.backtests.player import PlayerPage
+
+        page = PlayerPage(self.bench, self.pages)
+        try:
+            for _ in iter(page.make_part, False):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:  # the person has gone on meanwhile
+            page.deleteLater()
+            raise
+        page.closed.connect(lambda: self.show_view(""))
+        self.pages.addWidget(page)
+        return page
 
     def _not_replayed(self, error: KocError) -> None:
         self.desk.notify(str(error))
