@@ -164,7 +164,7 @@ class TrustService:
         self, services: Services, folder: Path, sessions: Sessions, *, silence_limit_s: float = SILENCE_LIMIT_S
     ) -> None:
         self._services = services
-        tape = SessionTape(services.bus, sessions, services.market_data.time_ns)
+        tape = SessionTape(services.store, services.bus, sessions, services.market_data.time_ns)
         self._replays = SessionReplays(services, sessions, tape, silence_limit_s=silence_limit_s)
         self.drift = DriftMonitor(services, folder, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s

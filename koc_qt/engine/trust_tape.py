@@ -13,6 +13,7 @@ from koc_qt.domain.market import Book, BookLevel, Quote, StreamState, StreamStat
 from koc_qt.domain.orders import Order, OrderStatus
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.drift_sessions import Sessions
+from koc_qt.engine.store import Store
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
 from koc_qt.sdk.channel import RecordedEvent, RecordedOrder
 
@@ -44,7 +45,8 @@ class SessionTape:
     is heard after that, however that is dated.
     """
 
-    def __init__(self, bus: Bus, sessions: Sessions, time_ns: Callable[[str], int]) -> None:
+    def __init__(self, store: Store, bus: Bus, sessions: Sessions, time_ns: Callable[[str], int]) -> None:
+        self._store = store
         self._time_ns = time_ns
         self._instruments = sessions.instruments
         self._events: dict[InstrumentId, deque[RecordedEvent]] = {}
@@ -67,13 +69,18 @@ class SessionTape:
         event = RecordedEvent(self._time_ns(key.venue), told)
         events = self._events.get(key)
         if events is None:
-            events = self._events[key] = deque(maxlen=EVENTS_KEPT)
+            events = self._events[key] = deque(self._known(key), EVENTS_KEPT)
         events.append(event)
         if followed := self._open.get(key):
             for order_id in tuple(followed):
                 self._add(followed[order_id], event)
                 if len(followed[order_id].events) > EVENTS_OF_ORDER:
                     del followed[order_id]
+
+    def _known(self, key: InstrumentId) -> list[RecordedEvent]:
+        """Give what was known of a market before it was listened to: when that was heard does not matter any more."""
+        told = (self._store.trades.get(key), self._store.books.get(key), self._store.quotes.get(key))
+        return sorted((RecordedEvent(each.time_ns, each) for each in told if each), key=lambda each: each.heard_ns)
 
     def _stream_changed(self, status: StreamStatus) -> None:
         """Forget a market that is interrupted: an account does so too."""

@@ -53,6 +53,8 @@ async def checked(
 def check_session(found: Comparison) -> None:
     """Hold that a session made the trades of its replay, or that the first difference is explained."""
     assert found.fills >= 4
+    if found.verdict is not Verdict.RED:  # orders met the same market again: a race for it is lost now and then
+        assert 2 * found.fills_equal >= found.fills, found.sentence
     if found.first is None:
         assert found.verdict is Verdict.GREEN
         return

@@ -333,9 +333,12 @@ async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     bus.publish(QuoteChanged(quote))
     assert not tape._events
     monkeypatch.setattr(trust_tape, "ORDERS_KEPT", 3)
+    desk.engine.store.quotes[BTC] = quote  # from before the strategy began
     desk.run()
     kept = tape.orders("sma-1")
     assert len(kept) == 3
+    heard = next(iter(tape._events[BTC]))
+    assert heard.event == quote
     asked = [order.request.quantity for order in desk.engine.store.recent_orders(3)]
     for each, quantity in zip(kept, asked, strict=True):
         assert all(heard.heard_ns < each.time_ns + MINUTE_NS for heard in each.events)
