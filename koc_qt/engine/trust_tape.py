@@ -31,11 +31,12 @@ class _Followed(msgspec.Struct):
     order: Order
     time_ns: int
     events: list[RecordedEvent]
+    told_after_ns: int = 0
     is_over: bool = False
 
     def record(self) -> RecordedOrder:
         request = self.order.request
-        return RecordedOrder(request.instrument, request.side, self.time_ns, tuple(self.events))
+        return RecordedOrder(request.instrument, request.side, self.time_ns, tuple(self.events), self.told_after_ns)
 
 
 class SessionTape:
@@ -48,7 +49,7 @@ class SessionTape:
     def __init__(self, store: Store, bus: Bus, sessions: Sessions, time_ns: Callable[[str], int]) -> None:
         self._store = store
         self._time_ns = time_ns
-        self._instruments = sessions.instruments
+        self._sessions = sessions
         self._events: dict[InstrumentId, deque[RecordedEvent]] = {}
         self._orders: dict[str, dict[str, _Followed]] = {}  # by strategy and order
         self._open: defaultdict[InstrumentId, dict[str, _Followed]] = defaultdict(dict)
@@ -64,7 +65,7 @@ class SessionTape:
 
     def _note(self, told: Quote | Book | Trade) -> None:
         key = told.instrument
-        if key not in self._instruments:
+        if key not in self._sessions.instruments:
             return
         event = RecordedEvent(self._time_ns(key.venue), told)
         events = self._events.get(key)
@@ -99,9 +100,15 @@ class SessionTape:
         elif followed is None and order.status in _ARRIVED and events:
             followed = self._begin(order, events)
         if followed is not None and not order.is_open and not followed.is_over:
-            followed.is_over = True
+            followed.is_over, followed.told_after_ns = True, self._newest_bar_ns(order)
             followed.events = [each for each in followed.events if each.event.time_ns <= order.updated_ns]
             self._open[instrument].pop(key, None)
+
+    def _newest_bar_ns(self, order: Order) -> int:
+        """Give when the bar opened that the order's strategy was sent last, 0 where there is none."""
+        session = self._sessions.get(order.strategy_id)
+        bar = None if session is None else self._store.bars.get((order.request.instrument, session.timeframe))
+        return 0 if bar is None else bar.open_time_ns
 
     def _begin(self, order: Order, events: deque[RecordedEvent]) -> _Followed:
         known = self._orders.pop(order.strategy_id, {})

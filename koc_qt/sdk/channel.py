@@ -128,12 +128,15 @@ class RecordedOrder(msgspec.Struct, frozen=True):
     """When an order of a recorded session reached its account, and what the market told from then to its end.
 
     The first of the `events`, heard before `time_ns`, are what was known when it came. One that was refused has none.
+    The strategy was told of its end after the bar that opened at `told_after_ns`, and before the next one; 0 where that
+    is not known.
     """
 
     instrument: InstrumentId
     side: Side
     time_ns: int
     events: tuple[RecordedEvent, ...]
+    told_after_ns: int = 0
 
 
 class StartReplay(msgspec.Struct, frozen=True, tag=True):

@@ -45,6 +45,8 @@ class RecordedVenue:
         for each in sorted(recorded, key=lambda each: each.time_ns):
             self._recorded[each.instrument, each.side].append(each)
         self._held: list[_Held] = []
+        self._told_after_ns: dict[str, int] = {}  # by order
+        self._untold: defaultdict[InstrumentId, list[OrderEvent]] = defaultdict(list)
         self._market: defaultdict[InstrumentId, list[RecordedEvent]] = defaultdict(list)  # that is still to be told
 
     @property
@@ -81,27 +83,44 @@ class RecordedVenue:
         return (*events, *self._engine.amend(client_order_id, quantity, price, now_ns))
 
     def on_bar(self, bar: Bar) -> Sequence[OrderEvent]:
-        """Let orders arrive that came while the bar lasted, in the session's market; what is left meets the bar."""
+        """Let orders arrive that came while the bar lasted, in the session's market; what is left meets the bar.
+
+        Of an order that the strategy heard of later, or had heard of before it was sent this bar, that is so again.
+        """
         key, closes_ns = bar.instrument, bar.open_time_ns + self._bar_ns
-        due = [each for each in self._held if each.came.instrument == key and each.came.time_ns < closes_ns]
+        due = [each for each in self._held if each.came.instrument == key and _is_due(each.came, bar, closes_ns)]
+        until_ns = max(closes_ns, *(each.came.time_ns + 1 for each in due)) if due else closes_ns
         market = self._market[key]
         for each in due:
             self._held.remove(each)
+            if each.came.told_after_ns:
+                self._told_after_ns[each.order.client_order_id] = each.came.told_after_ns
             market += (event for event in each.came.events if event not in market)
         events: list[OrderEvent] = []
         if due or market:
-            steps: list[_Held | RecordedEvent] = [*(event for event in market if event.heard_ns < closes_ns), *due]
+            steps: list[_Held | RecordedEvent] = [*(event for event in market if event.heard_ns < until_ns), *due]
             for step in sorted(steps, key=_time_of):
                 events += (
                     self._engine.submit(step.order, step.came.time_ns)
                     if isinstance(step, _Held)
                     else self._hear(step.event)
                 )
-            self._market[key] = market = [event for event in market if event.heard_ns >= closes_ns]
+            self._market[key] = market = [event for event in market if event.heard_ns >= until_ns]
             if not market:  # nothing more is known of the session's market for now
                 self._engine.forget_market(key)
         events += self._engine.on_bar(bar)
-        return events
+        return self._told(bar, events)
+
+    def _told(self, bar: Bar, events: Sequence[OrderEvent]) -> Sequence[OrderEvent]:
+        """Give what the strategy hears before it is told of a bar; the rest waits."""
+        if not self._told_after_ns:
+            return events
+        waiting, self._untold[bar.instrument] = [*self._untold[bar.instrument], *events], []
+        for event in waiting:
+            if self._told_after_ns.get(event.client_order_id, 0) >= bar.open_time_ns:
+                self._untold[bar.instrument].append(event)
+        late = {event.client_order_id for event in self._untold[bar.instrument]}
+        return [event for event in waiting if event.client_order_id not in late]
 
     def _hear(self, event: Quote | Book | Trade) -> Sequence[OrderEvent]:
         match event:
@@ -121,6 +140,10 @@ class RecordedVenue:
             return None
         came = waiting.popleft()
         return came if came.events else None
+
+
+def _is_due(came: RecordedOrder, bar: Bar, closes_ns: int) -> bool:
+    return came.time_ns < closes_ns or 0 < came.told_after_ns < bar.open_time_ns
 
 
 def _time_of(step: _Held | RecordedEvent) -> tuple[int, bool]:
