@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ LOCKS = {"run": ROOT / "installer" / "requirements.txt", "test": ROOT / "install
 APT_TIMEOUT_S = 600
 INSTALL_TIMEOUT_S = 1800
 COMPILE_TIMEOUT_S = 600
+MEANWHILE_S = 2.0
 NOT_COMPILED = r"[/\\](ccxt|jedi|mypy|pip|tests?)[/\\]"  # when they are imported, if ever
 NEEDED_BYTES = 2_000_000_000
 SCHEME = "3"  # raised when what is written beside the packages changes
@@ -276,7 +277,8 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     pip = [str(in_environment(venv, "python")), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     quiet = ["-q", "-q", "--progress-bar", "off"]  # errors alone: its warnings are about how this system configures it
     locked = ["install", *quiet, "--no-compile", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS[kind])]
-    command([*pip, *locked], "the packages could not be installed (what pip said stands above)")
+    compiling = Compiling(in_environment(venv, "python"))
+    command([*pip, *locked], "the packages could not be installed (what pip said stands above)", compiling.go_on)
     folder = write_launcher(venv)
     compile_packages(in_environment(venv, "python"), folder, ROOT / "koc_qt")
     # The test lock holds the run lock's packages at the same versions (a test sees to that).
@@ -286,12 +288,38 @@ def install(venv: Path, kind: str, spared: Path) -> None:
     write_whole(stamp, json.dumps(made).encode())
 
 
-def compile_packages(python: Path, *folders: Path) -> None:
-    """Write bytecode on every core, where pip takes one: sandboxed workers cannot, and a first window waits for it.
+class Compiling:
+    """Compiles packages that are whole while pip unpacks the next ones, which takes it one core."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+        self._folder: Path | None = None
+        self._done: set[Path] = set()
+
+    def go_on(self) -> None:
+        """Compile what has been installed since the last time."""
+        with contextlib.suppress(OSError):
+            self._folder = self._folder or packages_folder(self._python)
+            # pip writes this file when all others of a package are there
+            new = set(self._folder.glob("*.dist-info/INSTALLER")) - self._done
+            self._done |= new
+            names = {line.partition(",")[0].partition("/")[0] for file in new for line in recorded(file.parent)}
+            places = [self._folder / name for name in names if not name.endswith((".dist-info", "__pycache__", ".."))]
+            if places:
+                compile_packages(self._python, *places, processes=1)
+
+
+def recorded(folder: Path) -> list[str]:
+    """Give the lines of a package's own list of its files."""
+    return (folder / "RECORD").read_text(encoding="utf-8").splitlines()
+
+
+def compile_packages(python: Path, *folders: Path, processes: int = 0) -> None:
+    """Write bytecode on every core or in so many processes: sandboxed workers cannot, and a first window waits for it.
 
     What cannot be compiled is left to whoever imports it, and so are the hundreds of venues in ccxt.
     """
-    arguments = ["-I", "-m", "compileall", "-q", "-j", "0", "-x", NOT_COMPILED, *map(str, folders)]
+    arguments = ["-I", "-m", "compileall", "-q", "-j", str(processes), "-x", NOT_COMPILED, *map(str, folders)]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
             [str(python), *arguments],
@@ -324,34 +352,47 @@ def runs(python: Path) -> bool:
     return result.stdout.strip() == sys.version
 
 
-def command(arguments: list[str], trouble: str) -> None:
-    """Run a command of the installation. Raises Refused with `trouble` when it fails."""
+def command(arguments: list[str], trouble: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Run a command of the installation, and other things as long. Raises Refused with `trouble` when it fails."""
     environment = {**os.environ, "PIP_USER": "0", "PIP_NO_WARN_SCRIPT_LOCATION": "1"}
     for name in ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__"):
         environment.pop(name, None)
     try:
-        result = subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, check=False)
+        with subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL) as process:
+            try:
+                while process.poll() is None:
+                    meanwhile()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(MEANWHILE_S)
+            except BaseException:
+                process.kill()
+                raise
     except OSError as error:
         raise Refused(f"{trouble}: {error}") from error
-    if result.returncode:
+    if process.returncode:
         raise Refused(f"{trouble}. Mend that and start this again; nothing half-made will be used.")
 
 
 def write_launcher(venv: Path) -> Path:
     """Make the project importable in the environment, and give it its ``koc``; gives the folder of the packages."""
-    code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
     python = in_environment(venv, "python")
-    folder = os.fsdecode(subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout)
+    folder = packages_folder(python)
     # As code, because a bare path in such a file is read in the locale's encoding, which may lack its letters.
     code = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
-    write_whole(Path(folder) / "koc_qt.pth", code.encode("ascii"))
+    write_whole(folder / "koc_qt.pth", code.encode("ascii"))
     target = launcher(venv)
     if os.name == "nt":
         target.write_text('@"%~dp0python.exe" -P -m koc_qt %*\r\n', encoding="ascii")
-        return Path(folder)
+        return folder
     write_whole(target, os.fsencode(f'#!/bin/sh\nPYTHONUTF8=1 exec {shlex.quote(str(python))} -P -m koc_qt "$@"\n'))
     target.chmod(0o755)
-    return Path(folder)
+    return folder
+
+
+def packages_folder(python: Path) -> Path:
+    """Ask an environment's Python where its packages are."""
+    code = "import os, sys, sysconfig; sys.stdout.buffer.write(os.fsencode(sysconfig.get_path('purelib')))"
+    return Path(os.fsdecode(subprocess.run([str(python), "-I", "-c", code], capture_output=True, check=True).stdout))
 
 
 def write_whole(path: Path, content: bytes) -> None:

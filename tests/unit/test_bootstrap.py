@@ -356,14 +356,14 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
 ) -> None:
     real, commands, first = bootstrap.command, [], tmp_path / "as it was first"
 
-    def command(arguments: list[str], trouble: str) -> None:
+    def command(arguments: list[str], *more: Any) -> None:
         commands.append("venv" if "venv" in arguments else "pip")
         if "venv" not in arguments:
-            real(arguments, trouble)
+            real(arguments, *more)
         elif first.exists():  # made once; the same again is a copy
             shutil.copytree(first, arguments[-1], symlinks=True, dirs_exist_ok=True)
         else:
-            real(arguments, trouble)
+            real(arguments, *more)
             shutil.copytree(arguments[-1], first, symlinks=True)
 
     monkeypatch.setattr(bootstrap, "command", command)
@@ -424,6 +424,29 @@ def test_packages_are_compiled_but_for_what_cannot_be_and_what_is_seldom_wanted(
     assert [path.name.split(".")[0] for path in more.rglob("*.pyc")] == ["other"]
     assert sorted(path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")) == ["er", "good"]
     bootstrap.compile_packages(tmp_path / "no-python", tmp_path)
+
+
+def test_what_is_whole_is_compiled_while_the_rest_is_installed(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "packages_folder", lambda python: tmp_path)
+    monkeypatch.setattr(bootstrap, "MEANWHILE_S", 0.01)
+    files = {"whole": ("whole/__init__.py", "whole_too.py"), "half": ("half/__init__.py",)}
+    for name, paths in files.items():
+        for path in (*paths, f"{name}-1.dist-info/RECORD"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text("")
+        lines = [*paths, f"{name}-1.dist-info/RECORD", "../../../bin/x", f"__pycache__/{name}.pyc"]
+        (tmp_path / f"{name}-1.dist-info" / "RECORD").write_text("".join(f"{line},sha256=x,1\n" for line in lines))
+    (tmp_path / "whole-1.dist-info" / "INSTALLER").write_text("pip\n")
+    compiling, compiled = bootstrap.Compiling(Path(sys.executable)), tmp_path / "__pycache__"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(compiled)!r}).exists(): time.sleep(0.01)"
+    bootstrap.command([sys.executable, "-c", waits], "it never came", compiling.go_on)
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == {"__init__", "whole_too"}
+    assert not (tmp_path / "half" / "__pycache__").exists()
+    (tmp_path / "half-1.dist-info" / "INSTALLER").write_text("pip\n")
+    compiling.go_on()
+    assert (tmp_path / "half" / "__pycache__").exists()
 
 
 def test_two_at_once_do_not_get_in_each_others_way(
