@@ -60,7 +60,7 @@ def to_html(report: Report) -> bytes:
         _checks(report.checks),
         _comparison(report),
         _settings(report),
-        _trades(result, words.decimals_of(result.spec.cash)),
+        _trades(result, words.money_decimals(result.spec.cash)),
         _log(result.log),
     )
     page = (
@@ -106,7 +106,7 @@ def _tiles(report: Report) -> str:
 
 def _equity(report: Report) -> str:
     result = report.results[0]
-    chart = equity_chart(result, words.decimals_of(result.spec.cash))
+    chart = equity_chart(result, words.money_decimals(result.spec.cash))
     if not chart:
         return ""
     currency = f" ({report.currency})" if report.currency else ""
@@ -309,7 +309,7 @@ def _figure(name: str, result: BacktestResult, currency: str) -> tuple[str, str]
     """Give a statistic, escaped, and its tone."""
     value = result.statistics.get(name)
     figure = FIGURES[name]
-    text = words.figure(name, value, words.decimals_of(result.spec.cash))
+    text = words.figure(name, value, words.money_decimals(result.spec.cash))
     if currency and figure.unit == "amount" and text != words.DASH:
         text = f"{text} {currency}"
     return _e(text), _tone(value) if figure.is_signed else ""

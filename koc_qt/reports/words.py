@@ -81,7 +81,7 @@ def price(value: float | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def decimals_of(cash: Decimal) -> int:
+def money_decimals(cash: Decimal) -> int:
     """Give how many decimals amounts need beside so much cash: 2 for 10,000 USDT, 5 for 1 BTC."""
     return min(8, max(2, 5 - cash.adjusted()))
 
@@ -105,8 +105,8 @@ def figure(name: str, value: float | None, decimals: int) -> str:
 # ---- settings -------------------------------------------------------------------------------------------------------
 
 
-def settings(result: BacktestResult) -> list[tuple[str, str]]:
-    """Give what a run was asked to do, by its caption."""
+def asked(result: BacktestResult) -> list[tuple[str, str]]:
+    """Give what a run was asked to do, by its caption, its parameters aside."""
     spec = result.spec
     return [
         ("Strategy", result.name),
@@ -118,26 +118,38 @@ def settings(result: BacktestResult) -> list[tuple[str, str]]:
         ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
         ("Bars", f"{result.bars:,}"),
         ("Cash", _plain(spec.cash)),
-        *_costs(spec),
+        *costs(spec),
         ("Short selling", "allowed" if spec.allow_short else "not allowed"),
         ("Seed", str(spec.seed)),
-        *((f"Parameter {name}", str(value)) for name, value in spec.parameters.items()),
     ]
 
 
-def _costs(spec: BacktestSpec) -> list[tuple[str, str]]:
-    share, usual = spec.volume_fraction, "none" if spec.files else "the venue's"
+def settings(result: BacktestResult) -> list[tuple[str, str]]:
+    """Give all that a run was asked to do, by its caption."""
+    return [*asked(result), *((f"Parameter {name}", str(value)) for name, value in result.spec.parameters.items())]
+
+
+def costs(spec: BacktestSpec) -> list[tuple[str, str]]:
+    """Give what is taken off a trade, by its caption."""
+    most, usual = spec.volume_fraction, "none" if spec.files else "the venue's"
+    ticks = f" and {spec.slippage_ticks:,} tick{'' if spec.slippage_ticks == 1 else 's'}" if spec.slippage_ticks else ""
     return [
-        ("Fee", usual if spec.fee is None else _share(spec.fee)),
-        ("Spread", _share(spec.spread)),
-        ("Slippage", _share(spec.slippage) + (f" and {spec.slippage_ticks:,} ticks" if spec.slippage_ticks else "")),
-        ("Latency", duration(spec.latency_ns / SECOND_NS)),
-        ("Of a bar's volume", "as much as is asked" if share is None else f"at most {_share(share)}"),
+        ("Fee", usual if spec.fee is None else share(spec.fee)),
+        ("Spread", share(spec.spread)),
+        ("Slippage", share(spec.slippage) + ticks),
+        ("Latency", latency(spec.latency_ns)),
+        ("Of a bar's volume", "as much as is asked" if most is None else f"at most {share(most)}"),
     ]
 
 
-def _share(fraction: Decimal) -> str:
+def share(fraction: Decimal) -> str:
+    """Give a fraction as a percentage with the digits that it has."""
     return f"{_plain(fraction * 100)} %"
+
+
+def latency(latency_ns: int) -> str:
+    """Give a latency in the unit that people use for its size."""
+    return f"{latency_ns / 1e6:,.10g} ms" if latency_ns < 10 * SECOND_NS else duration(latency_ns / SECOND_NS)
 
 
 def _plain(value: Decimal) -> str:

@@ -18,8 +18,9 @@ from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.link.messages import Command, FetchBacktest, StartBacktest, StopBacktest
+from koc_qt.reports.words import money_decimals
 from koc_qt.ui.backtests.trades import KINDS, TripRow
-from koc_qt.ui.backtests.words import groups, money_decimals, statistic_text, statistic_tip
+from koc_qt.ui.backtests.words import groups, statistic_text, statistic_tip
 from koc_qt.ui.bench import MarkedTrips
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.theme import ThemeChoice

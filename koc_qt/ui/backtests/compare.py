@@ -21,12 +21,12 @@ from PySide6.QtWidgets import (
 )
 
 from koc_qt.domain.backtests import BacktestResult
+from koc_qt.reports.words import ENGINES, asked, money_decimals
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane, own_color
 from koc_qt.ui.backtests.curves import Curve, Look
-from koc_qt.ui.backtests.provenance import settings_lines
 from koc_qt.ui.backtests.splitter import ShapedSplitter
-from koc_qt.ui.backtests.words import ENGINE_NAMES, caption, groups, money_decimals, statistic_text, statistic_tip
+from koc_qt.ui.backtests.words import caption, groups, statistic_text, statistic_tip
 from koc_qt.ui.colors import mix
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, number_font, style_as
@@ -74,7 +74,7 @@ def labelled(results: Sequence[BacktestResult], notes: Sequence[str]) -> list[Ru
     """Name runs by a number and what tells them apart: note, engine, strategy, market or parameters."""
     parts: list[list[str]] = [
         [
-            ENGINE_NAMES[result.spec.engine],
+            ENGINES[result.spec.engine],
             result.name,
             result.spec.instruments[0].symbol,
             result.timeframe,
@@ -108,7 +108,7 @@ class Row(NamedTuple):
 def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Give every setting and every statistic of these runs."""
     rows = [Row("Settings", (), is_title=True)]
-    settings = [dict(settings_lines(run.result)) for run in runs]
+    settings = [dict(asked(run.result)) for run in runs]
     rows += [Row(name, tuple(each.get(name, formats.DASH) for each in settings)) for name in settings[0]]
     names = dict.fromkeys(name for run in runs for name in run.result.spec.parameters)
     rows += [Row(name, tuple(_parameter(run, name) for run in runs)) for name in names]

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QToolButton, QVBo
 
 from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.timeframes import DAY_NS
-from koc_qt.ui.backtests.words import ENGINE_NAMES
+from koc_qt.reports.words import ENGINES
 from koc_qt.ui.panels.backtest_fields import Cells, Field, WheelGuard, read_number
 from koc_qt.ui.theme import style_as
 
@@ -156,7 +156,7 @@ class CostsForm(QWidget):
         box.clear()
         for engine in Engine:
             is_supported = engine in self._supported
-            box.addItem(ENGINE_NAMES[engine], str(engine))
+            box.addItem(ENGINES[engine], str(engine))
             row = box.count() - 1
             tip = _WHAT[engine] if is_supported else f"{_WHY_NOT[engine]}: this file does not"
             box.setItemData(row, tip, Qt.ItemDataRole.ToolTipRole)
@@ -362,7 +362,7 @@ class CostsForm(QWidget):
 
 
 def _listed(engines: Sequence[Engine]) -> str:
-    return " and ".join(ENGINE_NAMES[engine] for engine in engines)
+    return " and ".join(ENGINES[engine] for engine in engines)
 
 
 def _percentage(fraction: Decimal) -> str:

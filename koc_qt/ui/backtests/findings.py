@@ -15,6 +15,7 @@ from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.domain.trust import Check, Verdict
 from koc_qt.domain.trust_report import SharpeCheck, TrustReport
 from koc_qt.domain.walk_forward import WalkForward
+from koc_qt.reports.words import money_decimals
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane
 from koc_qt.ui.backtests.curves import Curve, Look
@@ -22,7 +23,6 @@ from koc_qt.ui.backtests.percentiles import Range, RangeChart
 from koc_qt.ui.backtests.run_bar import TRUST_PILLS
 from koc_qt.ui.backtests.small import heading
 from koc_qt.ui.backtests.text_table import Cell, Head, TextTable
-from koc_qt.ui.backtests.words import money_decimals
 from koc_qt.ui.charts.ticks import price_text
 from koc_qt.ui.panels.backtest_fields import Cells
 from koc_qt.ui.theme import Theme, style_as

@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBox
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import DeleteBacktest, NoteBacktest
+from koc_qt.reports.words import ENGINES
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.small import Question
-from koc_qt.ui.backtests.words import ENGINE_NAMES
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_runs import PILLS, outcome, range_text
@@ -91,7 +91,7 @@ def run_columns() -> tuple[Column[BacktestSnapshot], ...]:
             lambda run: run.spec.since_ns,
             width=26,
         ),
-        Column("engine", "Engine", lambda run: ENGINE_NAMES[run.spec.engine], width=11),
+        Column("engine", "Engine", lambda run: ENGINES[run.spec.engine], width=11),
         Column("parameters", "Parameters", parameters_text, tip=parameters_text, width=24),
     )
 

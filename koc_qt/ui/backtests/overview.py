@@ -9,19 +9,13 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from koc_qt.domain.backtests import BacktestResult
+from koc_qt.reports.words import money_decimals
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane
 from koc_qt.ui.backtests.curves import Curve, Look
 from koc_qt.ui.backtests.small import Elided, heading
 from koc_qt.ui.backtests.splitter import ShapedSplitter
-from koc_qt.ui.backtests.words import (
-    caption,
-    groups,
-    money_decimals,
-    statistic_text,
-    statistic_tip,
-    statistic_tone,
-)
+from koc_qt.ui.backtests.words import caption, groups, statistic_text, statistic_tip, statistic_tone
 from koc_qt.ui.charts.ticks import price_text
 from koc_qt.ui.panels.backtest_fields import Cells
 from koc_qt.ui.theme import Theme, number_font, style_as

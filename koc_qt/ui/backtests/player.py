@@ -16,12 +16,12 @@ from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.orders import Fill
 from koc_qt.link.messages import FetchBars
+from koc_qt.reports.words import money_decimals
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.curve_chart import CurveChart, Pane
 from koc_qt.ui.backtests.curves import Curve
 from koc_qt.ui.backtests.playback import DEFAULT_SPEED, SPEEDS, Playback
 from koc_qt.ui.backtests.small import Elided
-from koc_qt.ui.backtests.words import money_decimals
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.charts.chart import CandleChart
 from koc_qt.ui.charts.colors import dark_colors, light_colors

@@ -17,11 +17,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from koc_qt.domain.backtests import BacktestResult, BacktestSpec
-from koc_qt.ui import formats
-from koc_qt.ui.backtests.command import command_of, moment
+from koc_qt.domain.backtests import BacktestResult
+from koc_qt.reports.words import asked
+from koc_qt.ui.backtests.command import command_of
 from koc_qt.ui.backtests.small import Elided, heading
-from koc_qt.ui.backtests.words import ENGINE_NAMES, latency_text, percent_text
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, code_font, number_font, style_as
 
@@ -87,7 +86,7 @@ class ProvenancePage(QScrollArea):
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
-        self._add("Settings", settings_lines(result))
+        self._add("Settings", asked(result))
         if result.spec.parameters:
             self._add("Parameters that differ", [(name, str(each)) for name, each in result.spec.parameters.items()])
         made = result.provenance
@@ -121,33 +120,3 @@ class ProvenancePage(QScrollArea):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for little: it scrolls."""
         return QSize(120, 40)
-
-
-def settings_lines(result: BacktestResult) -> list[Line]:
-    """Give what a run was asked to do, by its caption."""
-    spec = result.spec
-    return [
-        ("Strategy", f"{result.name} ({spec.path})"),
-        ("Engine", ENGINE_NAMES[spec.engine]),
-        ("Symbols", ", ".join(map(str, spec.instruments))),
-        *([("Bars from", ", ".join(spec.files))] if spec.files else []),
-        ("Timeframe", result.timeframe),
-        ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
-        ("Bars", f"{result.bars:,}"),
-        ("Cash", formats.quantity(spec.cash)),
-        *cost_lines(spec),
-        ("Short selling", "allowed" if spec.allow_short else "not allowed"),
-        ("Seed", str(spec.seed)),
-    ]
-
-
-def cost_lines(spec: BacktestSpec) -> list[Line]:
-    """Give what is taken off a trade, by its caption."""
-    share, usual = spec.volume_fraction, "none" if spec.files else "the venue's"
-    return [
-        ("Fee", usual if spec.fee is None else percent_text(spec.fee)),
-        ("Spread", percent_text(spec.spread)),
-        ("Slippage", f"{percent_text(spec.slippage)} and {spec.slippage_ticks:,} ticks"),
-        ("Latency", latency_text(spec.latency_ns)),
-        ("Share of a bar's volume", "unlimited" if share is None else f"at most {percent_text(share)}"),
-    ]

@@ -115,16 +115,7 @@ def trip_columns(rules: Rules, moment: Callable[[int], str]) -> tuple[Column[Tri
             right=True,
             width=11,
         ),
-        Column(
-            "pnl",
-            "PnL",
-            lambda row: formats.signed_money(row.trip.pnl),
-            lambda row: row.trip.pnl,
-            right=True,
-            tone=lambda row: tone_of_sign(row.trip.pnl),
-            width=10,
-            title_tip="After fees, in quote currency",
-        ),
+        _made("pnl", "PnL", lambda trip: trip.pnl, "After fees, in quote currency"),
         Column(
             "share",
             "Return",
@@ -135,25 +126,17 @@ def trip_columns(rules: Rules, moment: Callable[[int], str]) -> tuple[Column[Tri
             width=9,
             title_tip="PnL over what was put in",
         ),
-        Column(
+        _made(
             "mae",
             "Worst",
-            lambda row: formats.signed_money(row.trip.mae),
-            lambda row: row.trip.mae,
-            right=True,
-            tone=lambda row: tone_of_sign(row.trip.mae),
-            width=10,
-            title_tip="The most that it was behind while it lasted, before fees (MAE)",
+            lambda trip: trip.mae,
+            "The most that it was behind while it lasted, before fees (MAE)",
         ),
-        Column(
+        _made(
             "mfe",
             "Best",
-            lambda row: formats.signed_money(row.trip.mfe),
-            lambda row: row.trip.mfe,
-            right=True,
-            tone=lambda row: tone_of_sign(row.trip.mfe),
-            width=10,
-            title_tip="The most that it was ahead while it lasted, before fees (MFE)",
+            lambda trip: trip.mfe,
+            "The most that it was ahead while it lasted, before fees (MFE)",
         ),
         Column(
             "held",
@@ -167,6 +150,20 @@ def trip_columns(rules: Rules, moment: Callable[[int], str]) -> tuple[Column[Tri
         Column(
             "fees", "Fees", lambda row: formats.money(row.trip.fees), lambda row: row.trip.fees, right=True, width=8
         ),
+    )
+
+
+def _made(name: str, title: str, value: Callable[[RoundTrip], float | None], tip: str) -> Column[TripRow]:
+    """Give the column of an amount that was gained or lost."""
+    return Column(
+        name,
+        title,
+        lambda row: formats.signed_money(value(row.trip)),
+        lambda row: value(row.trip),
+        right=True,
+        tone=lambda row: tone_of_sign(value(row.trip)),
+        width=10,
+        title_tip=tip,
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
-from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec
 from koc_qt.domain.figures import FIGURES, GROUPS, Figure, Unit
+from koc_qt.reports.words import latency, share
 from koc_qt.ui import formats
 from koc_qt.ui.tables.columns import tone_of_sign
-
-ENGINE_NAMES = {Engine.REPLAY: "Replay", Engine.VECTORBT: "vectorbt", Engine.BACKTRADER: "backtrader"}
 
 
 def caption(name: str) -> Figure:
@@ -20,11 +17,6 @@ def caption(name: str) -> Figure:
 def groups() -> dict[str, tuple[str, ...]]:
     """Give every statistic that there is, by the title of its group."""
     return {title: tuple(figures) for title, figures in GROUPS.items()}
-
-
-def money_decimals(cash: Decimal) -> int:
-    """Give how many decimals amounts need beside so much cash: 2 for 10,000 USDT, 5 for 1 BTC."""
-    return min(8, max(2, 5 - cash.adjusted()))
 
 
 def statistic_text(name: str, value: float | None, currency: str, decimals: int) -> str:
@@ -60,16 +52,16 @@ def statistic_tip(name: str, value: float | None) -> str:
 def costs(spec: BacktestSpec) -> list[str]:
     """Say what is taken off, each in a few words."""
     usual = "no fees" if spec.files else "the venue's fees"
-    said = [usual if spec.fee is None else f"fee {percent_text(spec.fee)}"]
-    slippage = [percent_text(spec.slippage)] if spec.slippage else []
+    said = [usual if spec.fee is None else f"fee {share(spec.fee)}"]
+    slippage = [share(spec.slippage)] if spec.slippage else []
     slippage += (
         [f"{spec.slippage_ticks:,} tick{'' if spec.slippage_ticks == 1 else 's'}"] if spec.slippage_ticks else []
     )
     said.append(f"slippage {' and '.join(slippage)}" if slippage else "no slippage")
     if spec.spread:
-        said.append(f"spread {percent_text(spec.spread)}")
+        said.append(f"spread {share(spec.spread)}")
     if spec.latency_ns:
-        said.append(f"latency {latency_text(spec.latency_ns)}")
+        said.append(f"latency {latency(spec.latency_ns)}")
     return said
 
 
@@ -77,8 +69,8 @@ def assumptions(result: BacktestResult) -> tuple[str, str]:
     """Give in a line, and in full, what a run takes for granted."""
     spec = result.spec
     taken = costs(spec)
-    share = spec.volume_fraction
-    volume = "any quantity is filled" if share is None else f"at most {percent_text(share)} of a bar's volume"
+    most = spec.volume_fraction
+    volume = "any quantity is filled" if most is None else f"at most {share(most)} of a bar's volume"
     short = [] if spec.allow_short else ["no short selling"]
     missing = ["order book", *([] if spec.latency_ns else ["delays"]), "funding"]
     left_out = f"no {', '.join(missing[:-1])} or {missing[-1]}"
@@ -90,13 +82,3 @@ def assumptions(result: BacktestResult) -> tuple[str, str]:
         "end is valued at the last close."
     )
     return line, full
-
-
-def percent_text(fraction: Decimal) -> str:
-    """Give a fraction as a percentage with the digits that it has."""
-    return f"{formats.quantity(fraction * 100)} %"
-
-
-def latency_text(latency_ns: int) -> str:
-    """Give a latency in the unit that people use for its size."""
-    return f"{latency_ns / 1e6:,.10g} ms" if latency_ns < 10_000_000_000 else formats.duration(latency_ns / 1e9)

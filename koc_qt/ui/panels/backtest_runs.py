@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QS
 from koc_qt.domain.backtests import BacktestSnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
+from koc_qt.reports.words import money_decimals
 from koc_qt.ui import formats
-from koc_qt.ui.backtests.words import money_decimals
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import Cells
 from koc_qt.ui.tables.columns import tone_of_sign

@@ -51,7 +51,7 @@ def test_numbers() -> None:
     assert words.price(0.000_012_345) == "0.000012345"
     assert words.price(100.0) == "100"
     assert words.price(1 / 3) == "0.3333333333"
-    assert [words.decimals_of(Decimal(cash)) for cash in ("10000", "1", "0.0001", "1000000")] == [2, 5, 8, 2]
+    assert [words.money_decimals(Decimal(cash)) for cash in ("10000", "1", "0.0001", "1000000")] == [2, 5, 8, 2]
 
 
 def test_every_statistic_has_a_text() -> None:
@@ -61,13 +61,13 @@ def test_every_statistic_has_a_text() -> None:
 
 def test_settings_say_what_was_taken_off() -> None:
     plain = dict(words.settings(result(6)))
-    assert (plain["Fee"], plain["Spread"], plain["Slippage"], plain["Latency"]) == ("the venue's", "0 %", "0 %", "0 s")
+    assert (plain["Fee"], plain["Spread"], plain["Slippage"], plain["Latency"]) == ("the venue's", "0 %", "0 %", "0 ms")
     spec = BacktestSpec(
         "/s.py", (BTC,), "1m", 0, 1, cash=Decimal("1e3"), fee=Decimal("-0.00025"), slippage=Decimal("0.001"),
         slippage_ticks=2, latency_ns=250_000_000, volume_fraction=None, allow_short=False, spread=Decimal("0.0010"),
     )  # fmt: skip
     costly = dict(words.settings(msgspec.structs.replace(result(6), spec=spec)))
     assert costly["Fee"] == "-0.025 %"
-    assert (costly["Spread"], costly["Slippage"], costly["Latency"]) == ("0.1 %", "0.1 % and 2 ticks", "0.25 s")
+    assert (costly["Spread"], costly["Slippage"], costly["Latency"]) == ("0.1 %", "0.1 % and 2 ticks", "250 ms")
     assert (costly["Of a bar's volume"], costly["Cash"]) == ("as much as is asked", "1,000")
     assert costly["Short selling"] == "not allowed"
