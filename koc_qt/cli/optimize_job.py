@@ -163,6 +163,8 @@ async def _work(
             await optimiser.close()
     if found.study is not None and found.study.state is JobState.FAILED:
         raise StrategyError(f"{found.study.study_id} failed: {found.study.reason}")
+    if found.study is not None and found.study.state is JobState.STOPPED:  # and not by Ctrl-C, which does not come here
+        raise StrategyError(f"stopped: {found.study.reason}")
 
 
 async def _prepared(bench: Bench, path: str, spec: BacktestSpec) -> Prepared:

@@ -10,6 +10,9 @@ import msgspec
 
 from koc_qt.domain.optimisation import StudySnapshot, StudySpec, Trial
 
+ENGINE_ROLE = "the engine"
+"""What an engine is called in StudySnapshot.owner."""
+
 
 class StartStudy(msgspec.Struct, frozen=True, tag=True):
     """Search a strategy's parameters in sandboxed processes. Answered with the id of the study."""

@@ -16,7 +16,7 @@ from koc_qt.engine.backtests import prepare
 from koc_qt.engine.optimiser import Optimiser, Prepare
 from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.engine.services import Services
-from koc_qt.link.optimiser_messages import StudyFact
+from koc_qt.link.optimiser_messages import ENGINE_ROLE, StudyFact
 from koc_qt.paths import Paths
 from koc_qt.ports.studies import Crew, Sampler, StudyStore
 
@@ -51,7 +51,7 @@ def engine_optimiser(services: Services, paths: Paths, config: Config) -> Optimi
     """Make the engine's, whose studies are told on its bus; it watches for those of others once the start is over."""
     where = config.engine.studies
     making = partial(prepare, services=services)
-    optimiser = make_optimiser(services, making, paths, where, services.bus.publish, "the engine")
+    optimiser = make_optimiser(services, making, paths, where, services.bus.publish, ENGINE_ROLE)
     services.spawn(optimiser.keep_watch(lambda: bool(where) or paths.studies.exists()))
     return optimiser
 

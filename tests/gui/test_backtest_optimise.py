@@ -18,7 +18,7 @@ from koc_qt.domain.errors import KocError
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySpec, Trial, TrialState
 from koc_qt.domain.state import JobState
 from koc_qt.link.messages import Command
-from koc_qt.link.optimiser_messages import DeleteStudy, FetchTrials, ResumeStudy, StartStudy, StopStudy
+from koc_qt.link.optimiser_messages import ENGINE_ROLE, DeleteStudy, FetchTrials, ResumeStudy, StartStudy, StopStudy
 from koc_qt.sdk.channel import ParameterInfo
 from koc_qt.ui.backtests.heat_view import HeatView
 from koc_qt.ui.backtests.optimise import OptimisePage
@@ -243,6 +243,9 @@ def test_it_says_how_far_it_is_and_what_leads(found: OptimisePage, fake: FakeBen
     assert found.words.text().startswith("15 of 30 trials · 1 infeasible · 12 s left · 2 processes")
     assert found.words.text().endswith("best Sharpe ratio 0.90 with fast 9, slow 40")
     assert found.progress.value() == 500
+    fake.engine.research.search("study-1", owner=f"{ENGINE_ROLE}, process 4 on here")
+    fake.engine.research.search("study-1", owner="koc optimize, process 5 on there")
+    qtbot.waitUntil(lambda: " · run by koc optimize, process 5 on there · best" in found.words.text())
     found.start.click()
     qtbot.waitUntil(lambda: fake.sent(StopStudy) == [StopStudy("study-1")])
     qtbot.waitUntil(lambda: found.resume.isVisibleTo(found))

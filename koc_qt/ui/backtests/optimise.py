@@ -27,7 +27,15 @@ from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, KocError, LinkError
 from koc_qt.domain.optimisation import StudySnapshot, StudySpec, Trial
 from koc_qt.domain.state import JobState
-from koc_qt.link.optimiser_messages import DeleteStudy, FetchTrials, ResumeStudy, StartStudy, StopStudy, TrialsPage
+from koc_qt.link.optimiser_messages import (
+    ENGINE_ROLE,
+    DeleteStudy,
+    FetchTrials,
+    ResumeStudy,
+    StartStudy,
+    StopStudy,
+    TrialsPage,
+)
 from koc_qt.sdk.channel import Described
 from koc_qt.ui import formats
 from koc_qt.ui.backtests.heat_view import HeatView
@@ -472,6 +480,8 @@ def words_of(study: StudySnapshot) -> str:
         if study.remaining_s is not None:
             parts.append(f"{formats.duration(study.remaining_s)} left")
         parts.append(f"{study.processes:,} process{'' if study.processes == 1 else 'es'}")
+        if study.owner and not study.owner.startswith(ENGINE_ROLE):
+            parts.append(f"run by {study.owner}")
         if study.reason:
             parts.append(study.reason)
     best = study.best
