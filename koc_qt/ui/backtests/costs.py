@@ -23,7 +23,7 @@ _CELL_PX = 92
 _WHY_NOT = {
     Engine.REPLAY: "The file cannot be replayed",
     Engine.VECTORBT: "vectorbt runs strategies that declare signals",
-    Engine.BACKTRADER: "backtrader runs strategies that are called bar by bar and trade at the market",
+    Engine.BACKTRADER: "backtrader runs strategies that hear bars or quotes",
 }
 _FOLDED = {  # what is usual, what is said where there is something else, and where there is nothing
     "spread": ("0", "spread {} %", ""),
@@ -39,7 +39,7 @@ NOT_WITH: dict[str, tuple[str, tuple[Engine, ...]]] = {  # what engines of other
 _FILL_WHOLE = (Engine.VECTORBT,)  # every order, whatever a bar's volume
 _WHAT = {
     Engine.REPLAY: "Replay: the matching engine of paper trading. It runs every strategy and knows every setting.",
-    Engine.VECTORBT: "vectorbt: another engine, to hold the results against",
+    Engine.VECTORBT: "vectorbt: another engine, to hold the results against. It rounds no price to the tick.",
     Engine.BACKTRADER: "backtrader: another engine, to hold the results against",
 }
 
