@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.market import Book, BookLevel, Quote, StreamState, StreamStatus, Trade
+from koc_qt.domain.market import Book, BookLevel, Quote, Side, StreamState, StreamStatus, Trade
 from koc_qt.domain.orders import Order, OrderStatus
 from koc_qt.engine.bus import Bus
 from koc_qt.engine.drift_sessions import Sessions
@@ -21,7 +21,8 @@ ORDERS_KEPT = 1_500  # of a strategy, the newest
 EVENTS_KEPT = 1_000  # of a market, the newest: an order is heard of once it is on disk, some milliseconds later
 EVENTS_OF_ORDER = 300  # after its arrival; what rests for longer meets bars from then on
 STRATEGIES_KEPT = 200
-_DEPTH = 4  # times the order's size that is kept of a book's side
+_DEPTH = 4  # times the order's size, and as many levels as follow, are kept of the side that it takes from: a newer
+_TAKEN, _OWN = 20, 5  # quote may leave the best levels out. Of its own side only levels, in which it may queue
 _ARRIVED = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED})
 
 
@@ -128,7 +129,11 @@ class SessionTape:
     def _add(self, followed: _Followed, heard: RecordedEvent) -> None:
         book, quantity = heard.event, followed.order.request.quantity * _DEPTH
         if isinstance(book, Book):
-            book = msgspec.structs.replace(book, bids=_enough(book.bids, quantity), asks=_enough(book.asks, quantity))
+            if followed.order.request.side is Side.BUY:
+                bids, asks = book.bids[:_OWN], _enough(book.asks, quantity)
+            else:
+                bids, asks = _enough(book.bids, quantity), book.asks[:_OWN]
+            book = msgspec.structs.replace(book, bids=bids, asks=asks)
             heard = RecordedEvent(heard.heard_ns, book)
         followed.events.append(heard)
 
@@ -148,10 +153,10 @@ def state_at(events: Sequence[RecordedEvent] | deque[RecordedEvent], time_ns: in
 
 
 def _enough(levels: Sequence[BookLevel], quantity: Decimal) -> tuple[BookLevel, ...]:
-    """Give the levels that a quantity needs, one at least."""
+    """Give the levels that a quantity needs, _TAKEN at least."""
     covered = Decimal(0)
     for number, level in enumerate(levels, start=1):
         covered += level.quantity
-        if covered >= quantity:
+        if covered >= quantity and number >= _TAKEN:
             return tuple(levels[:number])
     return tuple(levels)

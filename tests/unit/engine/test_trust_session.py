@@ -339,13 +339,15 @@ async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     assert len(kept) == 3
     heard = next(iter(tape._events[BTC]))
     assert heard.event == quote
-    asked = [order.request.quantity for order in desk.engine.store.recent_orders(3)]
-    for each, quantity in zip(kept, asked, strict=True):
-        assert all(heard.heard_ns < each.time_ns + MINUTE_NS for heard in each.events)
+    for each in kept:
+        assert all(told.heard_ns < each.time_ns + MINUTE_NS for told in each.events)
         assert each.events[0].heard_ns < each.time_ns
-        for event in (heard.event for heard in each.events):
-            if isinstance(event, Book) and len(event.asks) < 8:
-                assert sum(level.quantity for level in event.asks[:-1]) < 4 * quantity
+        books = [told.event for told in each.events if isinstance(told.event, Book)]
+        for book in books:
+            taken, own = (book.asks, book.bids) if each.side is Side.BUY else (book.bids, book.asks)
+            assert (len(taken), len(own)) == (8, 5)
+    long = tuple(BookLevel(Decimal(100 + number), Decimal(1)) for number in range(60))
+    assert [len(trust_tape._enough(long, Decimal(size))) for size in (1, 30, 99)] == [20, 30, 60]
     assert tape.orders("nobody") == ()
     bus.publish(StreamStatus(BTC, 6, StreamState.INTERRUPTED, "lost"))
     assert not tape._events
