@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 import msgspec
 
 from koc_qt.domain.errors import InvalidOrder
-from koc_qt.domain.exact import EXACT
+from koc_qt.domain.exact import EXACT, multiply, quotient
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Side
 from koc_qt.domain.orders import Fill, Order, OrderRequest, OrderStatus, OrderType, TimeInForce
@@ -17,6 +17,9 @@ from koc_qt.domain.orders import Fill, Order, OrderRequest, OrderStatus, OrderTy
 Number = Decimal | int | float | str | SupportsFloat | SupportsIndex
 
 _LARGEST_EXPONENT = 50  # more is no amount of anything, and would overflow the rounding
+REQUESTS_KEPT = 256  # of an instrument, to be given again
+_UNCHANGING = frozenset({str, Decimal, float, int})
+_BUY, _FILLED = Side.BUY, OrderStatus.FILLED
 _ZERO = Decimal(0)
 _FLOAT_DIGITS = 15  # what a double holds for certain: 2.4 / 3 means 0.8, not 0.7999999999999999
 
@@ -86,6 +89,34 @@ def amended(
     return msgspec.structs.replace(request, quantity=lots, price=limit)
 
 
+class MarketRequests:
+    """Builds requests at the market for one instrument; what was asked for lately is not read and rounded again.
+
+    Most strategies ask for the same few quantities over and over.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._known: dict[tuple[object, ...], OrderRequest] = {}  # by how it was asked for, the newest REQUESTS_KEPT
+
+    def build(self, side: Side, quantity: Number, reduce_only: bool) -> OrderRequest:
+        """Give what `build_request` gives. Raises InvalidOrder."""
+        kind = type(quantity)  # 0.1 and Decimal(0.1) are equal, and two quantities
+        if kind not in _UNCHANGING or (kind is Decimal and not quantity.is_finite()):  # type: ignore[union-attr]
+            return self._built(side, quantity, reduce_only)
+        asked = (kind, quantity, side is _BUY, reduce_only)
+        request = self._known.get(asked)
+        if request is None:
+            request = self._built(side, quantity, reduce_only)
+            if len(self._known) == REQUESTS_KEPT:
+                self._known.clear()
+            self._known[asked] = request
+        return request
+
+    def _built(self, side: Side, quantity: Number, reduce_only: bool) -> OrderRequest:
+        return build_request(self._instrument, side, quantity, None, None, TimeInForce.GTC, False, reduce_only)
+
+
 _TYPES = {
     (False, False): OrderType.MARKET,
     (True, False): OrderType.LIMIT,
@@ -139,6 +170,7 @@ class OrderHandle:
         "_notional_seen",
         "_seen",
         "_seen_ids",
+        "_whole",
         "amend_requested",
         "cancel_requested",
         "client_order_id",
@@ -158,6 +190,7 @@ class OrderHandle:
         self.amend_requested = False
         self._filled = _ZERO
         self._average_price: Decimal | None = None
+        self._whole: Fill | None = None  # that has executed all of it, whose price nobody has asked for yet
         self._seen = _ZERO
         self._notional_seen = _ZERO
         self._seen_ids: set[str] = set()
@@ -184,7 +217,14 @@ class OrderHandle:
         self.reason = order.reason or self.reason
         self.cancel_requested = order.cancel_requested
         self._filled = order.filled_quantity
-        self._average_price = order.average_price
+        self._average_price, self._whole = order.average_price, None
+
+    def execute(self, fill: Fill) -> None:
+        """Take what `update` takes once a fill has executed all of a working order at once."""
+        self.status = _FILLED
+        self.amend_requested = self.cancel_requested = False
+        self._filled = fill.quantity
+        self._whole = fill
 
     def reject(self, reason: str) -> None:
         """Note that it never became an order."""
@@ -238,7 +278,11 @@ class OrderHandle:
     @property
     def average_price(self) -> Decimal | None:
         """Average price of what was filled, None before the first fill."""
-        return self._notional_seen / self._seen if self._seen > self._filled else self._average_price
+        if self._seen > self._filled:
+            return self._notional_seen / self._seen
+        if self._whole is not None:
+            return quotient(multiply(self._whole.price, self._whole.quantity), self._whole.quantity)
+        return self._average_price
 
     @property
     def is_open(self) -> bool:

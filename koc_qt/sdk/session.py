@@ -23,7 +23,7 @@ from koc_qt.sdk.channel import PositionState
 from koc_qt.sdk.context import Context
 from koc_qt.sdk.indicators import Indicator
 from koc_qt.sdk.indicators._base import Stretch, lines_of
-from koc_qt.sdk.orders import Number, OrderHandle, amended, build_request, to_decimal
+from koc_qt.sdk.orders import MarketRequests, Number, OrderHandle, amended, build_request, to_decimal
 from koc_qt.sdk.script import Api, Data, MarketData, Script
 from koc_qt.sdk.signal_trader import SignalTrader
 from koc_qt.sdk.strategy import Strategy, overrides
@@ -31,6 +31,7 @@ from koc_qt.sdk.trading import AnyInstrument, Log, Position
 
 HISTORY_LIMIT = 5_000  # bars kept an instrument, and asked for at once: they fit one frame of the channel
 _ZERO = Decimal(0)
+_GTC = TimeInForce.GTC
 CLOSED_ORDERS_KEPT = 1_000  # for updates and fills that come after an order was closed
 
 
@@ -78,7 +79,7 @@ class HistoryAnswer:
 
 
 class Session:
-    """The state of one run. Times are UTC nanoseconds; `cash` maps currencies to free amounts."""
+    """The state of one run. Times are UTC nanoseconds; `cash` maps currencies to free amounts, and stays as it is."""
 
     def __init__(
         self,
@@ -98,11 +99,12 @@ class Session:
             raise StrategyError(f"{type(strategy).__name__} wants {wanted} instrument(s) and was given {given}")
         self.context = context
         self.instruments = tuple(instruments)
-        self.cash = dict(cash)
+        self.cash = cash
         self.random = Random(seed)  # noqa: S311 (repeatable on purpose)
         self.log = Log(self)
         self._strategy = strategy
         self._rules = {instrument.id: instrument for instrument in instruments}
+        self._at_market = {instrument.id: MarketRequests(instrument) for instrument in instruments}
         self.slots = _Slots()
         self.first = self.slots[self.instruments[0].id]
         for position in positions:
@@ -230,19 +232,29 @@ class Session:
             handle.update(order)
             if wanted and handle.is_open:
                 self.cancel(handle)
-        if not handle.is_open:
+        if handle.status.is_terminal and not handle.is_open:
             self._file(handle)
         if self.hears_orders:
             self._strategy.on_order(handle)
         if self._script is not None:
             self._step()
 
+    def on_whole_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
+        """Tell that a fill has executed all of a working order at once: on_order_update and on_fill in one."""
+        handle = self._open[request_id]
+        handle.execute(fill)
+        if self.hears_orders:
+            self._strategy.on_order(handle)
+        if self._script is not None:
+            self._step()
+        self.on_fill(request_id, fill, position, cash)
+
     def on_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
         """Tell of a fill, with the holding and the cash after it. A fill that is told twice counts once."""
         handle = self._find(request_id, fill.client_order_id)
         slot = self.slots[position.instrument]
         slot.holding, slot.position = position, None
-        self.cash = dict(cash)
+        self.cash = cash
         if handle is not None:
             if not handle.add_fill(fill):
                 return
@@ -316,13 +328,17 @@ class Session:
         price: Number | None,
         stop: Number | None,
         time_in_force: TimeInForce | str,
-        *,
         post_only: bool,
         reduce_only: bool,
     ) -> OrderHandle:
         """Place an order. Raises InvalidOrder; during warm-up the handle is rejected and nothing is sent."""
-        rules = self.instruments[0] if instrument is None else self.resolve(instrument)
-        request = build_request(rules, side, quantity, price, stop, time_in_force, post_only, reduce_only)
+        rules = self.instruments[0]
+        if instrument is not None and instrument is not rules:
+            rules = self.resolve(instrument)
+        if price is None and stop is None and time_in_force is _GTC and not post_only:
+            request = self._at_market[rules.id].build(side, quantity, reduce_only)
+        else:
+            request = build_request(rules, side, quantity, price, stop, time_in_force, post_only, reduce_only)
         if self._replaying is not False and self.warming_up:
             handle = OrderHandle(request, 0)
             handle.reject("the strategy is warming up on history: no order is sent before live data")

@@ -17,6 +17,8 @@ from koc_qt.sdk.orders import Number, OrderHandle, smallest_quantity, to_decimal
 if TYPE_CHECKING:
     from koc_qt.sdk.session import Session
 
+_BUY, _SELL = Side.BUY, Side.SELL
+
 AnyInstrument = Instrument | InstrumentId | str
 
 
@@ -98,9 +100,8 @@ class Trading:
 
         Quantity is rounded down to the lot, prices to the tick. Raises InvalidOrder when that leaves nothing.
         """
-        return self._session.submit(
-            Side.BUY, quantity, instrument, price, stop, time_in_force, post_only=post_only, reduce_only=reduce_only
-        )
+        session = self._koc_session or self._session
+        return session.submit(_BUY, quantity, instrument, price, stop, time_in_force, post_only, reduce_only)
 
     def sell(
         self,
@@ -114,9 +115,8 @@ class Trading:
         reduce_only: bool = False,
     ) -> OrderHandle:
         """Sell `quantity` base units, as buy() does."""
-        return self._session.submit(
-            Side.SELL, quantity, instrument, price, stop, time_in_force, post_only=post_only, reduce_only=reduce_only
-        )
+        session = self._koc_session or self._session
+        return session.submit(_SELL, quantity, instrument, price, stop, time_in_force, post_only, reduce_only)
 
     def cancel(self, order: OrderHandle) -> None:
         """Ask for the rest of an order not to be filled. It is over when `order.is_open` turns false."""
@@ -140,12 +140,13 @@ class Trading:
 
     def close_position(self, instrument: AnyInstrument | None = None) -> OrderHandle | None:
         """Sell what is held, or buy back what is owed, at the market. None when there is not a whole lot to close."""
-        rules = self._session.resolve(instrument)
-        held = self._session.holding(rules.id).quantity
-        if not rules.round_quantity(abs(held)):
+        session = self._koc_session or self._session
+        rules = session.resolve(instrument)
+        held = session.slots[rules.id].holding.quantity
+        if held.copy_abs() < rules.lot_size:
             return None
         close = self.sell if held > 0 else self.buy
-        return close(abs(held), instrument=rules, reduce_only=True)
+        return close(held.copy_abs(), instrument=rules, reduce_only=True)
 
     @property
     def open_orders(self) -> list[OrderHandle]:

@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby, islice, repeat
 from operator import length_hint
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import InstrumentId
@@ -36,6 +36,12 @@ from koc_qt.sdk.strategy import Strategy, overrides, subscriptions_of
 from koc_qt.worker.ahead import BarsAhead
 from koc_qt.worker.replay_context import ReplayContext
 from koc_qt.worker.replay_desk import FILLS_KEPT, ORDERS_A_MOMENT, ReplayDesk, shares
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 __all__ = ["FILLS_KEPT", "ORDERS_A_MOMENT", "Replay"]
 
@@ -56,7 +62,7 @@ class Replay:
     def __init__(self, strategy: Strategy, start: StartReplay, write: Callable[[int, str, str], None]) -> None:
         _check(strategy, start, self.HEARD)
         self.strategy = strategy
-        self.times_ns, self.equity = array("q", [start.since_ns]), array("d", [float(start.cash)])
+        self._times_ns, self._equity = array("q", [start.since_ns]), array("d", [float(start.cash)])
         self._start = start
         # The timeframe of the run is known once the session has set it.
         timeframe = start.timeframe or strategy.timeframe
@@ -79,9 +85,22 @@ class Replay:
         self._retired = False
         self._first_open: float | None = None
         self._rows: Iterator[Bar] = iter(())  # of the message that is being played, those to come
-        self._closing_ns = array("q")  # its closing times and closing prices
-        self._closes: Sequence[float] = ()
+        self._closes: Floats | None = None  # its closing prices and closing times
+        self._closing_ns = array("q")
         self._noted = 0  # of these, those that the curve has
+        self._worths: list[tuple[int, float, float]] = []  # up to which row there was how much, and the money besides
+
+    @property
+    def times_ns(self) -> array[int]:
+        """The times of the equity curve."""
+        self._note(self._told)
+        return self._times_ns
+
+    @property
+    def equity(self) -> array[float]:
+        """What there was at each of these times."""
+        self._note(self._told)
+        return self._equity
 
     @property
     def bars(self) -> int:
@@ -192,8 +211,7 @@ class Replay:
         bars = list(self._bars_of(message))
         tell, advances = self._session.teller(key), self._session.advances(key, bars, message.close)
         self._rows = rows = iter(bars)
-        self._closing_ns = self._closing_times(message)
-        self._closes, self._noted = message.close, 0
+        self._begin_curve(message)
         try:
             count = 1
             while length_hint(rows):
@@ -201,10 +219,11 @@ class Replay:
                 hurries = desk.is_idle and self._session.timer_ns is None and not self._is_script
                 while (self._hurry if hurries else self._walk)(stretch, advances, tell):
                     hurries = not hurries
-                self._note(len(bars) - length_hint(rows))
                 count = pause()
+            self._note(self._told)
         except BaseException:
-            self._note_before()
+            self._note(self._told - 1)
+            self._closes = None
             raise
         if bars:
             desk.closes[0] = bars[-1].close
@@ -247,28 +266,40 @@ class Replay:
                 return True
         return False
 
-    def _note(self, row: int) -> None:
-        """Let the curve have the closes before a row of the message."""
-        begin, self._noted = self._noted, row
-        quantity, base = self._desk.quantities[0], self._desk.base
-        self.times_ns += self._closing_ns[begin:row]
-        if quantity:
-            self.equity.extend([base + quantity * close for close in self._closes[begin:row]])
-        else:
-            self.equity += array("d", (base,)) * (row - begin)
-
-    def _closing_times(self, message: ReplayBars) -> array[int]:
+    def _begin_curve(self, message: ReplayBars) -> None:
+        """Have the curve follow a message's closes, from its first row on."""
         import numpy as np  # takes long to load: the strategy may have started by now
 
-        closing_ns = array("q")
-        closing_ns.frombytes((np.array(message.open_time_ns, np.int64) + self._bar_ns).tobytes())
-        return closing_ns
+        self._closes = np.array(message.close, np.float64)
+        self._closing_ns = array("q", (np.array(message.open_time_ns, np.int64) + self._bar_ns).tobytes())
+        self._noted = 0
+
+    @property
+    def _told(self) -> int:
+        """How many rows of the message were told."""
+        return 0 if self._closes is None else len(self._closes) - length_hint(self._rows)
 
     def _note_before(self) -> None:
-        """Let the curve have all closes before the present one."""
-        row = len(self._closes) - length_hint(self._rows) - 1
-        if row > self._noted:
-            self._note(row)
+        """Remember what there was up to the present close, which a fill is about to change."""
+        if self._closes is not None:
+            self._worths.append((self._told - 1, self._desk.quantities[0], self._desk.base))
+
+    def _note(self, row: int) -> None:
+        """Let the curve have the closes before a row of the message."""
+        if self._closes is None or row <= self._noted:
+            return
+        import numpy as np
+
+        begin, self._noted = self._noted, row
+        self._worths.append((row, self._desk.quantities[0], self._desk.base))
+        ends, quantities, bases = np.array(self._worths).T
+        self._worths.clear()
+        lengths = np.diff(np.clip(ends, begin, row).astype(np.int64), prepend=begin)
+        held = np.repeat(quantities, lengths)
+        with np.errstate(all="ignore"):
+            worth = np.repeat(bases, lengths) + np.where(held, held * self._closes[begin:row], 0.0)
+        self._times_ns += self._closing_ns[begin:row]
+        self._equity.frombytes(worth.tobytes())
 
     # ---- several instruments
 
@@ -306,9 +337,9 @@ class Replay:
             tellers[row](bar)
             desk.answer_all()
         self._retire_if_finished()
-        self.times_ns.append(self._context.time_ns)
+        self._times_ns.append(self._context.time_ns)
         held = (q * close for q, close in zip(desk.quantities, desk.closes, strict=True) if q)
-        self.equity.append(desk.base + math.fsum(held))
+        self._equity.append(desk.base + math.fsum(held))
 
     def _meet(self, moment: Sequence[tuple[int, Bar]]) -> None:
         """Let the orders meet bars that close together, and tell what these did to them."""

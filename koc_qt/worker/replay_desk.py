@@ -15,6 +15,7 @@ from koc_qt.domain.errors import BadTimeframe, InvalidOrder, RiskRefused, Strate
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Side
 from koc_qt.domain.matching import FillModel, MatchingEngine
+from koc_qt.domain.matching.blotter import venue_order_id
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import (
     AmendRequested,
@@ -39,6 +40,7 @@ ACCOUNT = "backtest"  # of every order and fill, and the strategy's id
 ORDERS_A_MOMENT = 1_000  # orders and cancels from one bar's close to the next: more is a strategy that answers itself
 FILLS_KEPT = 10_000  # of a result, the first ones
 FRESH_FILLS = 256
+_ACCEPTED = OrderStatus.ACCEPTED
 _ZERO = Decimal(0)
 _FREE = Decimal(10) ** 60
 _NO_LIMITS = RiskLimits(
@@ -115,6 +117,7 @@ class ReplayDesk:
         self._by_row: list[Venue] = []
         self._engines: list[MatchingEngine | None] = [None] * len(start.instruments)  # by row, those that are ours
         self._alone: Order | None = None  # accepted, and the only one: its venue does not know it yet
+        self._executed: OrderFilled | None = None  # what became of it, which is still to be heard
         self._orders: dict[str, Order] = {}  # open
         self._requests: dict[str, int] = {}  # client order id of an open order -> the session's request id
         self._placed_ever = 0
@@ -168,8 +171,8 @@ class ReplayDesk:
             if engine is not None and alone.request.instrument == bar.instrument:
                 fill = engine.fill_alone(alone, bar)
             if fill is not None:
-                self._alone = None
-                return (OrderFilled(alone.client_order_id, fill.time_ns, fill),)
+                self._alone, self._executed = None, OrderFilled(alone.client_order_id, fill.time_ns, fill)
+                return (self._executed,)
             self._introduce()  # before a bar changes what the account was worth when it was accepted
         return self._by_row[row].on_bar(bar)
 
@@ -218,17 +221,15 @@ class ReplayDesk:
                 return
         self._placed_ever += 1
         key = f"bt{self._placed_ever}"
-        order = Order(key, ACCOUNT, ACCOUNT, request, now_ns, now_ns, OrderStatus.SUBMITTED)
-        self._orders[key] = order
         self._requests[key] = request_id
-        if not is_alone:
+        if not is_alone or self._session.hears_orders:
+            order = Order(key, ACCOUNT, ACCOUNT, request, now_ns, now_ns, OrderStatus.SUBMITTED)
+            self._orders[key] = order
             self._session.on_order_update(request_id, order)
+        if not is_alone:
             self.hear(self._venues[request.instrument.venue].submit(order, now_ns))
             return
-        if self._session.hears_orders:
-            self._session.on_order_update(request_id, order)
-        status, venue_order_id = OrderStatus.ACCEPTED, f"paper-{key}"
-        accepted = Order(key, ACCOUNT, ACCOUNT, request, now_ns, now_ns, status, venue_order_id)
+        accepted = Order(key, ACCOUNT, ACCOUNT, request, now_ns, now_ns, _ACCEPTED, venue_order_id(key))
         self._orders[key] = self._alone = accepted
         self._session.on_order_update(request_id, accepted)
 
@@ -302,6 +303,9 @@ class ReplayDesk:
         """Apply what the account says and tell the strategy, in the order in which the live engine does."""
         for event in events:
             key = event.client_order_id
+            if event is self._executed:
+                self._hear_executed(self._executed)
+                continue
             before = self._orders.get(key)
             if before is None:
                 continue  # a cancel that came too late
@@ -320,6 +324,15 @@ class ReplayDesk:
                 self._session.on_fill(request_id, fill, self._holding(fill.instrument), self._by_row[0].free)
             else:
                 self._session.on_order_update(request_id, order)
+
+    def _hear_executed(self, event: OrderFilled) -> None:
+        """Tell of an order that was alone and is filled: all there is to it."""
+        fill, key = event.fill, event.client_order_id
+        self._executed = None
+        del self._orders[key]
+        self.book(fill)
+        holding, free = self._holding(fill.instrument), self._by_row[0].free
+        self._session.on_whole_fill(self._requests.pop(key), fill, holding, free)
 
     @property
     def fills(self) -> list[Fill]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from koc_qt.domain.exact import EXACT
+from koc_qt.domain.exact import EXACT, multiply
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.matching.ledger import Ledger
 from koc_qt.domain.matching.model import FillModel
@@ -28,6 +28,7 @@ from koc_qt.domain.orders import (
     OrderTriggered,
 )
 
+_TAKER = Liquidity.TAKER
 REMEMBERED = 10_000  # ended orders that can still be asked for; the oldest are forgotten
 
 
@@ -197,11 +198,9 @@ def venue_order_id(client_order_id: str) -> str:
     return f"paper-{client_order_id}"
 
 
-def first_fill(
-    order: Order, instrument: Instrument, price: Decimal, quantity: Decimal, fee_rate: Decimal, time_ns: int
-) -> Fill:
-    """Give the fill of a taker that is filled for the first time."""
-    return _fill(order, 1, instrument, price, quantity, fee_rate, Liquidity.TAKER, time_ns)
+def whole_fill(order: Order, instrument: Instrument, price: Decimal, fee_rate: Decimal, time_ns: int) -> Fill:
+    """Give the fill of a taker that is executed whole at once."""
+    return _fill(order, 1, instrument, price, order.request.quantity, fee_rate, _TAKER, time_ns)
 
 
 def _fill(
@@ -223,7 +222,7 @@ def _fill(
         order.request.side,
         price,
         quantity,
-        EXACT.multiply(EXACT.multiply(price, quantity), fee_rate),
+        multiply(multiply(price, quantity), fee_rate),
         instrument.quote,
         liquidity,
         time_ns,

@@ -13,11 +13,11 @@ from decimal import Decimal
 
 import msgspec
 
-from koc_qt.domain.exact import EXACT
+from koc_qt.domain.exact import multiply, remainder
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
 from koc_qt.domain.matching.bars import meet_bar
-from koc_qt.domain.matching.blotter import Blotter, first_fill
+from koc_qt.domain.matching.blotter import Blotter, whole_fill
 from koc_qt.domain.matching.ledger import Ledger
 from koc_qt.domain.matching.market import Market, exact_price
 from koc_qt.domain.matching.matcher import Matcher
@@ -39,6 +39,7 @@ from koc_qt.domain.venues import VenueOrder, VenueTrade
 
 NO_EVENTS: Sequence[OrderEvent] = ()
 _NEVER_NS = 1 << 63
+_BUY, _MARKET, _GTC, _TAKER = Side.BUY, OrderType.MARKET, TimeInForce.GTC, Liquidity.TAKER
 _UNHEARD = frozenset({OrderStatus.NEW, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 
 
@@ -86,6 +87,8 @@ class MatchingEngine:
         self._markets = {instrument.id: Market(instrument) for instrument in instruments}
         self._model = model
         self._share = float(model.bar_volume_fraction or 0)
+        self._is_prompt = not (model.latency_ns or model.latency_jitter_ns)
+        self._taker_rates = {key: model.fee_rate(market.instrument, _TAKER) for key, market in self._markets.items()}
         self._rng = rng
         pairs = {(market.instrument.base, market.instrument.quote): market for market in self._markets.values()}
         ledger = Ledger(balances, model, pairs, allow_short=allow_short)
@@ -290,20 +293,22 @@ class MatchingEngine:
         same as if it had been submitted at once, in a fraction of the steps. False where it is not that simple.
         """
         market = self._markets.get(request.instrument)
-        model = self._model
-        if market is None or market.bar is None or market.has_ticks or not self.is_idle:
+        if market is None or market.bar is None or market.has_ticks or not self.is_idle or not self._is_prompt:
             return False
-        if request.type is not OrderType.MARKET or request.time_in_force is not TimeInForce.GTC:
+        if request.type is not _MARKET or request.time_in_force is not _GTC:
             return False
-        if model.latency_ns or model.latency_jitter_ns:
-            return False
-        rules, quantity, last = market.instrument, request.quantity, market.last
-        if last is None or EXACT.remainder(quantity, rules.lot_size) or quantity < rules.min_quantity:
+        rules, quantity = market.instrument, request.quantity
+        if remainder(quantity, rules.lot_size) or quantity < rules.min_quantity:
             return False
         if rules.max_quantity is not None and quantity > rules.max_quantity:
             return False
-        if EXACT.multiply(last, quantity) < rules.min_notional or self._price_alone(market, request, last) is None:
-            return False
+        covered = self._ledger.covers_alone(rules, quantity, is_buy=request.side is _BUY)
+        if rules.min_notional or not covered:  # else any price will do
+            last = market.last
+            if last is None or multiply(last, quantity) < rules.min_notional:
+                return False
+            if self._price_alone(market, request, last) is None:
+                return False
         self._moment(now_ns)
         return True
 
@@ -315,24 +320,26 @@ class MatchingEngine:
         if (
             share is not None
             and bar.volume * self._share < 1.001 * float(quantity)  # near it the exact figures decide
-            and EXACT.multiply(exact_price(bar.volume), share) < quantity
+            and multiply(exact_price(bar.volume), share) < quantity
         ):
             return None
         price = self._price_alone(market, request, exact_price(bar.open))
         if price is None:
             return None
         rules = market.instrument
-        rate = self._model.fee_rate(rules, Liquidity.TAKER)
-        fill = first_fill(order, rules, price, quantity, rate, self._moment(bar.open_time_ns))
+        fill = whole_fill(order, rules, price, self._taker_rates[rules.id], self._moment(bar.open_time_ns))
         self._ledger.book(fill, rules.base, rules.quote)
         market.bar = bar
         return fill
 
     def _price_alone(self, market: Market, request: OrderRequest, price: Decimal) -> Decimal | None:
         """Give what a market order pays where the market shows `price`; None where the account cannot pay all of it."""
-        rules, model, is_buy = market.instrument, self._model, request.side is Side.BUY
-        price, rate = model.taker_price(rules, is_buy, price, None), model.fee_rate(rules, Liquidity.TAKER)
-        can = self._ledger.pays_alone(rules, price, request.quantity, rate, is_buy=is_buy, reduces=request.reduce_only)
+        rules, ledger, is_buy = market.instrument, self._ledger, request.side is _BUY
+        price = self._model.taker_price(rules, is_buy, price, None)
+        if ledger.covers_alone(rules, request.quantity, is_buy=is_buy):
+            return price
+        rate = self._taker_rates[rules.id]
+        can = not request.reduce_only and ledger.pays_alone(rules, price, request.quantity, rate, is_buy=is_buy)
         return price if can else None
 
     # ---- market data ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from koc_qt.domain.exact import EXACT, quotient
+from koc_qt.domain.exact import EXACT, add, multiply, quotient, subtract
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
 from koc_qt.domain.matching.market import Market
@@ -16,6 +16,7 @@ from koc_qt.domain.state import Balance
 
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
+_BUY = Side.BUY
 
 Pairs = Mapping[tuple[str, str], Market]
 """Markets by base and quote currency."""
@@ -55,7 +56,7 @@ class Capacity:
 
 def unit_cost(price: Decimal, fee_rate: Decimal) -> Decimal:
     """Give what one unit takes from the account at most; a rebate is not counted on."""
-    return EXACT.multiply(price, EXACT.add(_ONE, max(fee_rate, _ZERO)))
+    return multiply(price, add(_ONE, fee_rate if fee_rate > _ZERO else _ZERO))
 
 
 class Ledger:
@@ -98,19 +99,17 @@ class Ledger:
     def free(self) -> dict[str, Decimal]:
         """Give what no open order reserves, by currency."""
         locked = self._locked
+        if not locked:
+            return {name: total - _ZERO for name, total in self._totals.items()}
         return {name: total - locked.get(name, _ZERO) for name, total in self._totals.items()}
 
     def book(self, fill: Fill, base: str, quote: str) -> None:
         """Change the balances of the pair by a fill and its fee, exactly."""
-        notional = EXACT.multiply(fill.price, fill.quantity)
-        if fill.side is Side.BUY:
-            bought, received = fill.quantity, notional.copy_negate()
-        else:
-            bought, received = fill.quantity.copy_negate(), notional
-        totals = self._totals
-        totals[base] = EXACT.add(totals.get(base, _ZERO), bought)
-        totals[quote] = EXACT.add(totals.get(quote, _ZERO), received)
-        totals[fill.fee_currency] = EXACT.subtract(totals.get(fill.fee_currency, _ZERO), fill.fee)
+        totals, notional = self._totals, multiply(fill.price, fill.quantity)
+        gain, lose = (add, subtract) if fill.side is _BUY else (subtract, add)
+        totals[base] = gain(totals.get(base, _ZERO), fill.quantity)
+        totals[quote] = lose(totals.get(quote, _ZERO), notional)
+        totals[fill.fee_currency] = subtract(totals.get(fill.fee_currency, _ZERO), fill.fee)
 
     def reducible(self, work: WorkingOrder) -> Decimal:
         """Give how much of its quantity would reduce what the account holds."""
@@ -136,34 +135,29 @@ class Ledger:
             return Capacity(_ZERO, self._free(instrument.quote, work))
         return Capacity(self._unlocked(work), _ZERO)
 
+    def covers_alone(self, instrument: Instrument, quantity: Decimal, *, is_buy: bool) -> bool:
+        """Whether all of an order would reduce what the account holds while no other order reserves anything."""
+        holding = self._totals.get(instrument.base, _ZERO)
+        return quantity <= (holding.copy_negate() if is_buy else holding)
+
     def pays_alone(
-        self,
-        instrument: Instrument,
-        price: Decimal,
-        quantity: Decimal,
-        fee_rate: Decimal,
-        *,
-        is_buy: bool,
-        reduces: bool,
+        self, instrument: Instrument, price: Decimal, quantity: Decimal, fee_rate: Decimal, *, is_buy: bool
     ) -> bool:
         """Whether an order could be executed whole at `price` while no other order reserves anything.
 
-        The same as `capacity` and `grant` say then; `reduces` is for one that may do nothing else.
+        The same as `capacity` and `grant` say then, for an order that `covers_alone` does not find to reduce only.
         """
         totals = self._totals
-        holding = totals.get(instrument.base, _ZERO)
-        covered = quantity <= (holding.copy_negate() if is_buy else holding)
-        if covered or reduces:
-            return covered
         power = totals.get(instrument.quote, _ZERO)
-        opening = quantity
         if self._allow_short:
+            holding = totals.get(instrument.base, _ZERO)
             if holding < _ZERO if is_buy else holding > _ZERO:
-                opening = EXACT.subtract(quantity, holding.copy_abs())
-            power = EXACT.subtract(power, self._collateral(instrument.quote))
+                quantity = subtract(quantity, holding.copy_abs())
+            if min(totals.values()) < _ZERO:
+                power = subtract(power, self._collateral(instrument.quote))
         elif not is_buy:
             return False
-        return EXACT.multiply(unit_cost(price, fee_rate), opening) <= power
+        return multiply(unit_cost(price, fee_rate), quantity) <= power
 
     def lock_rate(self, work: WorkingOrder) -> Decimal:
         """Give the highest fee rate that the order may have to pay."""

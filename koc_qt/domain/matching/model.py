@@ -12,6 +12,8 @@ from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Liquidity
 
+_MAKER = Liquidity.MAKER
+
 
 class QueueModel(StrEnum):
     """When a resting limit order is reached by trades (or bars) at exactly its price.
@@ -62,7 +64,7 @@ class FillModel(msgspec.Struct, frozen=True, kw_only=True):
 
     def fee_rate(self, instrument: Instrument, liquidity: Liquidity) -> Decimal:
         """Give the fee as a fraction of the notional."""
-        if liquidity is Liquidity.MAKER:
+        if liquidity is _MAKER:
             return instrument.maker_fee if self.maker_fee is None else self.maker_fee
         return instrument.taker_fee if self.taker_fee is None else self.taker_fee
 

@@ -18,9 +18,11 @@ from tests.unit.matching.desk import ACCOUNT, BTC, BUY, ETH, IOC, SELL, D, bar, 
 MINUTE_NS = 60_000_000_000
 
 
-def engine(*, usdt: object = 10_000, allow_short: bool = True, btc: object = 0, **model: Any) -> MatchingEngine:
+def engine(
+    *, usdt: object = 10_000, allow_short: bool = True, btc: object = 0, least: object = 1, **model: Any
+) -> MatchingEngine:
     made = MatchingEngine(
-        [instrument(BTC), instrument(ETH)],
+        [instrument(BTC, min_notional=D(least)), instrument(ETH)],
         [Balance("USDT", D(usdt)), Balance("BTC", D(btc))],
         FillModel(**model),
         ACCOUNT,
@@ -65,12 +67,13 @@ price = st.integers(1_000, 40_000).map(lambda cents: cents / 100)
     fraction=st.sampled_from([None, D("0.1"), D(1)]),
     volume=st.sampled_from([0.0, 1.0, 40.0, 1e6]),
     slippage=st.sampled_from([(D(0), 0), (D("0.003"), 2)]),
+    least=st.sampled_from([0, 1]),
 )
 def test_the_short_cut_leads_where_the_long_way_does(
-    orders: list[Any], allow_short: bool, fraction: Any, volume: float, slippage: Any
+    orders: list[Any], allow_short: bool, fraction: Any, volume: float, slippage: Any, least: int
 ) -> None:
     model = {"bar_volume_fraction": fraction, "slippage_fraction": slippage[0], "slippage_ticks": slippage[1]}
-    long, short = (engine(allow_short=allow_short, btc=3, **model) for _ in range(2))
+    long, short = (engine(allow_short=allow_short, btc=3, least=least, **model) for _ in range(2))
     for number, (side, quantity, reduce_only, opening, close) in enumerate(orders, start=1):
         sent = order(f"o{number}", side, quantity, reduce_only=reduce_only, time_ns=number * MINUTE_NS)
         met = bar(opening, max(opening, close), min(opening, close), close, volume, number * MINUTE_NS)
@@ -87,8 +90,9 @@ def test_the_short_cut_leads_where_the_long_way_does(
         assert long.free == short.free
 
 
-def test_plain_orders_take_it() -> None:
-    short = engine()
+@pytest.mark.parametrize("least", [0, 1])
+def test_plain_orders_take_it(least: int) -> None:
+    short = engine(least=least)
     assert short_cut(short, order("a", BUY, 1, time_ns=MINUTE_NS), at(1, 100))[1][0].fill_id == "a-1"
     assert short_cut(short, order("b", SELL, 1, reduce_only=True, time_ns=2 * MINUTE_NS), at(2, 110))[1]
     assert short_cut(short, order("c", SELL, 50, time_ns=3 * MINUTE_NS), at(3, 110))[1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koc_qt.domain.market import Side
-from koc_qt.domain.orders import OrderRequest, OrderType, TimeInForce
+from koc_qt.domain.order_state import apply
+from koc_qt.domain.orders import (
+    Fill,
+    Liquidity,
+    Order,
+    OrderFilled,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    TimeInForce,
+)
 from koc_qt.sdk import InvalidOrder
-from koc_qt.sdk.orders import build_request, smallest_quantity, to_decimal
+from koc_qt.sdk.orders import REQUESTS_KEPT, MarketRequests, OrderHandle, build_request, smallest_quantity, to_decimal
 from tests.unit.sdk.desk import BTC
 
 
@@ -106,3 +117,80 @@ def test_there_is_no_smallest_quantity_at_no_price() -> None:
 def test_orders_that_cannot_be_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidOrder, match=message):
         build(**fields)
+
+
+quantities = st.one_of(
+    st.sampled_from(
+        [
+            "0.01",
+            " 0.01 ",
+            0.1,
+            Decimal.from_float(0.1),
+            0.3,
+            Decimal.from_float(0.3),
+            1,
+            1.0,
+            Decimal("1.00"),
+            True,
+            np.float64(1),
+        ]
+    ),
+    st.sampled_from([0, -1, "many", None, float("nan"), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), [1]]),
+    st.floats(0, 10),
+)
+
+
+def outcome(build: Callable[[], OrderRequest]) -> str:
+    """Give the request, or why there is none."""
+    try:
+        return repr(build())
+    except InvalidOrder as error:
+        return str(error)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Side), quantities, st.booleans()), max_size=12))
+def test_requests_that_are_kept_are_those_that_would_be_built(asked: list[tuple[Side, Any, bool]]) -> None:
+    requests, gtc = MarketRequests(BTC), TimeInForce.GTC
+    for side, quantity, only in (*asked, *asked):
+        built = outcome(lambda: build(side, quantity, time_in_force=gtc, reduce_only=only))  # noqa: B023
+        assert outcome(lambda: requests.build(side, quantity, only)) == built  # noqa: B023
+
+
+def test_only_so_many_requests_are_kept() -> None:
+    requests = MarketRequests(BTC)
+    first = requests.build(Side.BUY, 1, False)
+    assert requests.build(Side.BUY, 1, False) is first
+    for quantity in range(2, REQUESTS_KEPT + 2):
+        requests.build(Side.BUY, quantity, False)
+    assert requests.build(Side.BUY, 1, False) is not first
+
+
+def seen(handle: OrderHandle) -> tuple[Any, ...]:
+    """Give all that a strategy can see of a handle, written out."""
+    names = ("status", "filled", "remaining", "average_price", "is_open", "reason", "client_order_id", "request")
+    return (*(repr(getattr(handle, name)) for name in names), handle.cancel_requested, handle.amend_requested)
+
+
+@given(
+    st.sampled_from(Side),
+    st.decimals("0.00001", "100000", places=5),
+    st.decimals("0.0000001", "100000000", places=30),
+    st.booleans(),
+)
+def test_an_order_that_is_executed_whole_is_what_its_state_machine_makes_of_it(
+    side: Side, quantity: Decimal, price: Decimal, asks_for_cancel: bool
+) -> None:
+    request = build(side, quantity)
+    order = Order("o1", "s", "a", request, 1, 1, OrderStatus.ACCEPTED, "v1")
+    fill = Fill("o1-1", "o1", "s", "a", BTC.id, side, price, quantity, Decimal(0), "USDT", Liquidity.TAKER, 2)
+    short, long = OrderHandle(request, 1), OrderHandle(request, 1)
+    for handle in (short, long):
+        handle.update(order)
+        handle.cancel_requested = asks_for_cancel
+    short.execute(fill)
+    long.update(apply(order, OrderFilled("o1", 2, fill)))
+    assert seen(short) == seen(long)
+    assert short.is_open, "the position does not hold it yet"
+    assert [handle.add_fill(fill) for handle in (short, long)] == [True, True]
+    assert seen(short) == seen(long)
+    assert not short.is_open

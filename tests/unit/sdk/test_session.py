@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koc_qt.domain.instruments import InstrumentId
-from koc_qt.domain.orders import Order, OrderRequest, OrderStatus, OrderType
+from koc_qt.domain.order_state import apply
+from koc_qt.domain.orders import Order, OrderFilled, OrderRequest, OrderStatus, OrderType
 from koc_qt.sdk import Bar, Fill, InvalidOrder, Liquidity, OrderHandle, Quote, Side, Strategy, StrategyError, Trade
 from koc_qt.sdk.channel import PositionState
+from koc_qt.sdk.script import Api, Data
 from koc_qt.sdk.session import CLOSED_ORDERS_KEPT, HISTORY_LIMIT
 from tests.unit.sdk.desk import BTC, BTC_ID, OTHER, OTHER_ID, START_NS, Desk, bar, instrument, quote, trade
 
@@ -300,6 +302,59 @@ def test_an_order_stays_open_until_its_fills_are_in_the_position() -> None:
     desk.session.on_fill(1, fill, state, {"USDT": Decimal(99_950)})
     assert [call[0] for call in strategy.calls].count("f1") == 1
     assert order.filled == 1
+
+
+class Watching(Strategy):
+    """Note how an order stands whenever something is told, in a script or in callbacks."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def note(self, what: str, order: OrderHandle) -> None:
+        self.seen.append(f"{what} {order!r} {order.average_price} {order.is_open} {self.holding()} {self.cash()}")
+
+
+class Called(Watching):
+    def on_order(self, order: OrderHandle) -> None:
+        self.note("order", order)
+
+    def on_fill(self, fill: Fill) -> None:
+        self.seen.append(f"fill {fill.fill_id} {self.holding()} {self.cash()} {self.open_orders}")
+
+
+class Waiting(Watching):
+    async def run(self, api: Api, data: Data) -> None:
+        order = api.buy("0.3")
+        while order.is_open:
+            status = order.status
+            await api.until(lambda known=status: order.status is not known or not order.is_open)
+            self.note("woken", order)
+
+
+@pytest.mark.parametrize("made", [Called, Waiting, Watching])
+def test_a_whole_fill_in_one_is_what_the_order_and_the_fill_are_in_two(made: type[Watching]) -> None:
+    seen = []
+    for in_one in (True, False):
+        strategy = made()
+        desk = Desk(strategy)
+        session = desk.session
+        session.start()
+        if made is not Waiting:
+            strategy.buy("0.3")
+        order = desk.update(1, OrderStatus.ACCEPTED)
+        price, quantity = Decimal("100.07"), Decimal("0.3")
+        fill = Fill(
+            "f1", "koc-1", "s", "a", BTC_ID, Side.BUY, price, quantity, Decimal(1), "USDT", Liquidity.TAKER, START_NS
+        )
+        held, cash = PositionState(BTC_ID, quantity, price, Decimal(0), Decimal(1)), {"USDT": Decimal(99_969)}
+        if in_one:
+            session.on_whole_fill(1, fill, held, cash)
+        else:
+            session.on_order_update(1, apply(order, OrderFilled("koc-1", START_NS, fill)))
+            session.on_fill(1, fill, held, cash)
+        seen.append((strategy.seen, strategy.open_orders, strategy.cash(), strategy.position()))
+    assert seen[0] == seen[1]
+    assert seen[0][1] == []
 
 
 def test_a_fill_told_before_its_order_counts_at_once() -> None:

@@ -305,6 +305,25 @@ def test_short_cuts_make_no_difference(seed: int, monkeypatch: pytest.MonkeyPatc
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("look", [1, 7, 64, 5_000])
+def test_the_curve_is_the_same_however_often_somebody_looks_at_it(look: int) -> None:
+    run = Run(Dice(), instruments=(BTC,))
+    curves: list[list[float]] = []
+
+    def pause() -> int:
+        curves.append(list(run.replay.equity))
+        assert len(run.replay.times_ns) == len(curves[-1]) == run.replay.bars + 1
+        return look
+
+    run.replay.start()
+    for message in one():
+        run.replay.play(message, pause)
+    run.replay.finish()
+    assert curves
+    assert all(curve == list(run.replay.equity)[: len(curve)] for curve in curves)
+    assert list(run.replay.equity) == list(Run(Dice(), instruments=(BTC,)).play(*one()).replay.equity)
+
+
 def test_a_script_and_its_class_saw_the_market() -> None:
     run = Run(Script(), instruments=(BTC,)).play(*one(seed=13))
     assert run.replay.times_ns[0] == SINCE_NS
