@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from loguru import logger
-from PySide6.QtCore import QByteArray, QSize, QTimer, Signal
+from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow, QMenu, QMenuBar, QVBoxLayout, QWidget
 
@@ -326,12 +326,19 @@ class MainWindow(QMainWindow):
         """Show the form that starts a strategy, for each of these files."""
         self.workspace.show_panel("strategies")
         for path in paths:
-            self.bench.requests.strategy_offered.emit(path)
+            self._when_made("strategies", partial(self.bench.requests.strategy_offered.emit, path))
 
     def offer_bars(self, paths: list[str]) -> None:
         """Put files of bars into the back-test panel."""
         self.workspace.show_panel("backtest")
-        self.bench.requests.bars_offered.emit(paths)
+        self._when_made("backtest", partial(self.bench.requests.bars_offered.emit, paths))
+
+    def _when_made(self, name: str, call: Callable[[], None]) -> None:
+        """Call at once, or where the panel is still being made, as soon as all are there."""
+        if self.workspace.panel(name) is not None:
+            call()
+        else:
+            self.workspace.filled.connect(call, Qt.ConnectionType.SingleShotConnection)
 
     def reset_layout(self) -> None:
         """Put every dock where it is at first."""

@@ -22,6 +22,7 @@ from koc_qt.ui.bench import Panel
 from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
+from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.panels.chart import ChartPanel
 from koc_qt.ui.window import Condition, MainWindow
 from tests.fakes.desk import FakeBench
@@ -209,6 +210,25 @@ def kill_texts(window: MainWindow) -> list[str]:
 def remedy(window: MainWindow, words: str) -> QToolButton:
     """Give a button of a notice."""
     return next(each for each in window.notices.findChildren(QToolButton) if each.text() == words)
+
+
+def test_files_that_are_dropped_while_panels_are_made_are_not_lost(
+    open_window: Open, fake: FakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, offered = MainWindow.start, ["/bars/goog.csv"]
+
+    def drop_and_start(window: MainWindow) -> None:
+        window.drops.bars_dropped.emit(offered)
+        start(window)
+
+    monkeypatch.setattr(MainWindow, "start", drop_and_start)
+    window = open_window()
+    panel = window.workspace.panel("backtest")
+    assert isinstance(panel, BacktestPanel)
+    assert panel.setup.bars.paths == ("/bars/goog.csv",)
+    assert not window.workspace.docks["backtest"].visibleRegion().isEmpty()
+    window.drops.bars_dropped.emit(["/bars/spy.csv"])
+    assert panel.setup.bars.paths == ("/bars/spy.csv",)
 
 
 def test_a_kill_switch_that_nobody_heard_is_offered_again_when_the_engine_is_back(
