@@ -220,6 +220,28 @@ async def test_what_is_begun_to_be_written_is_in_its_place_before_what_comes_aft
         await journal.write(life(2))
 
 
+async def test_an_idle_disk_is_at_work_before_the_caller_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "HAND_OVER_S", 10.0)
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    await until(lambda: journal._is_idle, what="the journal to be ready")
+    done: list[str] = []
+    journal._connection.set_trace_callback(done.append)
+    begun = journal.write(life())
+    assert sum(statement.startswith("INSERT") for statement in done) == 8
+    await begun
+    journal._connection.set_trace_callback(None)
+    monkeypatch.setattr(sqlite_journal, "HAND_OVER_S", 0.001)
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        held = journal.write(life(2))
+        assert not held.done()
+        blocker.execute("ROLLBACK")
+    await held
+    await journal.close()
+
+
 async def test_a_full_disk_is_said_and_nothing_half_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = SqliteJournal(path)
