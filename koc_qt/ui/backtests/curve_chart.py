@@ -98,7 +98,7 @@ class CurveChart(QWidget):
         self._colors = dark_colors()
         self._zone = zone
         self._panes: tuple[Pane, ...] = ()
-        self._placed: list[_Placed] = []
+        self._places: list[_Placed] | None = None  # until it is worked out for the present size
         self._dates: list[DateMark] = []
         self._since_ns = self._until_ns = 0
         self._width = 1.0  # of the plot
@@ -119,7 +119,11 @@ class CurveChart(QWidget):
         kept = [tuple(curve for curve in pane.curves if len(curve) > 1) for pane in panes]
         self._panes = tuple(replace(pane, curves=curves) for pane, curves in zip(panes, kept, strict=True) if curves)
         self._time_ns = None
-        self._work_out()
+        curves = [curve for pane in self._panes for curve in pane.curves]
+        self._since_ns = min((int(curve.times_ns[0]) for curve in curves), default=0)
+        self._until_ns = max((int(curve.times_ns[-1]) for curve in curves), default=0)
+        self.setAccessibleDescription(self.value_text or self._empty_text)
+        self._forget_places()
 
     def follow(self, theme: Theme) -> None:
         """Wear the theme's colours from now on."""
@@ -162,16 +166,20 @@ class CurveChart(QWidget):
         self._picture = None
         self.update()
 
-    def _work_out(self) -> None:
+    def _forget_places(self) -> None:
+        self._places = None
+        self._repaint()
+
+    @property
+    def _placed(self) -> list[_Placed]:
+        """The panes as they are drawn: worked out when it is looked at, which nobody does where it is not seen."""
+        if self._places is None:
+            self._places = self._work_out() if self._panes else []
+        return self._places
+
+    def _work_out(self) -> list[_Placed]:
         """Fit scales, thin the lines: once a change of data or size, not once a paint."""
-        self._placed, self._dates, self._picture = [], [], None
-        if not self._panes:
-            self.setAccessibleDescription(self._empty_text)
-            self.update()
-            return
-        curves = [curve for pane in self._panes for curve in pane.curves]
-        self._since_ns = min(int(curve.times_ns[0]) for curve in curves)
-        self._until_ns = max(int(curve.times_ns[-1]) for curve in curves)
+        places: list[_Placed] = []
         foot = round(self._texts.height) + 6
         panes = self._panes if self.height() >= _MIN_HEIGHT_FOR_ALL else self._panes[:1]
         height, top = max(self.height() - foot, 1), 0.0
@@ -204,9 +212,8 @@ class CurveChart(QWidget):
             for one, other in pane.between:
                 lines = [placed.lines[pane.curves.index(curve)] for curve in (one, other)]
                 placed.areas.append(QPolygonF([*lines[0].toList(), *reversed(lines[1].toList())]))
-            self._placed.append(placed)
-        self.setAccessibleDescription(self.value_text)
-        self.update()
+            places.append(placed)
+        return places
 
     def _fit(self, pane: Pane, room: QRectF) -> tuple[float, float, list[float]]:
         """Give the lowest and highest value of a pane, with room for its legend, and what to label."""
@@ -463,16 +470,16 @@ class CurveChart(QWidget):
             super().keyPressEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Fit the lines."""
+        """Fit the lines when they are painted next."""
         super().resizeEvent(event)
-        self._work_out()
+        self._forget_places()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow the font."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._texts.set_font(axis_font(self.font()))
-            self._work_out()
+            self._forget_places()
 
 
 def _axis_text(pane: Pane, value: float) -> str:
