@@ -21,7 +21,7 @@ from koc_qt.engine.drift_sessions import Session, Sessions
 from koc_qt.engine.services import Services
 from koc_qt.engine.trust_history import SharedHistory, part
 from koc_qt.engine.trust_runs import Outcome, TrustRuns
-from koc_qt.engine.trust_tape import ORDERS_KEPT, SessionTape
+from koc_qt.engine.trust_tape import SessionTape
 from koc_qt.ports.bars import BarSeries, Columns, Span
 from koc_qt.sdk.channel import RecordedOrder
 
@@ -166,15 +166,17 @@ class SessionReplays:
 
     def _recorded(self, strategy: StrategySpec) -> tuple[tuple[RecordedOrder, ...], int]:
         """Give the newest orders that are recorded, and since when these are all; 0 where none is forgotten."""
-        known = () if self._tape is None else self._tape.orders(strategy.strategy_id)
+        if self._tape is None:
+            return (), 0
+        known = self._tape.orders(strategy.strategy_id)
         known = tuple(each for each in known if each.instrument in strategy.instruments)
         kept, size = list[RecordedOrder](), 0
         for each in reversed(known):
             size += len(msgspec.msgpack.encode(each))
-            if size > RECORDED_BYTES or len(kept) == ORDERS_KEPT - 1:
+            if size > RECORDED_BYTES:
                 return tuple(reversed(kept)), each.time_ns + 1
             kept.append(each)
-        return known, 0
+        return known, self._tape.known_since_ns(strategy.strategy_id)
 
     def _since(
         self, strategy: StrategySpec, session: Session, columns: Mapping[BarSeries, Columns], from_ns: int

@@ -17,10 +17,10 @@ from koc_qt.engine.store import Store
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
 from koc_qt.sdk.channel import RecordedEvent, RecordedOrder
 
-ORDERS_KEPT = 1_500  # of a strategy, the newest
-EVENTS_KEPT = 1_000  # of a market, the newest: an order is heard of once it is on disk, some milliseconds later
+ORDERS_KEPT = 5_000  # of all strategies, the newest
+EVENTS_OF_ORDERS = 10_000  # kept with them: some 30 MB with deep books, of which the oldest orders are forgotten
 EVENTS_OF_ORDER = 300  # after its arrival; what rests for longer meets bars from then on
-STRATEGIES_KEPT = 200
+EVENTS_KEPT = 200  # of a market, the newest: an order is heard of once it is on disk, some milliseconds later
 _DEPTH = 4  # times the order's size, and as many levels as follow, are kept of the side that it takes from: a newer
 _TAKEN, _OWN = 20, 5  # quote may leave the best levels out. Of its own side only levels, in which it may queue
 _ARRIVED = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED})
@@ -52,7 +52,9 @@ class SessionTape:
         self._time_ns = time_ns
         self._sessions = sessions
         self._events: dict[InstrumentId, deque[RecordedEvent]] = {}
-        self._orders: dict[str, dict[str, _Followed]] = {}  # by strategy and order
+        self._orders: dict[str, _Followed] = {}  # by client order id, oldest first
+        self._event_count = 0  # with these
+        self._forgotten_ns: dict[str, int] = {}  # by strategy: when the newest order came that was forgotten
         self._open: defaultdict[InstrumentId, dict[str, _Followed]] = defaultdict(dict)
         bus.subscribe(QuoteChanged, lambda fact: self._note(fact.quote))
         bus.subscribe(BookChanged, lambda fact: self._note(fact.book))
@@ -62,7 +64,11 @@ class SessionTape:
 
     def orders(self, strategy_id: str) -> tuple[RecordedOrder, ...]:
         """Give what is known of a strategy's orders, oldest first."""
-        return tuple(each.record() for each in self._orders.get(strategy_id, {}).values())
+        return tuple(each.record() for each in self._orders.values() if each.order.strategy_id == strategy_id)
+
+    def known_since_ns(self, strategy_id: str) -> int:
+        """Give since when no order of a strategy was forgotten; 0 where none ever was."""
+        return self._forgotten_ns.get(strategy_id, -1) + 1
 
     def _note(self, told: Quote | Book | Trade) -> None:
         key = told.instrument
@@ -75,9 +81,11 @@ class SessionTape:
         events.append(event)
         if followed := self._open.get(key):
             for order_id in tuple(followed):
-                self._add(followed[order_id], event)
-                if len(followed[order_id].events) > EVENTS_OF_ORDER:
-                    del followed[order_id]
+                order = followed[order_id]
+                self._add(order, event)
+                if len(order.events) > EVENTS_OF_ORDER:
+                    followed.pop(order_id, None)
+            self._forget_old()
 
     def _known(self, key: InstrumentId) -> list[RecordedEvent]:
         """Give what was known of a market before it was listened to: when that was heard does not matter any more."""
@@ -93,38 +101,48 @@ class SessionTape:
     def _order_changed(self, order: Order) -> None:
         """Follow an order from its arrival to its end."""
         key, instrument = order.client_order_id, order.request.instrument
-        known = self._orders.get(order.strategy_id, {})
-        followed = known.get(key)
-        events = self._events.get(instrument)
-        if followed is None and order.status is OrderStatus.REJECTED:
-            self._begin(order, deque()).is_over = True
-        elif followed is None and order.status in _ARRIVED and events:
-            followed = self._begin(order, events)
-        if followed is not None and not order.is_open and not followed.is_over:
-            followed.is_over, followed.told_after_ns = True, self._newest_bar_ns(order)
-            followed.events = [each for each in followed.events if each.event.time_ns <= order.updated_ns]
-            self._open[instrument].pop(key, None)
+        followed = self._orders.get(key)
+        if followed is None:
+            if instrument not in self._events or order.created_ns < self.known_since_ns(order.strategy_id):
+                return
+            if order.status is not OrderStatus.REJECTED and order.status not in _ARRIVED:
+                return
+            followed = self._orders[key] = _Followed(order, order.updated_ns, [])
+            if order.status in _ARRIVED:
+                self._begin(followed)
+        if not order.is_open and not followed.is_over:
+            self._end(followed, order)
+        self._forget_old()
+
+    def _begin(self, followed: _Followed) -> None:
+        """Keep what the market had told when an order came, and what has been heard since."""
+        instrument, time_ns = followed.order.request.instrument, followed.time_ns
+        events = self._events[instrument]
+        for event in (*state_at(events, time_ns), *(each for each in events if each.heard_ns >= time_ns)):
+            self._add(followed, event)
+        self._open[instrument][followed.order.client_order_id] = followed
+
+    def _end(self, followed: _Followed, order: Order) -> None:
+        """Keep nothing more for an order that has ended, nor what was heard between that and now."""
+        followed.is_over, followed.told_after_ns = True, self._newest_bar_ns(order)
+        kept = [each for each in followed.events if each.event.time_ns <= order.updated_ns]
+        self._event_count -= len(followed.events) - len(kept)
+        followed.events = kept
+        self._open[order.request.instrument].pop(order.client_order_id, None)
+
+    def _forget_old(self) -> None:
+        while self._orders and (len(self._orders) > ORDERS_KEPT or self._event_count > EVENTS_OF_ORDERS):
+            old = self._orders.pop(next(iter(self._orders)))
+            order = old.order
+            self._event_count -= len(old.events)
+            self._open[order.request.instrument].pop(order.client_order_id, None)
+            self._forgotten_ns[order.strategy_id] = max(old.time_ns, self._forgotten_ns.get(order.strategy_id, 0))
 
     def _newest_bar_ns(self, order: Order) -> int:
         """Give when the bar opened that the order's strategy was sent last, 0 where there is none."""
         session = self._sessions.get(order.strategy_id)
         bar = None if session is None else self._store.bars.get((order.request.instrument, session.timeframe))
         return 0 if bar is None else bar.open_time_ns
-
-    def _begin(self, order: Order, events: deque[RecordedEvent]) -> _Followed:
-        known = self._orders.pop(order.strategy_id, {})
-        self._orders[order.strategy_id] = known  # the newest last
-        followed = known[order.client_order_id] = _Followed(order, order.updated_ns, [])
-        for event in (
-            *state_at(events, order.updated_ns),
-            *(each for each in events if each.heard_ns >= order.updated_ns),
-        ):
-            self._add(followed, event)
-        self._open[order.request.instrument][order.client_order_id] = followed
-        for crowd, limit in ((known, ORDERS_KEPT), (self._orders, STRATEGIES_KEPT)):
-            if len(crowd) > limit:
-                del crowd[next(iter(crowd))]
-        return followed
 
     def _add(self, followed: _Followed, heard: RecordedEvent) -> None:
         book, quantity = heard.event, followed.order.request.quantity * _DEPTH
@@ -136,6 +154,7 @@ class SessionTape:
             book = msgspec.structs.replace(book, bids=bids, asks=asks)
             heard = RecordedEvent(heard.heard_ns, book)
         followed.events.append(heard)
+        self._event_count += 1
 
 
 def state_at(events: Sequence[RecordedEvent] | deque[RecordedEvent], time_ns: int) -> list[RecordedEvent]:

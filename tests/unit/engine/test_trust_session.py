@@ -297,15 +297,15 @@ async def _replaced(desk: Sessions, fills: Sequence[Fill]) -> None:
     desk.trade(fills)
 
 
+@pytest.mark.parametrize(("limit", "most"), [("RECORDED_BYTES", 6_000), ("ORDERS_KEPT", 6), ("EVENTS_OF_ORDERS", 40)])
 async def test_a_session_with_more_orders_than_are_recorded_is_held_from_where_they_are(
-    desk: Sessions, monkeypatch: pytest.MonkeyPatch
+    desk: Sessions, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(drift_replay, "RECORDED_BYTES", 6_000)
+    monkeypatch.setattr(drift_replay if limit == "RECORDED_BYTES" else trust_tape, limit, most)
     desk.run()
-    tape = desk.tape
     found = await desk.session()
     assert found.verdict is Verdict.GREEN, found.sentence
-    assert 0 < found.fills < len(tape.orders("sma-1"))
+    assert 0 < found.fills < len({fill.client_order_id for fill in desk.engine.store.fills})
 
 
 # ---- what is recorded
@@ -333,6 +333,7 @@ async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     bus.publish(QuoteChanged(quote))
     assert not tape._events
     monkeypatch.setattr(trust_tape, "ORDERS_KEPT", 3)
+    monkeypatch.setattr(trust_tape, "EVENTS_KEPT", 5_000)
     desk.engine.store.quotes[BTC] = quote  # from before the strategy began
     desk.run()
     kept = tape.orders("sma-1")
@@ -354,3 +355,27 @@ async def test_only_what_strategies_follow_is_kept_and_no_more_than_is_needed(
     order = next(desk.engine.store.recent_orders(1))
     bus.publish(OrderChanged(msgspec.structs.replace(order, client_order_id="late", status=OrderStatus.ACCEPTED)))
     assert tape.orders("sma-1") == kept  # nothing was known of the market
+    bus.publish(QuoteChanged(quote))
+    old = msgspec.structs.replace(order, client_order_id="old", created_ns=desk.first_ns)
+    bus.publish(OrderChanged(old))
+    assert tape.orders("sma-1") == kept  # it came before those that are kept, and was forgotten
+
+
+async def test_what_rests_for_long_and_what_is_refused_keeps_little(
+    desk: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_tape, "EVENTS_OF_ORDER", 10)
+    desk.run()
+    order, bus = next(desk.engine.store.recent_orders(1)), desk.engine.bus
+    rests = msgspec.structs.replace(order, client_order_id="rests", status=OrderStatus.ACCEPTED, updated_ns=desk.now_ns)
+    refused = msgspec.structs.replace(order, client_order_id="refused", status=OrderStatus.REJECTED)
+    for each in (rests, refused):
+        bus.publish(OrderChanged(each))
+    for number in range(50):
+        desk.now_ns += MS
+        bus.publish(QuoteChanged(Quote(BTC, desk.now_ns, Decimal(99), Decimal(1), Decimal(101 + number), Decimal(1))))
+    bus.publish(OrderChanged(msgspec.structs.replace(rests, status=OrderStatus.CANCELED, updated_ns=desk.now_ns)))
+    long, nothing = desk.tape.orders("sma-1")[-2:]
+    assert (len(long.events), nothing.events) == (11, ())
+    assert desk.tape._event_count == sum(len(each.events) for each in desk.tape.orders("sma-1"))
+    assert not desk.tape._open[BTC]
