@@ -1,4 +1,4 @@
-"""``koc optimize`` as a person runs it: killed and resumed, and on a Dask cluster that loses a worker half-way."""
+"""``koc optimize`` as a person runs it: killed and resumed, and on a Dask cluster that loses its workers half-way."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_killed_search_is_resumed_and_finds_the_same(bench: Bench) -> None:
     assert bench.trials("resumed.json") == calm
 
 
-def test_a_cluster_that_loses_a_worker_finds_what_one_machine_finds(bench: Bench) -> None:
+def test_a_cluster_that_loses_its_workers_finds_what_one_machine_finds(bench: Bench) -> None:
     code, said = bench.run("--json", str(bench.folder / "local.json"))
     assert code == 0, said
     script = bench.folder / "cluster.py"
@@ -141,7 +141,8 @@ def test_a_cluster_that_loses_a_worker_finds_what_one_machine_finds(bench: Bench
         address, *workers = cluster.stdout.readline().split()
         with bench.running("--dask", address, "--json", str(bench.folder / "dask.json")) as process:
             wait_until(lambda: bench.kept("study-2") >= 20, timeout_s=90, what="twenty trials")
-            os.kill(int(workers[0]), signal.SIGKILL)
+            for worker in workers:  # their nannies start others, which join while the study runs
+                os.kill(int(worker), signal.SIGKILL)
             said, _ = process.communicate(timeout=110)
             assert process.returncode == 0, said
         assert bench.trials("dask.json") == bench.trials("local.json")
