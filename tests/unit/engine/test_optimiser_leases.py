@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from loguru import logger
 
 from koc_qt.adapters.study_store import open_study_store
 from koc_qt.adapters.this_process import ProcessMark
@@ -17,7 +18,7 @@ from koc_qt.domain.errors import StorageError, StrategyError
 from koc_qt.domain.optimisation import Objective, StudySnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.engine import optimiser as module
-from koc_qt.engine import optimiser_origin
+from koc_qt.engine import optimiser_origin, optimiser_study
 from koc_qt.engine.optimiser_leases import SILENT_S
 from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.link.optimiser_messages import StudyChanged
@@ -165,6 +166,51 @@ async def test_an_end_that_could_not_be_written_leaves_a_study_that_can_be_resum
     stand.odd = lambda worker, message: False
     await stand.tests.resume(key)
     assert (await stand.over(key)).counts == {"done": 12}
+
+
+async def test_a_disk_that_is_full_for_a_while_costs_no_trial(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimiser_study, "KEPT_EVERY_S", 0.01)
+    store = await stand.tests._opened()
+    add, is_full = store.add, [True]
+
+    def adding(study_id: str, lease: str, trials: Any) -> None:
+        if is_full:
+            raise StorageError("the studies in x cannot be read or written: database or disk is full")
+        add(study_id, lease, trials)
+
+    store.add = adding  # type: ignore[method-assign]
+    key = await half_done(stand)
+    await until(lambda: "disk is full" in stand.replica.studies[key].reason, what="that to be said")
+    is_full.clear()
+    await until(lambda: stand.replica.studies[key].reason == "", what="the disk to have room again")
+    assert len(store.page(key, -1, 99)) >= 5
+    await stand.tests.stop(key)
+
+
+@pytest.mark.expected_warnings("cannot be read or written: gone")
+async def test_a_store_that_cannot_be_read_is_said_once_and_tried_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
+    await stand.run()
+    async with beside(stand) as (other, told):
+        store = await other._opened()
+        studies, failures = store.studies, [1, 2, 3]
+
+        def reading(known: Any = None) -> Any:
+            if failures:
+                raise StorageError(f"the studies in x cannot be read or written: gone {failures.pop()}")
+            return studies(known)
+
+        store.studies = reading  # type: ignore[method-assign]
+        said: list[str] = []
+        sink = logger.add(lambda line: said.append(str(line)), level="WARNING")
+        watched = asyncio.create_task(other.keep_watch(lambda: True))
+        await until(lambda: bool(told), what="the store to be read")
+        watched.cancel()
+        await asyncio.gather(watched, return_exceptions=True)
+        logger.remove(sink)
+        assert [line.count("gone 3") for line in said] == [1]
 
 
 # ---- what a study is made from
