@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from koc_qt.domain.matching import FillModel, MatchingEngine
 from koc_qt.domain.order_state import apply
 from koc_qt.domain.orders import Fill, Order, OrderEvent, OrderFilled, OrderRejected, OrderStatus
 from koc_qt.domain.parity import PAPER, Certificate, Comparison
-from koc_qt.domain.state import Balance
+from koc_qt.domain.state import Balance, StrategySpec
 from koc_qt.domain.trust import Check, GapCause, Verdict
 from koc_qt.engine import drift_replay, trust_tape
 from koc_qt.engine.trust_tape import SessionTape, state_at
@@ -26,6 +27,7 @@ from koc_qt.sdk.parameters import set_parameters
 from koc_qt.worker.loader import load_strategy
 from koc_qt.worker.replay import Replay
 from koc_qt.worker.replay_desk import ReplayDesk
+from tests.fakes.link import strategy_snapshot
 from tests.fakes.market import MINUTE_NS
 from tests.fakes.trading import BTC, BTC_RULES
 from tests.unit.engine.desk import EngineDesk
@@ -33,6 +35,7 @@ from tests.unit.engine.test_drift import PARAMETERS, SINCE, Monitor
 from tests.unit.engine.test_trust import SMA
 
 MS = 1_000_000
+SIGNALS = (Path(__file__).parents[3] / "strategies" / "sma_signals.py").read_text(encoding="utf-8")
 CASH = Decimal(10_000)
 Event = Quote | Book | Trade
 
@@ -151,13 +154,16 @@ class Sessions(Monitor):
         assert self.trust._replays._tape is not None
         return self.trust._replays._tape
 
-    def run(self, latency_ms: int = 80) -> None:
+    def run(self, latency_ms: int = 80, text: str = SMA) -> None:
         """Have the strategy run on paper, on the bars of its session."""
+        self.path = self.engine.file(text, "sma.py")
+        spec = StrategySpec("sma-1", self.path, "sim", (BTC,), "1m", PARAMETERS)
+        self.engine.store.strategies["sma-1"] = strategy_snapshot(spec=spec)
         self.see()
-        strategy = load_strategy(SMA.encode(), "sma.py")()
+        strategy = load_strategy(text.encode(), "sma.py")()
         set_parameters(strategy, PARAMETERS)
         start = StartReplay(
-            SMA.encode(), "sma.py", PARAMETERS, (BTC_RULES,), "1m", self.first_ns, CASH, None, Decimal(0), 7, True
+            text.encode(), "sma.py", PARAMETERS, (BTC_RULES,), "1m", self.first_ns, CASH, None, Decimal(0), 7, True
         )
         run = Replay(strategy, start, lambda *_: None)
         desk = PaperDesk(start, run._session, run._context, run._note_before)
@@ -167,6 +173,7 @@ class Sessions(Monitor):
         before, live = self.market[-SINCE - 20 : -SINCE], self.market[-SINCE:]
         run.warm_up(_message(before, warmup=True))
         run.play(_message(live, warmup=False), lambda: 1_000)
+        run.play_kept(lambda: 1_000)
         run.finish()
         sys.modules.pop("koc_strategy", None)
         spent = sum(
@@ -224,6 +231,13 @@ async def test_a_recorded_paper_session_is_green(desk: Sessions, latency_ms: int
     drift = await desk.measure()  # which is held against a back-test on bars, as ever
     assert drift.verdict is Verdict.AMBER
     assert drift.parts[GapCause.SLIPPAGE] != 0
+
+
+async def test_a_session_of_signals_is_green_too(desk: Sessions) -> None:
+    desk.run(text=SIGNALS)
+    found = await desk.session()
+    assert found.verdict is Verdict.GREEN, found.sentence
+    assert found.fills > 6
 
 
 async def test_a_market_that_was_not_recorded_is_amber_and_why(desk: Sessions) -> None:
