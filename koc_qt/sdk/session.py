@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from decimal import Decimal
 from itertools import islice, repeat
 from random import Random
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from koc_qt.domain.errors import BadTimeframe, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
@@ -28,6 +28,9 @@ from koc_qt.sdk.script import Api, Data, MarketData, Script
 from koc_qt.sdk.signal_trader import SignalTrader
 from koc_qt.sdk.strategy import Strategy, overrides
 from koc_qt.sdk.trading import AnyInstrument, Log, Position
+
+if TYPE_CHECKING:
+    from koc_qt.sdk.indicators._base import Floats
 
 HISTORY_LIMIT = 5_000  # bars kept an instrument, and asked for at once: they fit one frame of the channel
 _ZERO = Decimal(0)
@@ -182,12 +185,17 @@ class Session:
                 return True
         return False
 
-    def advances(self, instrument: InstrumentId, bars: Sequence[Bar], close: Sequence[float]) -> list[Iterator[object]]:
-        """Give what brings declared indicators from bar to bar: each needs one step before its bar is told."""
+    def advances(
+        self, instrument: InstrumentId, bars: Sequence[Bar], close: Sequence[float], array: Floats | None = None
+    ) -> list[Iterator[object]]:
+        """Give what brings declared indicators from bar to bar: each needs one step before its bar is told.
+
+        `array` holds the closes too, where somebody has made it.
+        """
         indicators = self.slots[instrument].indicators
         if not indicators:
             return []
-        stretch = Stretch(bars, close)
+        stretch = Stretch(bars, close, array)
         if not stretch.is_finite:  # update() says so when it comes to that bar
             return [map(type(indicator).update, repeat(indicator), bars) for indicator in indicators]
         steps: list[Iterator[object]] = []
@@ -251,7 +259,7 @@ class Session:
 
     def on_fill(self, request_id: int, fill: Fill, position: PositionState, cash: Mapping[str, Decimal]) -> None:
         """Tell of a fill, with the holding and the cash after it. A fill that is told twice counts once."""
-        handle = self._find(request_id, fill.client_order_id)
+        handle = self._open.get(request_id) or self._find(request_id, fill.client_order_id)
         slot = self.slots[position.instrument]
         slot.holding, slot.position = position, None
         self.cash = cash

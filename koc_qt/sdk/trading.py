@@ -151,7 +151,7 @@ class Trading:
     @property
     def open_orders(self) -> list[OrderHandle]:
         """The strategy's orders that may still be filled, oldest first; those of an earlier run among them."""
-        return self._session.open_orders()
+        return (self._koc_session or self._session).open_orders()
 
     # ---- what there is
 
@@ -203,7 +203,7 @@ class Trading:
 
     def metric(self, name: str, value: float) -> None:
         """Show a number beside the strategy; of one name only the newest counts."""
-        self._session.context.metric(name, float(value))
+        (self._koc_session or self._session).context.metric(name, float(value))
 
     # ---- time and chance
 
@@ -224,4 +224,4 @@ class Trading:
     @property
     def warming_up(self) -> bool:
         """Whether history is being replayed: indicators fill, and every order is rejected."""
-        return self._session.warming_up
+        return (self._koc_session or self._session).warming_up

@@ -18,10 +18,10 @@ No clock, no input or output: the same bars and settings give the same run.
 from __future__ import annotations
 
 import math
+import operator
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby, islice, repeat
-from operator import length_hint
 from typing import TYPE_CHECKING, ClassVar
 
 from koc_qt.domain.errors import StrategyError
@@ -209,22 +209,22 @@ class Replay:
     def _play_one(self, message: ReplayBars, pause: Pause) -> None:
         desk, key = self._desk, self._start.instruments[0].id
         bars = list(self._bars_of(message))
-        tell, advances = self._session.teller(key), self._session.advances(key, bars, message.close)
         self._rows = rows = iter(bars)
-        self._begin_curve(message)
-        try:
-            count = 1
-            while length_hint(rows):
-                stretch = islice(rows, count)
-                hurries = desk.is_idle and self._session.timer_ns is None and not self._is_script
+        closes = self._begin_curve(message)
+        tell, advances = self._session.teller(key), self._session.advances(key, bars, message.close, closes)
+        count = 1
+        while operator.length_hint(rows):
+            stretch = islice(rows, count)
+            hurries = desk.is_idle and self._session.timer_ns is None and not self._is_script
+            try:
                 while (self._hurry if hurries else self._walk)(stretch, advances, tell):
                     hurries = not hurries
-                count = pause()
-            self._note(self._told)
-        except BaseException:
-            self._note(self._told - 1)
-            self._closes = None
-            raise
+            except BaseException:
+                self._note(self._told - 1)
+                self._closes = None
+                raise
+            count = pause()
+        self._note(self._told)
         if bars:
             desk.closes[0] = bars[-1].close
 
@@ -266,18 +266,19 @@ class Replay:
                 return True
         return False
 
-    def _begin_curve(self, message: ReplayBars) -> None:
-        """Have the curve follow a message's closes, from its first row on."""
+    def _begin_curve(self, message: ReplayBars) -> Floats:
+        """Have the curve follow a message's closes, from its first row on, and give these."""
         import numpy as np  # takes long to load: the strategy may have started by now
 
-        self._closes = np.array(message.close, np.float64)
+        self._closes = closes = np.array(message.close, np.float64)
         self._closing_ns = array("q", (np.array(message.open_time_ns, np.int64) + self._bar_ns).tobytes())
         self._noted = 0
+        return closes
 
     @property
     def _told(self) -> int:
         """How many rows of the message were told."""
-        return 0 if self._closes is None else len(self._closes) - length_hint(self._rows)
+        return 0 if self._closes is None else len(self._closes) - operator.length_hint(self._rows)
 
     def _note_before(self) -> None:
         """Remember what there was up to the present close, which a fill is about to change."""
@@ -292,9 +293,9 @@ class Replay:
 
         begin, self._noted = self._noted, row
         self._worths.append((row, self._desk.quantities[0], self._desk.base))
-        ends, quantities, bases = np.array(self._worths).T
+        ends, quantities, bases = zip(*self._worths, strict=True)
         self._worths.clear()
-        lengths = np.diff(np.clip(ends, begin, row).astype(np.int64), prepend=begin)
+        lengths = list(map(operator.sub, ends, (begin, *ends)))
         held = np.repeat(quantities, lengths)
         with np.errstate(all="ignore"):
             worth = np.repeat(bases, lengths) + np.where(held, held * self._closes[begin:row], 0.0)
@@ -358,7 +359,7 @@ class Replay:
         ids = [rules.id for rules in self._start.instruments]
         return map(
             Bar,
-            map(ids.__getitem__, message.row),
+            repeat(ids[0]) if len(ids) == 1 else map(ids.__getitem__, message.row),
             repeat(self.timeframe),
             message.open_time_ns,
             message.open,

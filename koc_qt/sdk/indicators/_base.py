@@ -32,10 +32,10 @@ Line = list[float | None]
 class Stretch:
     """Bars of one instrument that follow each other, and their closes."""
 
-    def __init__(self, bars: Sequence[Bar], close: Sequence[float]) -> None:
+    def __init__(self, bars: Sequence[Bar], close: Sequence[float], array: Floats | None = None) -> None:
         self.bars = bars
         self.close = close
-        self._array: Floats | None = None
+        self._array = array
 
     @property
     def array(self) -> Floats:
