@@ -310,7 +310,7 @@ def test_ten_thousand_trades_do_not_stall_the_loop(panel: BacktestPanel) -> None
             is_done = True
         took.append(time.thread_time() - began)
     assert panel.result.trades.model.rowCount() == 10_000
-    assert len(took) == 5
+    assert len(took) >= 8  # a part each, and the settings in groups
     assert max(took) < 0.05  # some 10 ms on a quiet machine; a frame has 16
 
 

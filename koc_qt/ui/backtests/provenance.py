@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QGuiApplication
@@ -77,8 +77,8 @@ class ProvenancePage(QScrollArea):
         """Everything, a line each."""
         return "\n".join([self.command.text(), *(f"{name}: {text}" for name, text in self.texts.items())]) + "\n"
 
-    def show_result(self, result: BacktestResult) -> None:
-        """Show what this run was made from."""
+    def show_result(self, result: BacktestResult) -> Iterator[None]:
+        """Show what this run was made from, a group a step."""
         self.command.setText(command_of(result.spec))
         self.texts = {}
         while (item := self._grid.takeAt(0)) is not None:
@@ -86,7 +86,9 @@ class ProvenancePage(QScrollArea):
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
+        yield
         self._add("Settings", asked(result))
+        yield
         if result.spec.parameters:
             self._add("Parameters that differ", [(name, str(each)) for name, each in result.spec.parameters.items()])
         made = result.provenance
@@ -99,6 +101,7 @@ class ProvenancePage(QScrollArea):
             return
         hashes = [("Data", made.data), ("Strategy file", made.strategy), ("Settings hash", made.settings)]
         self._add("Made from (SHA-256)", [*hashes, ("Result", made.result)], is_code=True)
+        yield
         self._add("Versions", sorted(made.versions.items()))
 
     def _add(self, title: str, lines: Sequence[Line], *, is_code: bool = False) -> None:

@@ -107,7 +107,9 @@ class ResultView(QWidget):
         self._show_words(result)
         self.months.show_months(result.months)
         await asyncio.sleep(0)
-        self.provenance.show_result(result)
+        for _ in self.provenance.show_result(result):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # whoever shows all of it does so in another turn
 
     def _show_verdict(self, verdict: Verdict | None) -> None:
         """Wear on the tab what the checks came to."""
