@@ -102,7 +102,7 @@ def _message(rows: Sequence[Row], venues: int) -> ReplayBars:
     return ReplayBars(False, [row for row, _ in both], times, *values)
 
 
-def made_market(count: int = 500) -> list[Row]:
+def made_market(count: int = 400) -> list[Row]:
     """Give minutes that swing, gap and stand still, with volume that is sometimes scarce."""
     rng, price, fair, found = random.Random(11), 100.0, 100.0, []
     for number in range(count):
@@ -122,11 +122,11 @@ def made_market(count: int = 500) -> list[Row]:
 def test_the_certificate_of_every_strategy_is_green(name: str, costs: str) -> None:
     found, counts = certificate(name, made_market(), "1m", costs)
     assert found.verdict is Verdict.GREEN, found.sentence
-    assert counts["fills"] >= 40
+    assert counts["fills"] >= 30
     assert all(each.fills == each.fills_equal == each.fills_expected for each in found.comparisons)
-    assert all(each.trades == each.trades_equal >= 20 for each in found.comparisons)
+    assert all(each.trades == each.trades_equal >= 15 for each in found.comparisons)
     if name == "scalping":
-        assert counts["makers"] >= 20  # it rests, and is filled at its own prices
+        assert counts["makers"] >= 15  # it rests, and is filled at its own prices
 
 
 RECORDED = {
@@ -143,12 +143,12 @@ def test_the_certificate_is_green_on_recorded_markets(name: str, market: str) ->
         pytest.skip(f"the recorded market {market} is not on this machine")
     import pyarrow.parquet
 
-    columns = pyarrow.parquet.read_table(path).slice(0, 500).to_pydict()
+    columns = pyarrow.parquet.read_table(path).slice(0, 300).to_pydict()
     times = [round(time.timestamp()) * 10**9 for time in columns["timestamp"]]
     prices = [columns[each] for each in ("open", "high", "low", "close", "volume")]
     found, counts = certificate(name, list(zip(times, *prices, strict=True)), RECORDED[market], "plain")
     assert found.verdict is Verdict.GREEN, found.sentence
-    assert counts["fills"] >= 10
+    assert counts["fills"] >= 6
 
 
 def test_a_certificate_over_no_trade_is_not_green() -> None:
