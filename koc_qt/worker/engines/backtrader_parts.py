@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _DAY_S = 86_400
 _EPOCH_DAYS = 719_163  # backtrader counts days from the year 1, as datetime's ordinals do
 _LOADED_AT_ONCE = 10_000  # bars
+_SPARE = 1e-6  # of the cash
 
 
 def make_feed(library: Any, row: int, columns: Bars, begin: int, pause: Callable[[], object]) -> Any:
@@ -67,7 +68,7 @@ def make_broker(library: Any, venues: Sequence[BacktraderVenue], cash: float) ->
         def _getcommission(self, size: float, price: float, pseudoexec: bool) -> float:
             return abs(size) * price * self.rate
 
-    fees = Fees()
+    fees, spare = Fees(), cash * _SPARE
 
     def account(order: Any) -> BacktraderVenue:
         row: int = order.data.instrument_row
@@ -106,6 +107,14 @@ def make_broker(library: Any, venues: Sequence[BacktraderVenue], cash: float) ->
             venue = account(order)
             fees.rate = venue.rate(venue.work(order))
             return venue.grant(order, price)
+
+        def _execute(self, order: Any, *args: Any, **changes: Any) -> Any:
+            """Execute it with a little more cash: what the account just suffices for must not fail by a rounding."""
+            self.cash += spare
+            try:
+                return super()._execute(order, *args, **changes)
+            finally:
+                self.cash -= spare
 
         def _try_exec(self, order: Any) -> None:
             venue = account(order)

@@ -191,6 +191,22 @@ def test_two_venues_with_gaps_in_their_series(seed: int, costs: str) -> None:
     assert len({fill[1] for fill in ours.fills}) == 2
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_takes_all_the_cash_to_the_last_digit_is_filled(seed: int) -> None:
+    rng = random.Random(seed)
+    price, quantity = rng.randrange(1_000, 20_000) / 100, Decimal(rng.randrange(100_000, 900_000)) / 100_000
+
+    class All(Everything):
+        def on_bar(self, bar: Bar) -> None:
+            if not self.position().quantity:
+                self.buy(quantity)
+
+    cost = Decimal(str(price)) * quantity * Decimal("1.001")
+    assert len(same(lambda: All(1, often=0), bars(flat(price, price, price)), cash=cost).fills) == 1
+    short = cost - Decimal("1e-12")
+    assert not same(lambda: All(1, often=0), bars(flat(price, price, price)), cash=short).fills
+
+
 def test_what_is_asked_for_before_the_first_bar_meets_it() -> None:
     class Early(Everything):
         def on_start(self) -> None:
