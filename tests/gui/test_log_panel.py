@@ -118,6 +118,22 @@ def test_lines_come_in_and_are_followed(panel: LogPanel, fake: FakeBench, qtbot:
     assert panel.follow.text() == "Follow"
 
 
+def test_lines_that_are_laid_out_on_the_way_to_the_end_are_followed_too(
+    panel: LogPanel, fake: FakeBench, qtbot: QtBot
+) -> None:
+    for number in range(60):
+        fake.engine.log(f"number {number}")
+    bar, view = panel.view.verticalScrollBar(), panel.view
+    qtbot.waitUntil(lambda: bar.maximum() > 0 and bar.value() == bar.maximum())
+    bar.setValue(3)
+    longer = bar.maximum() + 5
+    bar.valueChanged.disconnect(view._scrolled)
+    bar.valueChanged.connect(lambda: bar.setMaximum(longer))  # as Qt's own view does, before ours hears of it
+    bar.valueChanged.connect(view._scrolled)
+    view.set_follows(True)
+    assert (bar.value(), view.follows) == (longer, True)
+
+
 def test_what_is_read_stays_in_place_while_old_lines_make_way(panel: LogPanel, fake: FakeBench, qtbot: QtBot) -> None:
     panel.model._limit = 100
     for number in range(100):

@@ -190,9 +190,9 @@ class LogView(QTableView):
             painter.end()
 
     def _to_end(self) -> None:
-        self._by_itself = True
+        before, self._by_itself = self._by_itself, True  # what is laid out on the way there calls this again
         self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
-        self._by_itself = False
+        self._by_itself = before
 
     def _scrolled(self, value: int) -> None:
         if not self._by_itself:
