@@ -83,7 +83,7 @@ class BacktestArchive:
         """
         if self._folder.is_dir():
             try:
-                with self._alone():
+                with self._alone(patience_s=0.0):  # whoever writes clears nothing away either
                     for file in self._folder.glob(f"{TEMPORARY}*"):
                         file.unlink(missing_ok=True)
             except (StorageError, OSError) as error:
@@ -157,17 +157,18 @@ class BacktestArchive:
         return self._folder / f"{backtest_id}{_SUFFIX}"
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, patience_s: float | None = None) -> Iterator[None]:
         """Keep other processes from changing anything meanwhile. Raises StorageError."""
+        patience_s = LOCK_TIMEOUT_S if patience_s is None else patience_s
         file = self._folder / _LOCK
         with _said(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(file, timeout=LOCK_TIMEOUT_S, mode=0o600)
+            lock = FileLock(file, timeout=patience_s, mode=0o600)
             try:
                 lock.acquire()
             except Timeout as error:
                 raise StorageError(
-                    f"another process has been writing to {self._folder} for {LOCK_TIMEOUT_S:g} s: try again"
+                    f"another process has been writing to {self._folder} for {patience_s:g} s: try again"
                 ) from error
         try:
             yield
@@ -183,8 +184,7 @@ class BacktestArchive:
                     key, dot, suffix = entry.name.rpartition(".")
                     if dot + suffix == _SUFFIX and _ID.fullmatch(key):
                         with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                            about = entry.stat()
-                            found[key] = _mark(about)
+                            found[key] = _mark(Path(entry.path).stat())  # Windows' own listing has no numbers
         except (FileNotFoundError, NotADirectoryError):  # whoever writes is told
             return {}
         except OSError as error:

@@ -94,7 +94,7 @@ class Study:
         self._start: StartSweep | None = None
         self._feed: BacktestFeed | None = None
         self._warmup_bars, self._timeframe = 0, ""
-        self._has_begun = False  # its bars were read, and are what they have to be
+        self._is_read = self._has_begun = False  # its bars; and they are what they have to be
         self._waits_for = ""
         self._board: Board | None = None
         self._unkept: list[Trial] = []
@@ -295,17 +295,22 @@ class Study:
     async def _bars(self) -> AsyncIterator[Sequence[ReplayBars]]:
         """Read the bars anew for each process: that costs less than to have them all in memory here.
 
-        Raises StrategyError at their end where they are others than the study's trials were made on.
+        They are hashed by whoever reads them first, and by those that do once trials are made. Raises StrategyError at
+        their end where they are others than those that trials were made on.
         """
         assert self._feed is not None  # noqa: S101 (for the type checker)
-        hashing = DataHash([str(rules.id) for rules in self._instruments], self._timeframe)
+        is_beside, self._is_read = self._is_read and not self._has_begun, True
+        hashing = None if is_beside else DataHash([str(rules.id) for rules in self._instruments], self._timeframe)
         warmup = await self._feed.before(self._warmup_bars)
-        await asyncio.to_thread(data_of, hashing, warmup)
+        if hashing is not None:
+            await asyncio.to_thread(data_of, hashing, warmup)
         yield warmup
         async for messages in self._feed.pages():
-            await asyncio.to_thread(data_of, hashing, messages)
+            if hashing is not None:
+                await asyncio.to_thread(data_of, hashing, messages)
             yield messages
-        await self._agree(hashing.hexdigest())
+        if hashing is not None:
+            await self._agree(hashing.hexdigest())
 
     async def _agree(self, data: str) -> None:
         """Note what the trials are made from; refuse to make some from other things than those there are."""
@@ -316,8 +321,7 @@ class Study:
         now = await asyncio.to_thread(origin_of, self.spec, self._source, self._instruments, data)
         if self._known is not None:
             check_origin(self._known, now)
-        if not self._has_begun:  # another process was not sent its bars meanwhile
-            self.origin, self._has_begun = now, True
+        self.origin, self._has_begun = now, True
 
     # ---- trials
 

@@ -22,9 +22,12 @@ from koc_qt.engine import optimiser_origin, optimiser_study
 from koc_qt.engine.optimiser_leases import SILENT_S
 from koc_qt.engine.optimiser_samplers import ListedSampler
 from koc_qt.link.optimiser_messages import StudyChanged
-from koc_qt.sdk.channel import StartSweep
+from koc_qt.ports.workers import WorkerExit
+from koc_qt.sdk.channel import HostMessage, StartSweep
+from koc_qt.sdk.sweep_messages import EvaluateTrials
 from tests.conditions import until
 from tests.fakes.trading import BTC
+from tests.fakes.workers import FakeWorker
 from tests.unit.engine.desk import EngineDesk
 from tests.unit.engine.test_optimiser import Stand, half_done
 
@@ -255,6 +258,32 @@ async def test_other_bars_under_a_study_are_noticed(stand: Stand) -> None:
     is_changed = False
     await stand.tests.resume(key)
     assert (await stand.over(key)).counts == {"done": 12}
+
+
+@pytest.mark.expected_warnings("trials are made again")
+async def test_bars_that_change_while_a_study_runs_end_it(stand: Stand) -> None:
+    columns = stand.engine.history.columns
+    is_changed: list[bool] = []
+
+    async def changing(series: Any, span: Any) -> Any:
+        found = await columns(series, span)
+        return found._replace(close=found.close + 1e-9) if is_changed else found
+
+    stand.engine.services.history.columns = changing  # type: ignore[method-assign]
+
+    def odd(worker: FakeWorker, message: HostMessage) -> bool:
+        if isinstance(message, EvaluateTrials) and not is_changed:
+            is_changed.append(True)
+            worker.end(WorkerExit(True, -9, "was ended by SIGKILL"))
+            return True
+        return False
+
+    stand.odd = odd
+    study = await stand.run()
+    assert (study.state, study.reason) == (
+        JobState.FAILED,
+        "the bars changed while the study ran: something else writes to them",
+    )
 
 
 async def test_rules_of_a_symbol_and_versions_that_changed_are_named(
