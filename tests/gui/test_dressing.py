@@ -44,6 +44,7 @@ KINDS: tuple[Callable[[], QWidget], ...] = (
     QLabel, QLineEdit, QPushButton, QCheckBox, QComboBox, QSpinBox, QProgressBar, QToolButton, QPlainTextEdit,
     QRadioButton, QTableWidget, QSlider, QGroupBox, QFrame,
 )  # fmt: skip
+SOON_MS = 30_000  # on a machine that is busy with other things
 ROUNDS = 4  # of one of each in a page
 
 
@@ -51,7 +52,10 @@ ROUNDS = 4  # of one of each in a page
 def app(qapp: QApplication) -> Iterator[QApplication]:
     """Give the application, and undress it afterwards."""
     worn = (qapp.styleSheet(), qapp.palette(), qapp.font(), qapp.style().objectName())
+    flash_ms = qapp.cursorFlashTime()
+    qapp.setCursorFlashTime(0)  # pictures are compared
     yield qapp
+    qapp.setCursorFlashTime(flash_ms)
     qapp.setStyleSheet(worn[0])
     qapp.setStyle(worn[3])
     qapp.setPalette(worn[1])
@@ -127,7 +131,7 @@ def theme(app: QApplication) -> Iterator[Theme]:
 
 def wear(theme: Theme, choice: ThemeChoice, qtbot: QtBot) -> None:
     theme.set_choice(choice)
-    qtbot.waitUntil(lambda: not theme.is_changing)
+    qtbot.waitUntil(lambda: not theme.is_changing, timeout=SOON_MS)
 
 
 def fresh(app: QApplication, choice: ThemeChoice) -> QImage:
@@ -144,7 +148,7 @@ def test_it_looks_as_if_it_had_been_made_so(app: QApplication, stage: Stage, the
     dark = stage.picture()
     theme.set_choice(ThemeChoice.LIGHT)
     assert theme.is_changing  # in steps
-    qtbot.waitUntil(lambda: not theme.is_changing)
+    qtbot.waitUntil(lambda: not theme.is_changing, timeout=SOON_MS)
     light = stage.picture()
     wear(theme, ThemeChoice.DARK, qtbot)
     assert stage.picture() == dark
@@ -176,7 +180,7 @@ def test_nothing_stands_still_for_ever(stage: Stage, theme: Theme, qtbot: QtBot)
     theme.set_choice(ThemeChoice.LIGHT)
     shiboken6.delete(stage.other)
     shiboken6.delete(stage.inside)
-    qtbot.waitUntil(lambda: not theme.is_changing)
+    qtbot.waitUntil(lambda: not theme.is_changing, timeout=SOON_MS)
     assert stage.dock.updatesEnabled()
     assert stage.tabs.updatesEnabled()
     assert stage.window.updatesEnabled()
