@@ -30,6 +30,7 @@ PATIENCE = (
     "3"  # how much longer than on a machine of its own a test waits for what must come; no test waits for nothing
 )
 STEP_S = 0.1
+PULSE_S = 60.0  # after which whoever waits is told what still runs
 
 
 class Check(NamedTuple):
@@ -70,7 +71,7 @@ class Running:
     """A check in a process of its own; what it says is printed when it has ended."""
 
     def __init__(self, check: Check, environment: dict[str, str], output: Path) -> None:
-        self._name, self._output = check.name, output
+        self.name, self._output = check.name, output
         self._began_s = time.monotonic()
         polite = ["nice", "-n", str(check.nice)] if os.name == "posix" else []
         with output.open("wb") as file:
@@ -90,8 +91,8 @@ class Running:
             return None
         taken_s = time.monotonic() - self._began_s
         said = self._output.read_text(encoding="utf-8", errors="replace").rstrip()
-        print(f"---- {self._name}", said, sep="\n", flush=True)
-        return self._name, code, taken_s
+        print(f"---- {self.name}", said, sep="\n", flush=True)
+        return self.name, code, taken_s
 
     def stop(self) -> None:
         """End it."""
@@ -102,6 +103,7 @@ class Running:
 def run_checks(planned: list[Check], at_once: int, environment: dict[str, str]) -> Results:
     """Run checks, `at_once` of them at a time; their results come in the order in which they end."""
     waiting, running, results = list(planned), list[Running](), Results()
+    began_s = told_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:
             while waiting or running:
@@ -109,6 +111,10 @@ def run_checks(planned: list[Check], at_once: int, environment: dict[str, str]) 
                     output = Path(folder) / str(len(waiting))
                     running.append(Running(waiting.pop(0), environment, output))
                 time.sleep(STEP_S)
+                if time.monotonic() - told_s > PULSE_S:
+                    told_s = time.monotonic()
+                    names = ", ".join(each.name for each in running)
+                    print(f"after {told_s - began_s:.0f} s there run: {names}; {len(waiting)} wait", flush=True)
                 for check in list(running):
                     if (result := check.result()) is not None:
                         running.remove(check)
