@@ -1,9 +1,9 @@
 """Whether several engines, and a recorded paper session, made the same trades of one strategy: fill by fill.
 
-Numbers are equal when they differ by at most TOLERANCE of the larger one, or of 1 where both are smaller. Times of
-engines are equal when they are the same; those of a paper session when they fall into the same bar, for an order needs
-some time to get there. What different symbols do at one time has no order. The fills of one order in a paper session
-count as one, at their mean price.
+Numbers are equal when they differ by at most TOLERANCE of the larger one: prices far below 1 are prices as others are.
+Times of engines are equal when they are the same; those of a paper session when they fall into the same bar, for an
+order needs some time to get there. What different symbols do at one time has no order. The fills of one order in a
+paper session count as one, at their mean price.
 """
 
 from __future__ import annotations
@@ -412,7 +412,7 @@ def _time_of(both: tuple[Execution | None, Execution | None]) -> int:
 
 def _equal(one: _Field, two: _Field) -> bool:
     if isinstance(one.value, float) and isinstance(two.value, float):
-        return abs(one.value - two.value) <= TOLERANCE * max(1.0, abs(one.value), abs(two.value))
+        return abs(one.value - two.value) <= TOLERANCE * max(abs(one.value), abs(two.value))
     return one.value == two.value
 
 

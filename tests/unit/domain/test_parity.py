@@ -196,6 +196,22 @@ def test_numbers_are_equal_to_a_billionth() -> None:
     assert against((1, "buy", "100.000001"), *FOUR[1:]).verdict is Verdict.AMBER
 
 
+@pytest.mark.parametrize(("price", "other"), [("0.0000000002", "0.0000000003"), ("0.000000012", "0.0000000121")])
+def test_prices_far_below_one_are_told_apart(price: str, other: str) -> None:
+    expected: Made = (1, "buy", price)
+    assert against(expected, expected=(expected,)).verdict is Verdict.GREEN
+    found = against((1, "buy", other), expected=(expected,))
+    assert found.verdict is Verdict.AMBER
+    assert first(found)[0] is Cause.PRICE
+    assert found.fills_equal == 0
+
+
+def test_dust_is_told_apart() -> None:
+    expected: Made = (1, "buy", "30000", "0.0000000001", "0.0000000001")
+    assert against((1, "buy", "30000", "0.0000000002", "0.0000000001"), expected=(expected,)).verdict is Verdict.AMBER
+    assert against((1, "buy", "30000", "0.0000000001", "0"), expected=(expected,)).verdict is Verdict.AMBER
+
+
 def test_trades_are_compared_where_fills_are_equal() -> None:
     made = fills(*FOUR)
     trades = tuple(round_trips(made))
