@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
-from koc_qt.domain.backtests import BacktestSnapshot, Engine
+from koc_qt.domain.backtests import BY_COMMAND, BacktestSnapshot, Engine
 from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import DeleteBacktest, FetchBacktestPage, NoteBacktest
 from koc_qt.link.messages import StartBacktest
@@ -62,6 +62,18 @@ def select(panel: BacktestPanel, *rows: int) -> None:
         table.selectionModel().select(panel.history.model.index(row, 0), ADD)
 
 
+def test_runs_of_the_command_line_are_told_from_those_of_the_engine(
+    three: BacktestPanel, fake: FakeBench, qtbot: QtBot
+) -> None:
+    page, place = three.history, [column.name for column in three.history.model.columns].index("made_by")
+    fake.engine.backtest("backtest-2", made_by=BY_COMMAND)
+    qtbot.waitUntil(lambda: page.model.index(1, place).data() == "Command line")
+    assert [page.model.index(row, place).data() for row in (0, 2)] == ["Engine", "Engine"]
+    assert "koc backtest" in page.model.index(1, place).data(Qt.ItemDataRole.ToolTipRole)
+    page.search.setText("command line")
+    assert [run.backtest_id for run in page.model.records] == ["backtest-2"]
+
+
 def test_runs_are_listed_the_newest_first_and_one_is_opened(three: BacktestPanel, qtbot: QtBot) -> None:
     page = three.history
     assert three.pages.currentWidget() is page
@@ -107,7 +119,7 @@ def test_a_note_is_written_to_one_run(three: BacktestPanel, fake: FakeBench, qtb
     page.note.setText("  best so far ")
     QTest.keyClick(page.note, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: fake.sent(NoteBacktest) == [NoteBacktest("backtest-3", "best so far")])
-    qtbot.waitUntil(lambda: page.model.index(0, 7).data() == "best so far")
+    qtbot.waitUntil(lambda: page.model.records[0].note == "best so far")
     select(three, 1)
     assert page.note.text() == ""
     page.note.editingFinished.emit()

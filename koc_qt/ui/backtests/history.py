@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from koc_qt.domain.backtests import BacktestSnapshot
+from koc_qt.domain.backtests import BY_COMMAND, BacktestSnapshot
 from koc_qt.domain.state import JobState
 from koc_qt.link.backtest_messages import DeleteBacktest, NoteBacktest
 from koc_qt.reports.words import ENGINES
@@ -81,6 +81,7 @@ def run_columns() -> tuple[Column[BacktestSnapshot], ...]:
         share("max_drawdown", "Drawdown", "The deepest fall below an earlier peak"),
         number("sharpe", "Sharpe", 2, "Mean return over its standard deviation, annualised"),
         number("trades", "Trades", 0, "Closed trades"),
+        Column("made_by", "Made by", made_by, tip=_made_by_tip, width=13),
         Column("note", "Note", lambda run: run.note, tip=lambda run: run.note, width=24),
         Column("symbols", "Symbols", _symbols, tip=lambda run: ", ".join(map(str, run.spec.instruments)), width=14),
         Column("timeframe", "Bars", lambda run: run.spec.timeframe or formats.DASH, width=6),
@@ -102,6 +103,15 @@ def _state(run: BacktestSnapshot) -> str:
 
 def _symbols(run: BacktestSnapshot) -> str:
     return ", ".join(each.symbol for each in run.spec.instruments)
+
+
+def made_by(run: BacktestSnapshot) -> str:
+    """Say what made a run."""
+    return run.made_by.capitalize()
+
+
+def _made_by_tip(run: BacktestSnapshot) -> str:
+    return "koc backtest, in a terminal" if run.made_by == BY_COMMAND else "The engine, as a window asked it to"
 
 
 def parameters_text(run: BacktestSnapshot) -> str:
