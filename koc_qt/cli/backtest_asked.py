@@ -13,6 +13,7 @@ from typing import Any, cast
 from koc_qt.cli.backtest import ALL, USUAL_SHARE
 from koc_qt.cli.fetching import parse_time
 from koc_qt.cli.lines import counted
+from koc_qt.cli.named_files import strategy_file
 from koc_qt.config import VENUES, Config
 from koc_qt.domain.backtests import FILE_VENUE, BacktestSpec
 from koc_qt.domain.errors import BadBars, ConfigError
@@ -55,9 +56,7 @@ class Asked:
 
 def read_asked(args: argparse.Namespace) -> Asked:
     """Read the options of cli/backtest.py's `add_run_options`. Raises KocError for what cannot be."""
-    path = Path(args.file)
-    if not path.is_file():
-        raise ConfigError(f"there is no strategy file {path.absolute()}: name a .py file that is there")
+    path = strategy_file(args.file)
     if args.timeframe:
         duration_ns(args.timeframe)
     for text in (args.since, args.until):
@@ -65,7 +64,7 @@ def read_asked(args: argparse.Namespace) -> Asked:
             parse_time(text, 0)  # a typing mistake is told before anything is connected
     files = _files(args)
     symbols = tuple(file.instrument for file in files) if files else _symbols(args)
-    asked = Asked(str(path.absolute()), symbols, files, args.since, args.until, args.timeframe, _rules(args))
+    asked = Asked(str(path), symbols, files, args.since, args.until, args.timeframe, _rules(args))
     BacktestSpec(asked.path, asked.symbols, asked.timeframe, 0, 1, **asked.rules)  # says what makes no sense
     return asked
 

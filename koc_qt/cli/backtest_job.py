@@ -17,9 +17,10 @@ from koc_qt.cli.backtest import ALL
 from koc_qt.cli.backtest_asked import Asked, bench_for, data_words, read_asked
 from koc_qt.cli.backtest_keeping import Kept
 from koc_qt.cli.backtest_progress import Show, shown_progress, words
+from koc_qt.cli.named_files import output_file, output_folder
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
-from koc_qt.domain.errors import ConfigError, KocError, StorageError
+from koc_qt.domain.errors import KocError, StorageError
 from koc_qt.domain.parity import Absence, Certificate, EngineRun, certify
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
@@ -173,37 +174,38 @@ def _outputs(args: argparse.Namespace, name: str) -> Iterator[Path]:
     """Give the files to write; refuse, before anything is run, what could not be written. Raises ConfigError."""
     for option, endings in _FILES.items():
         text = getattr(args, option)
-        if not text or (text == STDOUT and option == "json"):
-            continue
-        file = Path(text)
-        if file.is_dir():
-            raise ConfigError(f"--{option} {text}: that is a folder; name a file")
-        if file.suffix.lower() not in endings:
-            raise ConfigError(f"--{option} {text}: let its name end in {endings[0]}")
-        _check_folder(option, text, file.absolute().parent)
-        yield file
+        if text and not (text == STDOUT and option == "json"):
+            yield output_file(option, text, endings)
     for option, ending in _FOLDERS.items():
         if text := getattr(args, option):
-            folder = Path(text)
-            if folder.exists() and not folder.is_dir():
-                raise ConfigError(f"--{option} {text}: that is a file; name a folder")
-            _check_folder(option, text, folder.absolute().parent)
-            yield folder / f"{name}{ending}"
-
-
-def _check_folder(option: str, text: str, folder: Path) -> None:
-    if not folder.is_dir():
-        raise ConfigError(f"--{option} {text}: there is no folder {folder}")
+            yield output_folder(option, text) / f"{name}{ending}"
 
 
 def _write(report: Report, files: list[Path]) -> None:
-    """Write the files that were asked for, and say where they are. Raises StorageError."""
+    """Write the files that were asked for, and say where they are; one that fails keeps no other from being written.
+
+    Raises the first StorageError once all were tried.
+    """
     from koc_qt.reports.export import export
 
+    troubles: list[StorageError] = []
     for file in files:
         try:
-            file.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"the folder {file.parent} cannot be made: {error.strerror or error}") from error
-        for written in export(report, file):
-            print(f"Written: {written}", file=sys.stderr)
+            _make_folder(file.parent)
+            written = export(report, file)
+        except StorageError as error:
+            troubles.append(error)
+        else:
+            for each in written:
+                print(f"Written: {each}", file=sys.stderr)
+    for other in troubles[1:]:
+        print(other, file=sys.stderr)
+    if troubles:
+        raise troubles[0]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} cannot be made: {error.strerror or error}") from error

@@ -89,6 +89,7 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
     """Give the configuration as the command line changes it, and what it adds. Raises KocError."""
     import msgspec
 
+    from koc_qt.cli.named_files import strategy_file
     from koc_qt.config import VENUES, with_venues
     from koc_qt.domain.instruments import InstrumentId
     from koc_qt.domain.state import StrategySpec
@@ -105,8 +106,7 @@ def settings(args: argparse.Namespace, config: Config) -> tuple[Config, EngineOp
     if args.timeframe:
         duration_ns(args.timeframe)
     for file in args.strategy:
-        if not Path(file).is_file():
-            raise ConfigError(f"there is no strategy file {Path(file).absolute()}: name a .py file that is there")
+        strategy_file(file)
     config = with_venues(config, venues)
     changes: dict[str, Any] = {}
     if args.speed is not None:

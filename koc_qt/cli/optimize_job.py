@@ -13,7 +13,8 @@ from pathlib import Path
 
 from koc_qt.cli.backtest_asked import Asked, bench_for, read_asked
 from koc_qt.cli.lines import span
-from koc_qt.cli.optimize_report import OptimizeReport, check_output
+from koc_qt.cli.named_files import output_file
+from koc_qt.cli.optimize_report import OptimizeReport
 from koc_qt.cli.optimize_resume import resume
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestSpec
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{each.name} has a --range and is --set: one of them says what it may be")
     for option in ("json", "csv"):
         if name := getattr(args, option):
-            check_output(option, name)
+            output_file(option, name)
     paths = profile_paths()
     paths.ensure()
     config = load_config(paths)

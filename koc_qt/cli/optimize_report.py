@@ -14,22 +14,13 @@ from typing import IO, Any
 import msgspec
 
 from koc_qt.cli.lines import counted
-from koc_qt.domain.errors import ConfigError, StorageError
+from koc_qt.domain.errors import StorageError
 from koc_qt.domain.optimisation import StudySnapshot, Trial, TrialState
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.files import durable_stream
 from koc_qt.reports.export import trouble_of
 
 _SHOWN = ("return", "sharpe", "max_drawdown", "trades")  # beside the objectives
-
-
-def check_output(option: str, text: str) -> None:
-    """Refuse a name that no file can be written to, before anything is searched. Raises ConfigError."""
-    file = Path(text)
-    if not file.absolute().parent.is_dir():
-        raise ConfigError(f"--{option} {text}: there is no folder {file.absolute().parent}")
-    if text == "-" or (file.exists() and not file.is_file()):
-        raise ConfigError(f"--{option} {text}: that is no file; name one")
 
 
 @contextlib.contextmanager

@@ -46,14 +46,12 @@ def run(args: argparse.Namespace) -> int:
 
 def window_options(args: argparse.Namespace) -> WindowOptions:
     """Give what the command line asks for. Raises ConfigError, LinkError."""
+    from koc_qt.cli.named_files import strategy_file
     from koc_qt.wiring.window_options import WindowOptions
 
     if len(args.files) > FILES_LIMIT:
         raise ConfigError(f"{len(args.files)} strategy files are too many to ask about: name {FILES_LIMIT} at most")
-    files = tuple(str(Path(file).absolute()) for file in args.files)
-    for file in files:
-        if not Path(file).is_file():
-            raise ConfigError(f"there is no strategy file {file}: name a .py file that is there")
+    files = tuple(str(strategy_file(file)) for file in args.files)
     endpoint = server_key = None
     if args.connect is not None:
         endpoint, server_key = _remote(args.connect, args.server_key)
