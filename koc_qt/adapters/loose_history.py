@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 
 from koc_qt.adapters.loose_file import LooseBars
-from koc_qt.domain.errors import BadTimeframe, VenueRejected
+from koc_qt.domain.errors import BadTimeframe, InvalidOrder, VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns, is_multiple
 from koc_qt.ports.bars import BarSeries, Columns, Span
@@ -105,11 +105,14 @@ def file_rules(
     """Give the rules of what a file holds: by itself so fine that they round nothing that matters, and no fees.
 
     A symbol such as EUR-USD or BTC/USDT names base and quote; any other is quoted in US dollars. Raises InvalidOrder
-    for a tick or a lot that is none.
+    for a tick or a lot that is none, and for a tick above a price of the file: rounded to it that would be none.
     """
+    lowest = float(bars.low.min())
+    if tick is not None and tick > lowest:
+        raise InvalidOrder(f"{instrument}: a tick of {tick} is above its lowest price, which is {lowest:.12g}")
     pair = _PAIR.fullmatch(instrument.symbol)
     base, quote = pair.groups() if pair else (instrument.symbol, _QUOTE)
-    magnitude = math.floor(math.log10(float(bars.low.min())))
+    magnitude = math.floor(math.log10(lowest))
     finest = Decimal(1).scaleb(min(magnitude, 0) - _FINEST)
     return Instrument(instrument, base, quote, tick or finest, lot or _LOT)
 

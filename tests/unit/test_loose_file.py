@@ -494,7 +494,9 @@ def test_ticks_are_so_fine_that_nothing_is_rounded_by_surprise(price: float, tic
     rules = file_rules(SYMBOL, columns)
     assert rules.tick_size == Decimal(tick)
     assert rules.lot_size == Decimal("1e-8")
-    coarse = file_rules(SYMBOL, columns, Decimal("0.5"), Decimal(1))
-    assert (coarse.tick_size, coarse.lot_size) == (Decimal("0.5"), 1)
+    coarse = file_rules(SYMBOL, columns, Decimal("0.00005"), Decimal(1))
+    assert (coarse.tick_size, coarse.lot_size) == (Decimal("0.00005"), 1)
     with pytest.raises(InvalidOrder):
         file_rules(SYMBOL, columns, Decimal(-1))
+    with pytest.raises(InvalidOrder, match=f"a tick of 1000000 is above its lowest price, which is {price:.12g}"):
+        file_rules(SYMBOL, columns, Decimal(1_000_000))
