@@ -88,7 +88,8 @@ def halt_and_count(home: Profile, engine: EngineProcess, account_id: str) -> Non
     check_positions(counted, after.fills)
     money = expected_balances(after.fills, account_id)
     engine.wait_for_status(lambda s: _is_in(s, account_id, money), f"balances that follow from the fills: {money}")
-    assert sum(each["orders"] for each in counted["strategies"]) == len(after.orders)
+    counts = {each["id"]: each["orders"] for each in counted["strategies"]}
+    assert counts == {key: sum(order.strategy_id == key for order in after.orders) for key in counts}
 
 
 def _is_in(status: Status, account_id: str, money: dict[str, Decimal]) -> bool:
