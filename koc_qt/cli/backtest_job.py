@@ -21,7 +21,7 @@ from koc_qt.cli.named_files import output_file, output_folder
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
 from koc_qt.domain.errors import KocError, StorageError
-from koc_qt.domain.parity import Absence, Certificate, EngineRun, certify
+from koc_qt.domain.parity import Absence, Certificate, certify, engine_run
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.domain.trust import Verdict
@@ -122,7 +122,7 @@ async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) 
                 found.absences.append(absence)
             case outcome:
                 found.results.append(outcome.result)
-    runs = [_engine_run(result) for result in found.results]
+    runs = [engine_run(result.spec.engine.value, result) for result in found.results]
     found.certificate = certify(runs, found.absences, bar_ns=duration_ns(first.result.timeframe), spec=spec)
 
 
@@ -141,12 +141,6 @@ async def _play(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> 
                 tell(snapshot.progress, words(snapshot))
 
         return await run_one(bench, spec, changed, found.kept.take)
-
-
-def _engine_run(result: BacktestResult) -> EngineRun:
-    count = result.statistics.get("fills")
-    fills = len(result.fills) if count is None else int(count)
-    return EngineRun(result.spec.engine.value, tuple(result.fills), tuple(result.trades), result.provenance, fills)
 
 
 async def _check(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) -> None:

@@ -3,7 +3,8 @@
 Numbers are equal when they differ by at most TOLERANCE of the larger one: prices far below 1 are prices as others are.
 Times of engines are equal when they are the same; those of a paper session when they fall into the same bar, for an
 order needs some time to get there. What different symbols do at one time has no order. The fills of one order in a
-paper session count as one, at their mean price.
+paper session count as one, at their mean price. Of a run with more fills than are kept, the first ones are compared,
+and of all the count and what they came to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import zip_longest
 
 import msgspec
 
-from koc_qt.domain.backtests import BacktestSpec, Provenance, RoundTrip
+from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Provenance, RoundTrip
 from koc_qt.domain.exact import EXACT, quotient
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Side
@@ -39,17 +40,22 @@ class Cause(StrEnum):
     FEE = "other fee"
 
 
+_TOTALS = {"final_equity": "the final equity is", "fees": "the fees are"}
 SERIOUS = frozenset({Cause.MISSING, Cause.EXTRA, Cause.BAR, Cause.SIDE})  # these are other decisions
 
 
 class EngineRun(msgspec.Struct, frozen=True):
-    """What one engine made of the strategy; `source` is its name. `fill_count` counts those beyond `fills` as well."""
+    """What one engine made of the strategy; `source` is its name.
+
+    `fill_count` counts those beyond `fills` as well, and `totals` are statistics of all, by name.
+    """
 
     source: str
     fills: tuple[Fill, ...]
     trades: tuple[RoundTrip, ...]
     provenance: Provenance | None = None
     fill_count: int | None = None
+    totals: dict[str, float | None] = {}
 
 
 class Absence(msgspec.Struct, frozen=True):
@@ -116,6 +122,15 @@ class Execution(msgspec.Struct, frozen=True, gc=False):
     price: float
     quantity: float
     fee: float
+
+
+def engine_run(source: str, result: BacktestResult) -> EngineRun:
+    """Give what a back-test made, to be held against others."""
+    fills, totals = tuple(result.fills), result.statistics
+    count = totals.get("fills")
+    return EngineRun(
+        source, fills, tuple(result.trades), result.provenance, len(fills) if count is None else int(count), totals
+    )
 
 
 def certify(
@@ -374,13 +389,28 @@ def _judge(
         return Verdict.RED, text + data
     if first is None and not counts[0]:
         return Verdict.NONE, f"{names} made no fill: there is nothing to compare.{data}"
+    if first is None and compared < counts[1] and (later := _later(expected, found)):
+        return Verdict.RED, f"The first {compared:,} fills of {names} are equal, and later ones are not: {later}.{data}"
     if first is None:
         more = "" if compared == counts[1] else f"; the first {compared:,} were compared"
+        if more and None not in [run.totals.get("final_equity") for run in (expected, found)]:
+            more += ", and what all of them came to"
         text = f"{names} made the same {counts[1]:,} fills{more}."
         return (Verdict.AMBER, text + data) if data else (Verdict.GREEN, text)
     verdict = Verdict.RED if first.cause in SERIOUS or other is not None else Verdict.AMBER
     later = "" if other is None else f" Their decisions differ first here: {other.sentence}"
     return verdict, f"{names} differ first here: {first.sentence}{later}{data}"
+
+
+def _later(expected: EngineRun, found: EngineRun) -> str:
+    """Say in what all fills came to something else; empty where they did not, and where that is not known."""
+    known = [run.totals.get(name) for run in (expected, found) for name in ("final_equity", "net_profit")]
+    scale = max((abs(each) for each in known if each is not None), default=0.0)  # with the cash that a run began with
+    for name, words in _TOTALS.items():
+        one, two = expected.totals.get(name), found.totals.get(name)
+        if one is not None and two is not None and not abs(one - two) <= TOLERANCE * scale:
+            return f"{words} {_number(one)} in {expected.source} and {_number(two)} in {found.source}"
+    return ""
 
 
 def _count(run: EngineRun, rows: Sequence[_Row]) -> int:

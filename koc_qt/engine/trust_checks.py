@@ -22,7 +22,7 @@ from koc_qt.domain.fan import Equity, fan_of_runs
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.lookahead import DecisionCheck, Repeat, Variation, check_lookahead, check_warmup, cuts
 from koc_qt.domain.monte_carlo import MonteCarlo, bootstrap_candles, distribution, draw_trades, jittered, other_future
-from koc_qt.domain.parity import PAPER, Absence, Certificate, Comparison, EngineRun, certify, compare
+from koc_qt.domain.parity import PAPER, Absence, Certificate, Comparison, EngineRun, certify, compare, engine_run
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.domain.trust import GRID_LIMIT, TrustSpec, Verdict, utc_text
 from koc_qt.domain.trust_report import SharpeCheck, judge_sharpe
@@ -153,9 +153,7 @@ class TrustChecks:
             if isinstance(outcome, str):
                 absent.append(Absence(str(engine), outcome))
             else:
-                result = outcome.result
-                fills, trades = tuple(result.fills), tuple(result.trades)
-                runs.append(EngineRun(str(engine), fills, trades, result.provenance, outcome.fill_count))
+                runs.append(engine_run(str(engine), outcome.result))
         session: Comparison | None = None
         if self._spec.session:
             try:

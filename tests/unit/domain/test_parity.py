@@ -22,12 +22,14 @@ from koc_qt.domain.parity import (
     EngineRun,
     certify,
     compare,
+    engine_run,
     executions,
     pair,
 )
 from koc_qt.domain.trips import round_trips
 from koc_qt.domain.trust import Placement, Verdict, utc_text, worst
 from tests.unit.domain.examples import ETH, MINUTE_NS, START_NS, fill
+from tests.unit.reports.examples import result
 
 SECOND_NS = 1_000_000_000
 Made = tuple[Any, ...]  # minute, side, price; quantity and fee where they are not 1 and 0.1
@@ -245,6 +247,39 @@ def test_other_bars_and_fills_that_are_not_listed_are_said() -> None:
     assert compare(long, same, bar_ns=MINUTE_NS).sentence == (
         "vectorbt and replay made the same 9 fills; the first 4 were compared."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "later"),
+    [
+        ({}, ""),
+        ({"final_equity": 10_500.000001}, ""),
+        ({"final_equity": 10_500.01}, "the final equity is 10500 in replay and 10500.01 in vectorbt"),
+        ({"fees": 12.5001}, "the fees are 12.5 in replay and 12.5001 in vectorbt"),
+        ({"fees": float("nan")}, "the fees are 12.5 in replay and nan in vectorbt"),
+    ],
+)
+def test_fills_beyond_those_that_are_kept_are_held_against_each_other_by_what_they_came_to(
+    changes: dict[str, float | None], later: str
+) -> None:
+    statistics = {"fills": 9.0, "final_equity": 10_500.0, "net_profit": 500.0, "fees": 12.5}
+    made = msgspec.structs.replace(result(), fills=list(fills(*FOUR)), trades=round_trips(fills(*FOUR)))
+    one, two = (
+        engine_run(name, msgspec.structs.replace(made, statistics=values))
+        for name, values in (("replay", statistics), ("vectorbt", statistics | changes))
+    )
+    assert (one.fill_count, len(one.fills), one.provenance) == (9, 4, made.provenance)
+    found = compare(one, two, bar_ns=MINUTE_NS)
+    if later:
+        sentence = f"The first 4 fills of vectorbt and replay are equal, and later ones are not: {later}."
+        assert (found.verdict, found.sentence) == (Verdict.RED, sentence)
+    else:
+        sentence = "vectorbt and replay made the same 9 fills; the first 4 were compared, and what all of them came to."
+        assert (found.verdict, found.sentence) == (Verdict.GREEN, sentence)
+
+
+def test_a_result_without_a_count_has_the_fills_that_are_listed() -> None:
+    assert engine_run("replay", msgspec.structs.replace(result(), statistics={})).fill_count == len(result().fills)
 
 
 def test_a_paper_session_is_compared_by_the_bar_and_the_order() -> None:
