@@ -207,8 +207,9 @@ def test_what_venue_and_engine_let_an_account_do_is_shown(panel: AccountsPanel, 
     told, snapshot = AccountLimits("paper", quotas, can_withdraw=False), fake.engine.snapshot()
     with_risk = msgspec.structs.replace(snapshot, risk=RiskLimits(), limits=(told,))
     fake.engine.snapshot = lambda: with_risk  # type: ignore[method-assign]
-    fake.client.connect()
-    qtbot.waitUntil(lambda: card.limits.isVisible())
+    with qtbot.waitSignal(panel.desk.venues.changed):  # asked for again, and then every card is shown
+        fake.client.connect()
+    qtbot.waitUntil(lambda: card.limits.isVisible() and not panel._showing.is_busy and not panel._refreshing.isActive())
     words = "Orders: 12 of 100 in 10 s · Requests: 340 of 6,000 a minute · the key cannot withdraw"
     assert card.limits.text().replace("\xa0", " ") == words
     assert "cancels go out to the last" in card.limits.toolTip()
