@@ -45,6 +45,7 @@ from koc_qt.ui.slices import Slices
 
 AT_ONCE_NS = 5_000_000  # of dressing in a turn, and what the last part of it takes
 PART_MOST = 60  # widgets of a part: some 8 ms
+STRIP_PX = 160  # of a dock, painted at once: some 5 ms where it is full
 _FRAMES = (QMainWindow, QDockWidget, QSplitter, QStackedWidget, QTabWidget, QScrollArea)  # whose rules name the palette
 _RULED = (  # the sheet has rules with colours of its own for these
     QAbstractButton,
@@ -68,7 +69,7 @@ _IS_PART, _IS_FRAME = "dressedAlone", "dressedWithin"
 class Dressing(QObject):
     """Puts another style sheet on everything; an empty one is the application's own.
 
-    Docks stand still until all of their parts are dressed, and are painted one by one.
+    Docks stand still until all of their parts are dressed, and are painted one by one, from top to bottom.
     """
 
     def __init__(self, parent: QObject) -> None:
@@ -83,6 +84,7 @@ class Dressing(QObject):
 
     def wear(self, colors: QPalette, sheet: str) -> None:
         """Begin to dress everything in these. What is made meanwhile, and later, is dressed as well."""
+        self._slices.cancel()  # which lets its docks go: those that shall stand still now as well
         self._sheet = sheet
         tops = [widget for widget in QApplication.topLevelWidgets() if widget.parentWidget() is None]
         still = [dock for top in tops for dock in top.findChildren(QDockWidget) if _is_in_sight(dock)]
@@ -95,19 +97,18 @@ class Dressing(QObject):
 
     def _dress(self, tops: list[QWidget], still: list[QDockWidget]) -> Iterator[None]:
         """Dress what is in sight first; whatever happens, no dock stands still for ever."""
-        roots = _roots(tops)
+        roots, left = _roots(tops), list(still)
         try:
             self._polish([top for top in tops if top not in roots])
             for dock in still:
                 yield from self._dress_tree(dock)
-                if shiboken6.isValid(dock):
-                    dock.setUpdatesEnabled(True)
-                yield
+                yield from _bring_out(dock)
+                left.remove(dock)
             others = [root for root in roots if shiboken6.isValid(root) and root not in still]
             for root in sorted(others, key=lambda root: not _is_in_sight(root)):
                 yield from self._dress_tree(root)
         finally:
-            for dock in still:
+            for dock in left:
                 if shiboken6.isValid(dock):
                     dock.setUpdatesEnabled(True)
 
@@ -155,6 +156,27 @@ def _several(steps: Iterator[None]) -> Iterator[None]:
         if perf_counter_ns() >= until_ns:
             yield
             until_ns = perf_counter_ns() + AT_ONCE_NS
+
+
+def _bring_out(dock: QDockWidget) -> Iterator[None]:
+    """Let a dock that stood still be painted, a strip a step: QWidget.setUpdatesEnabled paints all of it in a turn."""
+    if not shiboken6.isValid(dock):
+        return
+    dock.setAttribute(Qt.WidgetAttribute.WA_ForceUpdatesDisabled, False)
+    _let_go(dock)
+    top = 0
+    while shiboken6.isValid(dock) and top < dock.height():
+        dock.repaint(0, top, dock.width(), STRIP_PX)  # now, so that the step has taken what it takes
+        top += STRIP_PX
+        yield
+
+
+def _let_go(widget: QWidget) -> None:
+    """Let a widget be painted again, and all in it but what is kept from it by somebody else."""
+    widget.setAttribute(Qt.WidgetAttribute.WA_UpdatesDisabled, False)
+    for child in widget.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        if not child.isWindow() and not child.testAttribute(Qt.WidgetAttribute.WA_ForceUpdatesDisabled):
+            _let_go(child)
 
 
 def _roots(tops: Iterable[QWidget]) -> list[QWidget]:

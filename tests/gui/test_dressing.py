@@ -39,6 +39,7 @@ from pytestqt.qtbot import QtBot
 from koc_qt.ui import dressing
 from koc_qt.ui.style_sheet import style_sheet
 from koc_qt.ui.theme import Theme, ThemeChoice, style_as
+from tests.conditions import wait_until
 
 KINDS: tuple[Callable[[], QWidget], ...] = (
     QLabel, QLineEdit, QPushButton, QCheckBox, QComboBox, QSpinBox, QProgressBar, QToolButton, QPlainTextEdit,
@@ -134,6 +135,11 @@ def wear(theme: Theme, choice: ThemeChoice, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: not theme.is_changing, timeout=SOON_MS)
 
 
+def take_turns(until: Callable[[], bool]) -> None:
+    """Let the loop turn, but no more than it must."""
+    wait_until(lambda: (QApplication.processEvents(), until())[1])
+
+
 def fresh(app: QApplication, choice: ThemeChoice) -> QImage:
     """Give the picture of a window that is made in a theme."""
     own = Theme(choice)
@@ -184,6 +190,34 @@ def test_nothing_stands_still_for_ever(stage: Stage, theme: Theme, qtbot: QtBot)
     assert stage.dock.updatesEnabled()
     assert stage.tabs.updatesEnabled()
     assert stage.window.updatesEnabled()
+
+
+def test_docks_of_a_second_switch_stand_still_until_they_are_dressed(stage: Stage, theme: Theme, qtbot: QtBot) -> None:
+    kept = QLabel("Kept from being painted by somebody else", stage.inside)
+    kept.setUpdatesEnabled(False)
+    theme.set_choice(ThemeChoice.LIGHT)
+    take_turns(lambda: bool(stage.dock.property("dressedWithin")))  # it has begun
+    theme.set_choice(ThemeChoice.DARK)
+    assert not stage.dock.updatesEnabled()
+    assert not stage.inside.updatesEnabled()
+    qtbot.waitUntil(lambda: not theme.is_changing, timeout=SOON_MS)
+    assert all(each.updatesEnabled() for each in stage.dock.findChildren(QWidget) if each is not kept)
+    assert not kept.updatesEnabled()
+
+
+def test_a_dock_is_painted_whole_where_a_switch_was_cut_short(
+    stage: Stage, theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dressing, "STRIP_PX", 5)
+    theme.set_choice(ThemeChoice.LIGHT)
+    take_turns(stage.dock.updatesEnabled)  # some strips of it are painted
+    assert theme.is_changing
+    wear(theme, ThemeChoice.DARK, qtbot)
+    screen = stage.window.screen()
+    assert screen is not None
+    seen = screen.grabWindow(stage.window.winId()).toImage()
+    assert seen.size() == stage.window.size()
+    assert seen == stage.picture().convertToFormat(seen.format())
 
 
 def test_little_is_dressed_at_once(theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
