@@ -313,7 +313,10 @@ class Study:
             await self._agree(hashing.hexdigest())
 
     async def _agree(self, data: str) -> None:
-        """Note what the trials are made from; refuse to make some from other things than those there are."""
+        """Note what the trials are made from; refuse to make some from other things than those there are.
+
+        That is in the store before any of them is: a process that is killed must not leave trials of unknown bars.
+        """
         if self._has_begun:
             if self.origin is not None and data != self.origin.data:
                 raise StrategyError("the bars changed while the study ran: something else writes to them")
@@ -322,6 +325,7 @@ class Study:
         if self._known is not None:
             check_origin(self._known, now)
         self.origin, self._has_begun = now, True
+        await asyncio.to_thread(self._store.put, self.snapshot(), self.lease)
 
     # ---- trials
 

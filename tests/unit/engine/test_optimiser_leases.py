@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from loguru import logger
 from koc_qt.adapters.study_store import open_study_store
 from koc_qt.adapters.this_process import ProcessMark
 from koc_qt.domain.errors import StorageError, StrategyError
-from koc_qt.domain.optimisation import Objective, StudySnapshot
+from koc_qt.domain.optimisation import Objective, StudyOrigin, StudySnapshot, Trial
 from koc_qt.domain.state import JobState
 from koc_qt.engine import optimiser as module
 from koc_qt.engine import optimiser_origin, optimiser_study
@@ -41,7 +41,7 @@ def stand(engine: EngineDesk, monkeypatch: pytest.MonkeyPatch) -> Stand:
 
 def another(stand: Stand, **changes: Any) -> module.Optimiser:
     """Give what another process on the same store would be."""
-    fields = {
+    fields: dict[str, Any] = {
         "services": stand.engine.services,
         "prepare": stand.tests._prepare,
         "open_store": lambda: open_study_store(stand.engine.folder / "studies.sqlite", "another process"),
@@ -229,6 +229,23 @@ async def test_a_study_notes_what_its_trials_are_made_from(stand: Stand) -> None
     other = await stand.run(objectives=(Objective("fees"),))
     assert other.origin is not None
     assert origin.differences(other.origin) == ["what is searched (ranges, conditions, objectives, method)"]
+
+
+async def test_no_trial_is_in_the_store_before_what_it_is_made_from(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_S", 600.0)  # what is written beside comes too late for a process that is killed
+    store = await stand.tests._opened()
+    add, known = store.add, list[StudyOrigin | None]()
+
+    def adding(study_id: str, lease: str, trials: Iterable[Trial]) -> None:
+        known.extend(kept.study.origin for kept in store.studies().changed)
+        add(study_id, lease, trials)
+
+    store.add = adding  # type: ignore[method-assign]
+    study = await stand.run()
+    assert known[0] is not None
+    assert known[0] == study.origin
 
 
 async def test_other_bars_under_a_study_are_noticed(stand: Stand) -> None:
