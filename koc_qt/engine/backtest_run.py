@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from koc_qt.domain.trust import DECISIONS_KEPT, LONGEST_DECISION, Placement
 from koc_qt.engine.backtest_feed import BacktestFeed, RunServices
 from koc_qt.engine.patience import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
+from koc_qt.engine.told_files import ToldSession
 from koc_qt.link.messages import BacktestHead
 from koc_qt.ports.bars import Span
 from koc_qt.ports.workers import WorkerExit, WorkerHandle, WorkerNeeds
@@ -29,7 +30,6 @@ from koc_qt.sdk.channel import (
     HostMessage,
     LoadFailed,
     Ready,
-    RecordedOrder,
     ReplayDone,
     ReplayEnd,
     ReplayFills,
@@ -41,6 +41,7 @@ from koc_qt.sdk.channel import (
     StartReplay,
     WorkerMessage,
 )
+from koc_qt.sdk.recorded import RecordedOrder
 
 PUBLISH_S = 0.1  # progress is told ten times a second at most
 IN_FLIGHT = 4  # messages of bars that the worker has not finished
@@ -74,7 +75,7 @@ class BacktestRun:
     `changed` is called when there is something new to show: with True for changes of state, which nobody may miss.
     With `trace` the strategy's decisions are kept in `placements`; `warmup_bars` are given it in the place of those
     that it asks for. `notes` on its bars are the first lines of the result's log. `recorded` is of a session that is
-    run once more.
+    run once more, and `told` all of one, which then needs no history.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class BacktestRun:
         warmup_bars: int | None = None,
         notes: Sequence[str] = (),
         recorded: tuple[RecordedOrder, ...] = (),
+        told: ToldSession | None = None,
     ) -> None:
         self.backtest_id = backtest_id
         self.spec = spec
@@ -107,6 +109,7 @@ class BacktestRun:
         self._warmup_bars = warmup_bars
         self._notes = notes
         self._recorded = recorded
+        self._told = told
         self.placements: list[Placement] = []  # what the strategy decided, where it is traced
         self._started_ns = services.clock.time_ns()
         self._ended_ns: int | None = None
@@ -188,7 +191,20 @@ class BacktestRun:
         loading = "it was not loaded: is there an endless loop at the top of the file or in on_start?"
         await self._until(lambda: self._running is not None, LOAD_TIMEOUT_S, loading)
         assert self._running is not None  # noqa: S101 (for the type checker)
-        described = self._running.described
+        if self._told is None:
+            await self._send_history(handle, self._running.described)
+        else:
+            await self._send_session(handle, self._told.messages())
+        self._send(handle, ReplayEnd())
+        await self._until(lambda: self._done is not None, self._silence_limit_s, _ENDLESS)
+        self.result = await asyncio.to_thread(self._encode)
+
+    async def _send_session(self, handle: WorkerHandle, messages: Iterator[HostMessage]) -> None:
+        self._enter("run")
+        while (message := await asyncio.to_thread(next, messages, None)) is not None:
+            await self._send_bars(handle, [message])
+
+    async def _send_history(self, handle: WorkerHandle, described: Described) -> None:
         span = Span(self.spec.since_ns, self.spec.until_ns)
         ids = [rules.id for rules in self._instruments]
         self._feed = feed = BacktestFeed(self._services.history, ids, described.timeframe, span)
@@ -199,9 +215,6 @@ class BacktestRun:
         await self._send_bars(handle, warmup)
         async for messages in feed.pages():
             await self._send_bars(handle, messages)
-        self._send(handle, ReplayEnd())
-        await self._until(lambda: self._done is not None, self._silence_limit_s, _ENDLESS)
-        self.result = await asyncio.to_thread(self._encode)
 
     def _start(self) -> StartReplay:
         spec = self.spec
@@ -224,6 +237,7 @@ class BacktestRun:
             volume_fraction=spec.volume_fraction,
             trace=self._trace,
             recorded=self._recorded,
+            session=None if self._told is None else self._told.start,
         )
 
     async def _send_bars(self, handle: WorkerHandle, messages: Sequence[HostMessage]) -> None:

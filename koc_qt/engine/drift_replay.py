@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import numpy as np
+from loguru import logger
 
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.orders import Fill, Order
-from koc_qt.domain.state import AccountSnapshot, StrategySpec
-from koc_qt.domain.timeframes import bar_open_ns, duration_ns
+from koc_qt.domain.state import StrategySpec
+from koc_qt.domain.timeframes import SECOND_NS, bar_open_ns, duration_ns
 from koc_qt.engine.backtest_run import SILENCE_LIMIT_S
 from koc_qt.engine.backtests import prepare
 from koc_qt.engine.drift_sessions import Session, Sessions
 from koc_qt.engine.services import Services
+from koc_qt.engine.told_files import sessions_of, with_fees
+from koc_qt.engine.told_session import ReadSession, read_session
+from koc_qt.engine.told_tape import ToldTapes
 from koc_qt.engine.trust_history import SharedHistory, part
 from koc_qt.engine.trust_runs import Outcome, TrustRuns
 from koc_qt.engine.trust_tape import SessionTape
 from koc_qt.ports.bars import BarSeries, Columns, Span
-from koc_qt.sdk.channel import RecordedOrder
+from koc_qt.sdk.recorded import RecordedOrder
 
 QUIET_BARS = 2  # around the end of what is compared nothing is traded: an order may be on its way
 _ORDERS = 20_000  # to be looked at, of all strategies
 RECORDED_BYTES = 600_000  # of a session, which go to its replay in one message
+TOLD_STEP_NS = 1_000_000  # times within it are the same, where all that was told is recorded
+_QUIET_NS = 2 * SECOND_NS
 _SOME_CASH = Decimal(1_000_000)  # where the account does not say what it had
 
 
@@ -36,7 +45,8 @@ class SessionReplay(msgspec.Struct, frozen=True):
 
     `fills` are what was done live on since_ns <= t < until_ns, `outcome` the back-test on the bars that the strategy
     saw, without the fills after that. `seen` are those bars, of all of the spec's time. `recorded` are the orders that
-    met the market in the back-test as they did live, `instruments` have the account's fees.
+    met the market in the back-test as they did live, `instruments` have the account's fees. Of a strategy that hears
+    quotes or trades `told` is all that was recorded, and `seen` are the middles of its quotes.
     """
 
     strategy: StrategySpec
@@ -49,12 +59,14 @@ class SessionReplay(msgspec.Struct, frozen=True):
     seen: dict[BarSeries, Columns]
     instruments: tuple[Instrument, ...] = ()
     recorded: tuple[RecordedOrder, ...] = ()
+    told: ReadSession | None = None
 
 
 class SessionReplays:
     """Runs sessions once more. One at a time a caller: each run is a process.
 
-    With a `tape` orders meet the market as they did live, without one they meet bars, as in any back-test.
+    With a `tape` orders meet the market as they did live, without one they meet bars, as in any back-test. `tapes` have
+    the sessions of strategies that hear quotes or trades.
     """
 
     def __init__(
@@ -62,17 +74,20 @@ class SessionReplays:
         services: Services,
         sessions: Sessions,
         tape: SessionTape | None = None,
+        tapes: ToldTapes | None = None,
         *,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
         self._services = services
         self._sessions = sessions
         self._tape = tape
+        self._tapes = tapes
         self._silence_limit_s = silence_limit_s
 
     def has_seen(self, strategy_id: str) -> bool:
-        """Tell whether a strategy has seen bars since the engine was started."""
-        return self._sessions.get(strategy_id) is not None
+        """Tell whether there is anything that a strategy has seen."""
+        is_told = self._tapes is not None and self._tapes.know(strategy_id)
+        return is_told or self._sessions.get(strategy_id) is not None
 
     def recorded(self, strategy_id: str, spec: BacktestSpec) -> tuple[Fill, ...]:
         """Give what a strategy did in a spec's symbols and time, oldest first: the journal's fills, the newest."""
@@ -95,6 +110,8 @@ class SessionReplays:
 
         Raises StrategyError with a sentence where there is no session, or nothing to compare, and what a run raises.
         """
+        if self._tapes is not None and self._tapes.know(strategy_id):
+            return await self._replay_told(strategy_id, self._tapes)
         snapshot, session = self._services.store.strategies.get(strategy_id), self._sessions.get(strategy_id)
         if snapshot is None or session is None:
             raise StrategyError(f"{strategy_id} has seen no bar since the engine was started: there is no session")
@@ -132,6 +149,54 @@ class SessionReplays:
             seen=seen,
             instruments=instruments,
             recorded=recorded,
+        )
+
+    async def _replay_told(self, strategy_id: str, tapes: ToldTapes) -> SessionReplay:
+        """Run the newest session in which it traded once more, by all that it was told then."""
+        await tapes.flush()
+        read = await asyncio.to_thread(_newest_traded, tapes.folder, strategy_id)
+        if read is None:
+            raise StrategyError(f"nothing of the sessions of {strategy_id} that were recorded can be read")
+        if read.settled_ns is None:
+            raise StrategyError(f"{strategy_id} has held something ever since: a back-test begins with nothing")
+        head = read.head
+        first = head.instruments[0]
+        cash = sum(
+            (each.total for each in head.balances.get(first.id.venue, ()) if each.currency == first.quote), Decimal(0)
+        )
+        asked = BacktestSpec(
+            path=head.spec.path,
+            instruments=head.spec.instruments,
+            timeframe=head.timeframe,
+            since_ns=read.since_ns,
+            until_ns=read.until_ns,
+            parameters=head.spec.parameters,
+            cash=cash or _SOME_CASH,
+            volume_fraction=None,
+            seed=head.seed,
+        )
+        made = await prepare(asked, self._services)
+        if hashlib.sha256(made.source).hexdigest() != head.source:
+            raise StrategyError(f"the file of {strategy_id} was changed since that session was recorded")
+        runs = TrustRuns(made.source, head.instruments, self._services, lambda: None, self._silence_limit_s)
+        outcome = await runs.run(made.spec, self._services.history, session=read.told())
+        since_ns = read.since_ns if read.is_whole else read.settled_ns
+        times_ns = [fill.time_ns for fill in (*read.fills, *outcome.result.fills)]
+        end_ns = quiet_end(times_ns, since_ns, read.until_ns, _QUIET_NS)
+        if end_ns <= since_ns:
+            raise StrategyError(f"{strategy_id} has not run for long enough: there is nothing to compare yet")
+        kept = [fill for fill in outcome.result.fills if since_ns <= fill.time_ns < end_ns]
+        return SessionReplay(
+            strategy=head.spec,
+            spec=made.spec,
+            since_ns=since_ns,
+            until_ns=end_ns,
+            bar_ns=TOLD_STEP_NS,
+            fills=tuple(fill for fill in read.fills if since_ns <= fill.time_ns < end_ns),
+            outcome=msgspec.structs.replace(outcome, result=msgspec.structs.replace(outcome.result, fills=kept)),
+            seen=read.prices,
+            instruments=head.instruments,
+            told=read,
         )
 
     async def on_history(self, replay: SessionReplay) -> tuple[Outcome, int]:
@@ -254,6 +319,21 @@ class SessionReplays:
         return cash if 0 < cash < 10**15 else _SOME_CASH
 
 
+def _newest_traded(folder: Path, strategy_id: str) -> ReadSession | None:
+    """Read the newest session that has fills; the newest of all where none has."""
+    newest: ReadSession | None = None
+    for head, files in sessions_of(folder, strategy_id):
+        try:
+            read = read_session(head, files)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            logger.warning("a recorded session of {} cannot be read: {}", strategy_id, error)
+            continue
+        if read is not None and read.fills:
+            return read
+        newest = newest or read
+    return newest
+
+
 def quiet_end(times_ns: Iterable[int], since_ns: int, until_ns: int, quiet_ns: int) -> int:
     """Give the last moment that is at least `quiet_ns` away from `until_ns` and from every one of some times.
 
@@ -276,12 +356,6 @@ def changed_bars(seen: Columns, history: Columns) -> int:
     for one, other in zip(seen, history, strict=True):
         same &= one == other[places]
     return int(len(same) - np.count_nonzero(same))
-
-
-def with_fees(rules: Instrument, account: AccountSnapshot | None) -> Instrument:
-    """Give an instrument with what an account pays on it, as far as that is known."""
-    known = {} if account is None else {"maker_fee": account.maker_fee, "taker_fee": account.taker_fee}
-    return msgspec.structs.replace(rules, **{name: fee for name, fee in known.items() if fee is not None})
 
 
 def _until(outcome: Outcome, end_ns: int) -> Outcome:

@@ -7,11 +7,14 @@ of the engine a strategy begins a session anew.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
+from koc_qt.engine.told_files import PieceHead
+from koc_qt.engine.told_tape import ToldTape, ToldTapes
 from koc_qt.ports.bars import BarSeries, Columns
 
 BARS_KEPT = 20_000  # of a series, the newest: a megabyte; of minutes two weeks, of seconds five hours
@@ -56,6 +59,7 @@ class Sessions:
     """The present or last session of every strategy; `saw` is told of every bar that one is sent."""
 
     def __init__(self) -> None:
+        self.tapes: ToldTapes | None = None  # of strategies that hear quotes or trades
         self.instruments: set[InstrumentId] = set()  # of which a strategy was ever sent a bar
         self._sessions: dict[str, Session] = {}
         self._series: dict[BarSeries, SeenSeries] = {}
@@ -72,6 +76,12 @@ class Sessions:
             session = self._sessions[strategy_id] = Session(owner, bar.timeframe)
             self._forget_old()
         session.first_ns.setdefault(bar.instrument, bar.open_time_ns)
+
+    def begin_tape(
+        self, head: Callable[[int], PieceHead], kinds: Sequence[str], instruments: Sequence[InstrumentId]
+    ) -> ToldTape | None:
+        """Record what a run is told, where there are tapes."""
+        return None if self.tapes is None else self.tapes.begin(head, kinds, instruments)
 
     def get(self, strategy_id: str) -> Session | None:
         """Give a strategy's session; None where it has seen nothing yet."""

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Quote, Trade
+from koc_qt.domain.positions import Position
 from koc_qt.domain.state import StrategySpec
 from koc_qt.engine.services import Services
+from koc_qt.engine.told_files import PieceHead, with_fees
+from koc_qt.engine.told_tape import ToldTape
 from koc_qt.ports.bars import BarSeries
-from koc_qt.sdk.channel import BarClosed, Described, HostMessage, QuoteUpdate, TradeUpdate
+from koc_qt.sdk.channel import BarClosed, Described, HostMessage, PositionState, QuoteUpdate, TradeUpdate
 
 WARMUP_LIMIT = 20_000  # bars in all: the worker's queue holds some 40,000
 WARMUP_PAGE = 500  # bars sent before others get their turn
 
 
 class StrategyFeed:
-    """Sends a worker what its strategy subscribed to, of the instruments that it was started on."""
+    """Sends a worker what its strategy subscribed to, of the instruments that it was started on.
+
+    What one that hears quotes or trades is told is recorded. `route` gives the account that trades an instrument.
+    """
 
     def __init__(
         self,
         spec: StrategySpec,
+        source: bytes,
         services: Services,
         owner: str,
         send: Callable[[HostMessage], None],
         log: Callable[[str, str], None],
+        route: Callable[[InstrumentId], str],
     ) -> None:
+        self._spec = spec
+        self._source = source
+        self._route = route
+        self._began_ns = 0
+        self._tape: ToldTape | None = None
         self._strategy_id = spec.strategy_id
         self._instruments = spec.instruments
         self._timeframe = spec.timeframe
@@ -44,6 +58,9 @@ class StrategyFeed:
         """Warm the strategy up with history, then let the live market flow. Raises BadTimeframe, VenueError."""
         self._timeframe = self._timeframe or described.timeframe
         market, kinds = self._services.market_data, described.subscriptions
+        if not self._is_closed and {"quotes", "trades"} & set(kinds):
+            self._began_ns = self._services.clock.time_ns()
+            self._tape = self._services.begin_tape(self._head, kinds, self._instruments)
         if "bars" in kinds:
             for instrument in self._instruments:
                 self._listen(market.listen(Bar, instrument, self._bar))
@@ -61,6 +78,38 @@ class StrategyFeed:
         for end in self._ends:
             end()
         self._ends.clear()
+        if self._tape is not None:
+            self._tape.close()
+            self._tape = None
+
+    def note(self, message: HostMessage) -> None:
+        """Record what the worker is sent, where that is recorded."""
+        if self._tape is not None:
+            self._tape.told(message)
+
+    def _head(self, number: int) -> PieceHead:
+        """Say how things stand now, where a piece of the record begins."""
+        key, services, timeframe = self._strategy_id, self._services, self._timeframe
+        accounts = services.store.accounts
+        routes = {instrument: self._route(instrument) for instrument in self._instruments}
+        rules = [services.store.instruments[instrument] for instrument in self._instruments]
+        return PieceHead(
+            spec=self._spec,
+            began_ns=self._began_ns,
+            time_ns=services.market_data.time_ns(self._instruments[0].venue),
+            number=number,
+            source=hashlib.sha256(self._source).hexdigest(),
+            timeframe=timeframe,
+            seed=services.seed,
+            instruments=tuple(with_fees(each, accounts.get(routes[each.id])) for each in rules),
+            positions=tuple(position_state(services.ledger.position(key, routes[each.id], each.id)) for each in rules),
+            balances={
+                each.venue: known.balances
+                for each, route in routes.items()
+                if (known := accounts.get(route)) is not None
+            },
+            open_orders=tuple(services.store.open_orders(key)),
+        )
 
     def _listen(self, end: Callable[[], None]) -> None:
         self._ends.append(end)
@@ -116,3 +165,10 @@ class StrategyFeed:
             self._last_bar_ns[bar.instrument] = bar.open_time_ns
             self._services.saw_bar(self._strategy_id, self._owner, bar, warmup)
             self._send(BarClosed(bar, warmup))
+
+
+def position_state(position: Position) -> PositionState:
+    """Give a holding as strategies see it."""
+    return PositionState(
+        position.instrument.id, position.quantity, position.average_price, position.realised_pnl, position.fees
+    )

@@ -16,12 +16,11 @@ from loguru import logger
 from koc_qt.domain.errors import InvalidOrder, KocError, StrategyError, VenueError, VenueRejected
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.orders import Order
-from koc_qt.domain.positions import Position
 from koc_qt.domain.state import Badge, StrategySpec
 from koc_qt.engine.accounts import Accounts
 from koc_qt.engine.patience import LOAD_TIMEOUT_S, READY_TIMEOUT_S
 from koc_qt.engine.services import Services
-from koc_qt.engine.strategy_feed import StrategyFeed
+from koc_qt.engine.strategy_feed import StrategyFeed, position_state
 from koc_qt.engine.strategy_orders import StrategyOrders
 from koc_qt.engine.strategy_words import LONGEST_REASON, StrategyLog, clip, name_of
 from koc_qt.link.messages import FillRecorded, OrderChanged
@@ -123,7 +122,7 @@ class StrategyRun:
         self._unsubscribe: list[Callable[[], None]] = []
         # its own name a run: a release of the last run must not end the streams of this one
         self._owner = f"strategy:{spec.strategy_id}:{next(_RUNS)}"
-        self._feed = StrategyFeed(spec, services, self._owner, self._send, self._log)
+        self._feed = StrategyFeed(spec, source, services, self._owner, self._send, self._log, self._route)
 
     @property
     def pid(self) -> int | None:
@@ -183,7 +182,7 @@ class StrategyRun:
             instruments=instruments,
             timeframe=self.spec.timeframe,
             cash=cash,
-            positions=tuple(map(_position_state, positions)),
+            positions=tuple(map(position_state, positions)),
             open_orders=tuple(self._services.store.open_orders(key)),
             time_ns=self._services.market_data.time_ns(instruments[0].id.venue),
             seed=self._services.seed,
@@ -415,6 +414,7 @@ class StrategyRun:
         if self._handle is None or self._ended.is_set():
             return
         self.pulse.sent += 1
+        self._feed.note(message)
         try:
             self._handle.send(message)
         except ValueError as error:  # above the limit of a frame: it must not go on without it
@@ -454,7 +454,7 @@ class StrategyRun:
         if fill.strategy_id != self.spec.strategy_id:
             return
         position = self._services.ledger.position(fill.strategy_id, fill.account_id, fill.instrument)
-        self._fills.append((self._requests.get(fill.client_order_id, 0), fact, _position_state(position)))
+        self._fills.append((self._requests.get(fill.client_order_id, 0), fact, position_state(position)))
         if not self._telling:
             self._telling = True
             self._spawn(self._tell_fills(), "fills")
@@ -486,9 +486,3 @@ class StrategyRun:
         kept.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.opt(exception=error).error("{} of {} failed", task.get_name(), self.spec.strategy_id)
-
-
-def _position_state(position: Position) -> PositionState:
-    return PositionState(
-        position.instrument.id, position.quantity, position.average_price, position.realised_pnl, position.fees
-    )

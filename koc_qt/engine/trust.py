@@ -27,6 +27,7 @@ from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.job_ending import play_to_end
 from koc_qt.engine.services import Services
 from koc_qt.engine.strategy_words import LONGEST_REASON, clip, name_of
+from koc_qt.engine.told_tape import ToldTapes
 from koc_qt.engine.trust_checks import TrustChecks
 from koc_qt.engine.trust_files import JsonFolder, StoredTrust
 from koc_qt.engine.trust_history import SharedHistory
@@ -165,7 +166,10 @@ class TrustService:
     ) -> None:
         self._services = services
         tape = SessionTape(services.store, services.bus, sessions, services.market_data.time_ns)
-        self._replays = SessionReplays(services, sessions, tape, silence_limit_s=silence_limit_s)
+        self._tapes = sessions.tapes = ToldTapes(
+            folder / "sessions", services.store, services.bus, services.market_data.time_ns
+        )
+        self._replays = SessionReplays(services, sessions, tape, self._tapes, silence_limit_s=silence_limit_s)
         self.drift = DriftMonitor(services, folder, sessions, silence_limit_s=silence_limit_s)
         self._silence_limit_s = silence_limit_s
         self._files = JsonFolder(folder, StoredTrust, _ID.pattern)
@@ -255,6 +259,7 @@ class TrustService:
         self._is_closed = True
         await self.drift.close()
         await asyncio.gather(*(self.stop(trust_id, "the engine stopped") for trust_id in list(self._tasks)))
+        await self._tapes.close()
 
     # ---- inside
 

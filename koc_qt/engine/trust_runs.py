@@ -15,8 +15,10 @@ from koc_qt.domain.orders import Fill
 from koc_qt.domain.trust import Placement
 from koc_qt.engine.backtest_feed import BarHistory, HistoryServices, RunServices
 from koc_qt.engine.backtest_run import SILENCE_LIMIT_S, BacktestRun, StoredResult
+from koc_qt.engine.told_files import ToldSession
 from koc_qt.link.messages import BacktestHead
-from koc_qt.sdk.channel import Described, RecordedOrder
+from koc_qt.sdk.channel import Described
+from koc_qt.sdk.recorded import RecordedOrder
 
 RUNS_AT_ONCE = 2
 
@@ -63,12 +65,13 @@ class TrustRuns:
         warmup_bars: int | None = None,
         records: bool = True,
         recorded: tuple[RecordedOrder, ...] = (),
+        session: ToldSession | None = None,
         told: Callable[[BacktestSnapshot], None] = lambda _: None,
     ) -> Outcome:
         """Run to the end; without `records` trades and fills are left out, of which many runs have too many.
 
         A history that is to be made is made when its turn has come, in a thread, so that few are in memory. `told`
-        hears how far it is. `recorded` is of a session that is run once more.
+        hears how far it is. `recorded` is of a session that is run once more, `session` all of one.
 
         Raises as BacktestRun.play does; cancelling ends the process.
         """
@@ -87,6 +90,7 @@ class TrustRuns:
                 trace=trace,
                 warmup_bars=warmup_bars,
                 recorded=recorded,
+                told=session,
             )
             try:
                 await run.play()

@@ -14,7 +14,7 @@ from koc_qt.domain.orders import Fill, Order, OrderStatus
 from koc_qt.domain.parity import PAPER, Cause, Comparison, Difference, EngineRun, compare, executions
 from koc_qt.domain.trust import GapCause, utc_text
 from koc_qt.engine.drift_replay import SessionReplay, marks_of, opening_of
-from koc_qt.sdk.channel import RecordedOrder
+from koc_qt.sdk.recorded import RecordedOrder
 
 _REFUSED = (OrderStatus.REJECTED, OrderStatus.CANCELED, OrderStatus.EXPIRED)
 _NOT_MADE = (
@@ -32,6 +32,16 @@ _SIZE = (
     "The account had other money or another holding than the replay, which knows of this strategy alone, or the market "
     "showed too little of what was asked for."
 )
+_PARTED = (
+    "All that the session was told is recorded, and the replay was told the same in the same order. What is left: "
+    "chance, the strategy's own clock, a timer that went off in the moment of a quote, quotes that made way because "
+    "its worker was slow, or what it remembered from before the record begins."
+)
+_OTHER_MARKET = (
+    "The replay met the quotes, books and trades that were recorded, when the session's order came: the account saw "
+    "another market in that moment, took what others were queueing for, or assumes other things about fills; or the "
+    "order was decided on at another moment."
+)
 
 
 def compare_session(session: SessionReplay, orders: Sequence[Order]) -> Comparison:
@@ -41,10 +51,23 @@ def compare_session(session: SessionReplay, orders: Sequence[Order]) -> Comparis
     """
     expected = EngineRun(str(Engine.REPLAY), tuple(session.outcome.result.fills), ())
     found = compare(expected, EngineRun(PAPER, session.fills, ()), bar_ns=session.bar_ns)
+    notes = _notes(session)
     if found.first is None:
-        return found
-    words = [found.sentence, _Explanation(session, orders).of(found.first), _gap(session)]
+        words = [found.sentence, *notes]
+    else:
+        words = [found.sentence, _Explanation(session, orders).of(found.first), _gap(session), *notes]
     return msgspec.structs.replace(found, sentence=" ".join(word for word in words if word))
+
+
+def _notes(session: SessionReplay) -> list[str]:
+    """Say what is particular about the record of a session."""
+    told, found = session.told, list[str]()
+    if told is not None and not told.is_whole:
+        found.append(f"The record begins later than the session: it is compared from {utc_text(session.since_ns)} on.")
+    if told is not None and told.refusals:
+        what = "order was" if told.refusals == 1 else "orders were"
+        found.append(f"{told.refusals:,} {what} refused by the engine, and in the replay as well.")
+    return found
 
 
 def _gap(session: SessionReplay) -> str:
@@ -71,6 +94,8 @@ class _Explanation:
 
     def of(self, first: Difference) -> str:
         """Name the cause of the first difference, and say more."""
+        if self._session.told is not None:
+            return self._of_told(first)
         refused = self._refused(first)
         match first.cause:
             case Cause.MISSING | Cause.BAR | Cause.SIDE if refused:
@@ -85,6 +110,22 @@ class _Explanation:
                 cause, words = GapCause.SLIPPAGE, self._price(first)
             case Cause.SIZE:
                 cause, words = GapCause.SIZE, _SIZE
+            case Cause.FEE:
+                cause, words = GapCause.FEES, self._fees()
+        return f"Cause: {cause}. {words}"
+
+    def _of_told(self, first: Difference) -> str:
+        match first.cause:
+            case Cause.MISSING:
+                cause, words = GapCause.MISSED, _PARTED
+            case Cause.EXTRA:
+                cause, words = GapCause.ADDITIONAL, _PARTED
+            case Cause.BAR | Cause.SIDE:
+                cause, words = GapCause.LATENCY, _PARTED
+            case Cause.PRICE:
+                cause, words = GapCause.SLIPPAGE, _OTHER_MARKET
+            case Cause.SIZE:
+                cause, words = GapCause.SIZE, _OTHER_MARKET
             case Cause.FEE:
                 cause, words = GapCause.FEES, self._fees()
         return f"Cause: {cause}. {words}"

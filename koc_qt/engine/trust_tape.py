@@ -15,7 +15,7 @@ from koc_qt.engine.bus import Bus
 from koc_qt.engine.drift_sessions import Sessions
 from koc_qt.engine.store import Store
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
-from koc_qt.sdk.channel import RecordedEvent, RecordedOrder
+from koc_qt.sdk.recorded import RecordedEvent, RecordedOrder
 
 ORDERS_KEPT = 5_000  # of all strategies, the newest
 EVENTS_OF_ORDERS = 10_000  # kept with them: some 30 MB with deep books, of which the oldest orders are forgotten

@@ -12,10 +12,11 @@ import msgspec
 
 from koc_qt.domain.backtests import Engine, Provenance, RoundTrip
 from koc_qt.domain.instruments import Instrument, InstrumentId
-from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
+from koc_qt.domain.market import Bar, Book, Quote, Trade
 from koc_qt.domain.orders import Fill, Order, OrderRequest
-from koc_qt.domain.state import Badge
+from koc_qt.domain.state import Badge, Balance
 from koc_qt.domain.trust import Placement
+from koc_qt.sdk.recorded import RecordedOrder, ReplayOrders
 from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialsEvaluated
 
 MAX_FRAME = 1 << 20  # bytes
@@ -117,26 +118,13 @@ class StopRun(msgspec.Struct, frozen=True, tag=True):
     grace_s: float
 
 
-class RecordedEvent(msgspec.Struct, frozen=True):
-    """News of a market, and when they were heard by the market's clock: that may be later than they are dated."""
+class SessionStart(msgspec.Struct, frozen=True):
+    """How a recorded session, or what is left of one, began; `balances` are by venue. It is `whole` from its start."""
 
-    heard_ns: int
-    event: Quote | Book | Trade
-
-
-class RecordedOrder(msgspec.Struct, frozen=True):
-    """When an order of a recorded session reached its account, and what the market told from then to its end.
-
-    The first of the `events`, heard before `time_ns`, are what was known when it came. One that was refused has none.
-    The strategy was told of its end after the bar that opened at `told_after_ns`, and before the next one; 0 where that
-    is not known.
-    """
-
-    instrument: InstrumentId
-    side: Side
-    time_ns: int
-    events: tuple[RecordedEvent, ...]
-    told_after_ns: int = 0
+    balances: dict[str, tuple[Balance, ...]]
+    positions: tuple[PositionState, ...] = ()
+    open_orders: tuple[Order, ...] = ()
+    whole: bool = True
 
 
 class StartReplay(msgspec.Struct, frozen=True, tag=True):
@@ -144,8 +132,9 @@ class StartReplay(msgspec.Struct, frozen=True, tag=True):
 
     `timeframe`, `cash` and the fields after it are those of a BacktestSpec; `since_ns` is where the run begins. With
     `trace` the worker says which line of the file placed which order (ReplayPlacements). Orders that a session made too
-    meet the market that is `recorded` of it, when they did there. A worker that has begun with this takes nothing but
-    ReplayBars and ReplayEnd; to stop it, end it.
+    meet the market that is `recorded` of it, when they did there. With `session` there are no bars: what a session was
+    told comes as ReplayOrders and ReplayTold. A worker that has begun with this takes nothing but ReplayBars or those,
+    and ReplayEnd; to stop it, end it.
     """
 
     source: bytes
@@ -166,6 +155,7 @@ class StartReplay(msgspec.Struct, frozen=True, tag=True):
     volume_fraction: Decimal | None = Decimal("0.1")
     trace: bool = False
     recorded: tuple[RecordedOrder, ...] = ()
+    session: SessionStart | None = None
 
 
 class ReplayBars(msgspec.Struct, frozen=True, tag=True):
@@ -182,6 +172,27 @@ class ReplayBars(msgspec.Struct, frozen=True, tag=True):
     low: list[float]
     close: list[float]
     volume: list[float]
+
+
+class ReplayTold(msgspec.Struct, frozen=True, tag=True):
+    """A stretch of a recorded session, as the engine lived through it: what it told the strategy, and the market.
+
+    `kinds` has a letter for each entry, and `heard_ns` when it came, by the clock of its venue: Q and T are quotes and
+    trades that the strategy was told, q and t those that it was not, b books, and s what else it was told. Each kind's
+    contents are in its own columns; `row` counts StartReplay's instruments from 0.
+    """
+
+    kinds: str
+    heard_ns: list[int]
+    row: list[int]  # these six of quotes
+    time_ns: list[int]
+    bid: list[Decimal]
+    bid_size: list[Decimal]
+    ask: list[Decimal]
+    ask_size: list[Decimal]
+    trades: tuple[Trade, ...]
+    books: tuple[Book, ...]
+    said: tuple[OrderUpdate | FillUpdate | BarClosed | HistoryBars, ...]
 
 
 class ReplayEnd(msgspec.Struct, frozen=True, tag=True):
@@ -216,6 +227,8 @@ HostMessage = (
     | StopRun
     | StartReplay
     | ReplayBars
+    | ReplayOrders
+    | ReplayTold
     | ReplayEnd
     | StartSweep
     | EvaluateTrials

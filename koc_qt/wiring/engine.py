@@ -184,6 +184,7 @@ class Engine:
             risk=config.risk,
             open_files=BarFiles().open,
             saw_bar=sessions.saw,
+            begin_tape=sessions.begin_tape,
         )
         self.exposure = Exposure(self.store, self.bus, self.market_data, self._spawn)
         policy = RestartPolicy(workers.max_restarts, 600.0, workers.backoff_s, workers.backoff_max_s)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 4_000  # of the equity curve that is handed out
 # hashed by itself; where it lies; what is told besides; what of a session is no setting
-_NOT_SETTINGS = frozenset({"source", "filename", "trace", "recorded"})
+_NOT_SETTINGS = frozenset({"source", "filename", "trace", "recorded", "session"})
 
 
 class Outcome(msgspec.Struct, frozen=True):

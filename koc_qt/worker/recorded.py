@@ -20,7 +20,8 @@ from koc_qt.domain.market import Bar, Book, Quote, Side, Trade
 from koc_qt.domain.matching import MatchingEngine
 from koc_qt.domain.orders import Order, OrderCanceled, OrderEvent, OrderRequest
 from koc_qt.domain.timeframes import SECOND_NS
-from koc_qt.sdk.channel import RecordedEvent, RecordedOrder, ReplayBars, StartReplay
+from koc_qt.sdk.channel import ReplayBars, StartReplay
+from koc_qt.sdk.recorded import RecordedEvent, RecordedOrder
 from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.replay import Replay
 from koc_qt.worker.replay_desk import ReplayDesk

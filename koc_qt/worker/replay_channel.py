@@ -27,6 +27,7 @@ from koc_qt.sdk.channel import (
     ReplayLog,
     ReplayPlacements,
     ReplayProgress,
+    ReplayTold,
     ReplayTrades,
     Running,
     StartReplay,
@@ -34,6 +35,7 @@ from koc_qt.sdk.channel import (
     decode_host,
 )
 from koc_qt.sdk.parameters import parameter_values, set_parameters
+from koc_qt.sdk.recorded import ReplayOrders
 from koc_qt.sdk.strategy import describe
 from koc_qt.worker.engines import run_class
 from koc_qt.worker.failure import clean, explain
@@ -42,6 +44,7 @@ from koc_qt.worker.outbox import EngineGone, Outbox, PrintStream
 from koc_qt.worker.placements import Placements
 from koc_qt.worker.record import Outcome, Record
 from koc_qt.worker.replay import FILLS_KEPT, Replay
+from koc_qt.worker.retold import RetoldReplay
 
 TRADES_KEPT = FILLS_KEPT  # of a result, the first ones
 LOG_KEPT = 200  # lines, the last ones
@@ -136,7 +139,8 @@ class _ReplayRun:
         try:
             strategy = strategy_class()
             set_parameters(strategy, start.parameters)
-            runs = run_class(start.engine, strategy_class, is_recorded=bool(start.recorded))
+            is_told = start.session is not None
+            runs = run_class(start.engine, strategy_class, is_recorded=bool(start.recorded), is_told=is_told)
             replay = runs(strategy, start, self._write)
             if start.trace:
                 self._placements.watch(strategy, start.filename, start.since_ns)
@@ -146,6 +150,11 @@ class _ReplayRun:
             raise LoadError(failure.reason, failure.line) from error
 
     def _take(self, replay: Replay, record: Record, message: HostMessage) -> None:
+        if isinstance(replay, RetoldReplay) and isinstance(message, ReplayOrders | ReplayTold):
+            replay.retell(message, self._tick)
+            self._chunks += 1
+            self._progress(replay)
+            return
         if not isinstance(message, ReplayBars):
             raise ProtocolError(f"a {type(message).__name__} in a back-test")
         record.take(message)

@@ -14,13 +14,18 @@ from koc_qt.sdk.strategy import Strategy
 from koc_qt.worker.quoted import QuotedReplay, hears_quotes
 from koc_qt.worker.recorded import RecordedReplay
 from koc_qt.worker.replay import Replay
+from koc_qt.worker.retold import RetoldReplay
 
 
-def run_class(engine: Engine, strategy: type[Strategy], *, is_recorded: bool = False) -> type[Replay]:
-    """Give what runs a strategy on an engine, or a session of it that was recorded.
+def run_class(
+    engine: Engine, strategy: type[Strategy], *, is_recorded: bool = False, is_told: bool = False
+) -> type[Replay]:
+    """Give what runs a strategy on an engine, or a session of it that was recorded: its orders, or all it was told.
 
     Raises StrategyError in a process that was not started for that engine.
     """
+    if is_told:
+        return RetoldReplay
     if is_recorded and engine is Engine.REPLAY and not hears_quotes(strategy):
         return RecordedReplay
     if engine is Engine.REPLAY:

@@ -130,6 +130,7 @@ class EngineDesk:
             risk=RiskLimits(),
             open_files=BarFiles().open,
             saw_bar=self.sessions.saw,
+            begin_tape=self.sessions.begin_tape,
         )
         self.exposure = Exposure(self.store, self.bus, self.market, self._spawn)
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)

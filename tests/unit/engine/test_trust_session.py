@@ -22,8 +22,9 @@ from koc_qt.domain.trust import Check, GapCause, Verdict
 from koc_qt.engine import drift_replay, trust_tape
 from koc_qt.engine.trust_tape import SessionTape, state_at
 from koc_qt.link.messages import BookChanged, OrderChanged, QuoteChanged, TradePrinted
-from koc_qt.sdk.channel import RecordedEvent, ReplayBars, StartReplay
+from koc_qt.sdk.channel import ReplayBars, StartReplay
 from koc_qt.sdk.parameters import set_parameters
+from koc_qt.sdk.recorded import RecordedEvent
 from koc_qt.worker.loader import load_strategy
 from koc_qt.worker.replay import Replay
 from koc_qt.worker.replay_desk import ReplayDesk
