@@ -164,6 +164,8 @@ class Replay:
 
     def warm_up(self, bars: ReplayBars) -> None:
         """Take bars from before the run: the strategy sees those that it wants, orders meet none of them."""
+        if not bars.row:
+            return  # which would tell that the market has no volume
         wanted = self.strategy.warmup_bars > 0
         if wanted and self._ahead is not None:
             self._ahead.add(bars)
@@ -176,6 +178,8 @@ class Replay:
 
     def play(self, bars: ReplayBars, pause: Pause) -> None:
         """Run on the next bars, or keep them for `play_kept` where signals want all."""
+        if not bars.row:
+            return
         if self._ahead is not None:
             self._ahead.add(bars)
             return

@@ -124,6 +124,26 @@ def test_what_the_kernel_cannot_do_is_replayed(rules: dict[str, Any], size: floa
 
 
 @pytest.mark.parametrize(
+    ("source", "parameters", "count"),
+    [
+        (CROSS, {"fast": 2, "slow": 5, "size": 300.0}, 200),
+        (STEPWISE, {"wait": 2, "size": 300.0}, 200),
+        (STEPWISE, {"wait": 2, "size": 300.0}, 8),  # fewer bars than the tenths at which a run may be given up
+    ],
+)
+def test_a_run_that_nothing_comes_before_has_the_volume_of_its_bars(
+    source: str, parameters: dict[str, Any], count: int
+) -> None:
+    fills = []
+    for share in (Decimal("0.1"), None):
+        market = [bars(CANDLES[:count], volume=1_000.0)]
+        with sweeping(start_sweep(source, wanted=("fills",), volume_fraction=share), market) as sweep:
+            fills.append(sweep.evaluate(parameters)[0].statistics["fills"] or 0)
+    limited, whole = fills
+    assert limited > 1.5 * whole > 0
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"lot_size": Decimal("0.3")},
