@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from time import perf_counter_ns
 
 import shiboken6
-from PySide6.QtCore import QChildEvent, QEvent, QObject, Qt
+from PySide6.QtCore import QChildEvent, QEvent, QObject, QPoint, QRect, Qt
 from PySide6.QtGui import QPalette, QRegion
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -166,7 +166,11 @@ def _bring_out(dock: QDockWidget) -> Iterator[None]:
     _let_go(dock)
     top = 0
     while shiboken6.isValid(dock) and top < dock.height():
-        dock.repaint(0, top, dock.width(), STRIP_PX)  # now, so that the step has taken what it takes
+        strip = QRect(0, top, dock.width(), STRIP_PX)
+        for each in dock.findChildren(QWidget):  # Qt passes by what is opaque, unless it is told of it
+            if each.isVisible() and dock.isAncestorOf(each):
+                each.update(strip.translated(-each.mapTo(dock, QPoint())))
+        dock.repaint(strip)  # now, so that the step has taken what it takes
         top += STRIP_PX
         yield
 

@@ -205,19 +205,21 @@ def test_docks_of_a_second_switch_stand_still_until_they_are_dressed(stage: Stag
     assert not kept.updatesEnabled()
 
 
-def test_a_dock_is_painted_whole_where_a_switch_was_cut_short(
+def test_all_of_it_is_painted_and_after_a_switch_that_was_cut_short_too(
     stage: Stage, theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stage.inside.setAutoFillBackground(True)  # Qt passes by what is opaque
     monkeypatch.setattr(dressing, "STRIP_PX", 5)
     theme.set_choice(ThemeChoice.LIGHT)
     take_turns(stage.dock.updatesEnabled)  # some strips of it are painted
     assert theme.is_changing
-    wear(theme, ThemeChoice.DARK, qtbot)
-    screen = stage.window.screen()
-    assert screen is not None
-    seen = screen.grabWindow(stage.window.winId()).toImage()
-    assert seen.size() == stage.window.size()
-    assert seen == stage.picture().convertToFormat(seen.format())
+    for choice in (ThemeChoice.DARK, ThemeChoice.LIGHT):
+        wear(theme, choice, qtbot)
+        screen = stage.window.screen()
+        assert screen is not None
+        seen = screen.grabWindow(stage.window.winId()).toImage()
+        assert seen.size() == stage.window.size()
+        assert seen == stage.picture().convertToFormat(seen.format())
 
 
 def test_little_is_dressed_at_once(theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
