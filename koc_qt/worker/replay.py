@@ -83,6 +83,7 @@ class Replay:
         self._ahead = None if self._session.signal_trader is None else BarsAhead()
         self._began = False
         self._retired = False
+        self._before: list[ReplayBars] = []  # from before the run, until that begins
         self._first_open: float | None = None
         self._rows: Iterator[Bar] = iter(())  # of the message that is being played, those to come
         self._closes: Floats | None = None  # its closing prices and closing times
@@ -163,18 +164,26 @@ class Replay:
         self._session.start()
 
     def warm_up(self, bars: ReplayBars) -> None:
-        """Take bars from before the run: the strategy sees those that it wants, orders meet none of them."""
-        if not bars.row:
-            return  # which would tell that the market has no volume
-        wanted = self.strategy.warmup_bars > 0
-        if wanted and self._ahead is not None:
+        """Take bars from before the run: the strategy sees those that it wants once the run begins."""
+        if self.strategy.warmup_bars > 0 and self._ahead is not None:
             self._ahead.add(bars)
+        self._before.append(bars)
+
+    def _open_accounts(self, bars: ReplayBars) -> None:
+        """Make the accounts as the run's first bars come, and tell of those before it: orders meet none of them.
+
+        Not earlier: there may be one bar before the run alone, and whether it has volume says little of the market's.
+        """
+        before, self._before = self._before, []
+        for message in before:
+            self._desk.note_volume(message)
         self._desk.open_accounts(bars)
-        for row, bar in zip(bars.row, self._bars_of(bars), strict=True):
-            self._desk.meet(row, bar)
-            if wanted:
-                self._session.on_bar(bar, warmup=True)
-                self._desk.answer_all()
+        for message in before:
+            for row, bar in zip(message.row, self._bars_of(message), strict=True):
+                self._desk.meet(row, bar)
+                if self.strategy.warmup_bars > 0:
+                    self._session.on_bar(bar, warmup=True)
+                    self._desk.answer_all()
 
     def play(self, bars: ReplayBars, pause: Pause) -> None:
         """Run on the next bars, or keep them for `play_kept` where signals want all."""
@@ -185,7 +194,7 @@ class Replay:
             return
         if not self._began:
             self._began = True
-            self._desk.open_accounts(bars)
+            self._open_accounts(bars)
             self._desk.answer_all()
         if self._first_open is None and 0 in bars.row:
             self._first_open = bars.open[bars.row.index(0)]

@@ -114,6 +114,7 @@ class ReplayDesk:
         self._context = context
         self._before_fill = before_fill
         self._venues: dict[str, Venue] = {}
+        self._with_volume: set[str] = set()
         self._by_row: list[Venue] = []
         self._engines: list[MatchingEngine | None] = [None] * len(start.instruments)  # by row, those that are ours
         self._alone: Order | None = None  # accepted, and the only one: its venue does not know it yet
@@ -125,19 +126,24 @@ class ReplayDesk:
         self._rows = {rules.id: row for row, rules in enumerate(start.instruments)}
         self._bases = [0.0] * len(start.instruments)  # profit of a holding, less its price times quantity
 
+    def note_volume(self, bars: ReplayBars) -> None:
+        """Look at which venues' series have volume."""
+        rules = self._start.instruments
+        self._with_volume |= {rules[row].id.venue for row, volume in zip(bars.row, bars.volume, strict=True) if volume}
+
     def open_accounts(self, bars: ReplayBars) -> None:
         """Make the venues' accounts once there are bars, which tell whether a venue's series have volume."""
         if self._venues:
             return
+        self.note_volume(bars)
         start = self._start
         instruments = start.instruments
-        with_volume = {instruments[row].id.venue for row, volume in zip(bars.row, bars.volume, strict=True) if volume}
         for venue, cash in shares(start).items():
             model = FillModel(
                 latency_ns=start.latency_ns,
                 slippage_fraction=start.slippage + start.spread / 2,
                 slippage_ticks=start.slippage_ticks,
-                bar_volume_fraction=start.volume_fraction if venue in with_volume else None,
+                bar_volume_fraction=start.volume_fraction if venue in self._with_volume else None,
                 maker_fee=start.fee,
                 taker_fee=start.fee,
             )

@@ -28,16 +28,17 @@ class SweepBars:
 
     def __init__(self) -> None:
         self._parts: list[tuple[Column, ...]] = []
-        self._warmup = 0
+        self._warmup, self._has_begun = 0, False
         self._columns: tuple[Column, ...] = ()
         self._segments: list[ReplayBars] = []
-        self.has_volume = False  # by the first message, which is what the replay engine looks at
+        self.has_volume = False  # up to the run's first message, which is what the replay engine looks at
 
     def add(self, message: ReplayBars) -> None:
         """Take a message; those of warm-up come first."""
         part = tuple(np.asarray(getattr(message, name), kind) for name, kind in zip(_FIELDS, _KINDS, strict=True))
-        if not self._parts:
-            self.has_volume = bool(np.any(part[-1]))
+        if not self._has_begun:
+            self.has_volume = self.has_volume or bool(np.any(part[-1]))
+            self._has_begun = not message.warmup
         self._parts.append(part)
         if message.warmup:
             self._warmup += len(part[0])

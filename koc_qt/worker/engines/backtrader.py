@@ -67,7 +67,7 @@ class BacktraderRun(Replay):
         self._ahead = None
         bars: list[list[Bar]] = [[] for _ in self._start.instruments]
         for message in self._kept.messages():
-            self._desk.open_accounts(message)
+            self._open_accounts(message)
             for row, bar in zip(message.row, self._bars_of(message), strict=True):
                 bars[row].append(bar)
         if not any(bars):

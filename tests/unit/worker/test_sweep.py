@@ -143,6 +143,16 @@ def test_a_run_that_nothing_comes_before_has_the_volume_of_its_bars(
     assert limited > 1.5 * whole > 0
 
 
+@pytest.mark.parametrize("source", [CROSS, STEPWISE])
+def test_one_bar_without_volume_before_a_run_says_nothing_of_the_market(source: str) -> None:
+    found = []
+    for volume in (0.0, 1_000.0):
+        before = bars(walk(1, 5), first=-1, warmup=True, volume=volume)
+        with sweeping(start_sweep(source, wanted=("fills",)), [before, bars(CANDLES[:200], volume=1_000.0)]) as sweep:
+            found.append(sweep.evaluate({"wait": 2, "size": 300.0} if source == STEPWISE else {"size": 300.0}))
+    assert found[0][0].statistics["fills"] == found[1][0].statistics["fills"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
