@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from loguru import logger
 
+from koc_qt.domain.errors import KocError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Book, Quote, Trade
 from koc_qt.engine.bus import Bus
@@ -35,6 +36,7 @@ FLUSH_S = 1.0  # what a killed engine loses at most, where the disk keeps up
 FRAME_ENTRIES = 2_000  # at most in a frame
 FRAME_LEVELS = 8_000  # of books in a frame, as which other long entries count: some 200 kB
 PIECE_ENTRIES = 100_000
+CLOSE_TIMEOUT_S = 5.0
 WAITING_LIMIT = 100_000  # entries that wait for the disk; a session with more is not recorded any further
 
 Entry = tuple[str, int, object]
@@ -175,7 +177,11 @@ class ToldTapes:
         """Have everything written that was heard so far."""
         async with self._writing:
             for tape in tuple(self._tapes):
-                work = tape.take()
+                try:
+                    work = tape.take()
+                except KocError as error:  # its account was switched off meanwhile
+                    self._break(tape, str(error))
+                    continue
                 if work is not None:
                     await self._write(tape, work)
                 if tape.is_closed and not tape.waiting and tape in self._tapes:
@@ -187,8 +193,12 @@ class ToldTapes:
             self._timer.cancel()
             self._timer = None
         if self._task is not None:
-            await asyncio.wait([self._task])
-        await self.flush()
+            await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.flush()
+        except TimeoutError:
+            logger.warning("the last moments of recorded sessions are lost: the disk does not answer")
         self._tapes.clear()
 
     def _arm(self) -> None:

@@ -33,5 +33,6 @@ def run_class(
     module = sys.modules.get(f"koc_qt.worker.engines.{engine.value}")
     if module is None:
         raise StrategyError(f"this process was not started to run {engine.value}")
-    found: type[Replay] = module.QUOTED_RUN if hears_quotes(strategy) else module.RUN
+    # an engine without quotes says itself what it lacks
+    found: type[Replay] = getattr(module, "QUOTED_RUN", module.RUN) if hears_quotes(strategy) else module.RUN
     return found
