@@ -32,11 +32,6 @@ class Outcome(msgspec.Struct, frozen=True):
     placements: tuple[Placement, ...]
     described: Described
 
-    @property
-    def fill_count(self) -> int:
-        """How many fills there were, those beyond the listed ones too."""
-        return int(self.result.statistics.get("fills") or len(self.result.fills))
-
 
 class TrustRuns:
     """Runs one file on one set of instruments, RUNS_AT_ONCE at a time; `ended` is called after each."""
