@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 import pytest
 import shiboken6
@@ -39,7 +40,6 @@ from pytestqt.qtbot import QtBot
 from koc_qt.ui import dressing
 from koc_qt.ui.style_sheet import style_sheet
 from koc_qt.ui.theme import Theme, ThemeChoice, style_as
-from tests.conditions import wait_until
 
 KINDS: tuple[Callable[[], QWidget], ...] = (
     QLabel, QLineEdit, QPushButton, QCheckBox, QComboBox, QSpinBox, QProgressBar, QToolButton, QPlainTextEdit,
@@ -137,7 +137,10 @@ def wear(theme: Theme, choice: ThemeChoice, qtbot: QtBot) -> None:
 
 def take_turns(until: Callable[[], bool]) -> None:
     """Let the loop turn, but no more than it must."""
-    wait_until(lambda: (QApplication.processEvents(), until())[1])
+    ends_s = monotonic() + SOON_MS / 1_000
+    while not until():
+        assert monotonic() < ends_s
+        QApplication.processEvents()
 
 
 def fresh(app: QApplication, choice: ThemeChoice) -> QImage:
@@ -209,7 +212,7 @@ def test_all_of_it_is_painted_and_after_a_switch_that_was_cut_short_too(
     stage: Stage, theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.inside.setAutoFillBackground(True)  # Qt passes by what is opaque
-    monkeypatch.setattr(dressing, "STRIP_PX", 5)
+    monkeypatch.setattr(dressing, "STRIP_PX", 50)
     theme.set_choice(ThemeChoice.LIGHT)
     take_turns(stage.dock.updatesEnabled)  # some strips of it are painted
     assert theme.is_changing
