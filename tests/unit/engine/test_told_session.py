@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ from koc_qt.domain.orders import OrderRequest
 from koc_qt.domain.parity import PAPER, Comparison
 from koc_qt.domain.state import Balance, StrategyState, TradingMode
 from koc_qt.domain.trust import Check, Verdict
-from koc_qt.engine import latency, told_files, told_tape
+from koc_qt.engine import latency, told_files, told_session, told_tape
 from koc_qt.engine.accounts import AccountInfo
 from koc_qt.engine.told_files import PieceHead, read, sessions_of
 from koc_qt.sdk.channel import (
@@ -35,6 +35,7 @@ from koc_qt.sdk.channel import (
     HostMessage,
     OrderUpdate,
     QuoteUpdate,
+    ReplayTold,
     RequestHistory,
     Running,
     StartRun,
@@ -302,6 +303,31 @@ async def test_what_chance_decided_is_red_and_why(desk: Told) -> None:
     assert found.verdict is Verdict.RED
     assert "Cause: " in found.sentence
     assert "was told the same in the same order. What is left: chance" in found.sentence
+
+
+async def test_a_fill_at_another_price_is_amber_and_why(desk: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.run(SCALPING, **QUICK)
+    await desk.live(200)
+
+    def dearer(files: Sequence[Path]) -> Iterator[ReplayTold]:
+        for told in told_files.told_of(files):
+            yield msgspec.structs.replace(told, said=tuple(_dearer(each) for each in told.said))
+
+    monkeypatch.setattr(told_session, "told_of", dearer)
+    found = await desk.session()
+    assert isinstance(found, Comparison), found
+    assert found.verdict is Verdict.AMBER, found.sentence
+    assert found.fills_equal == 0
+    assert "(other price)" in found.sentence
+    assert "Cause: slippage. The replay met the quotes, books and trades that were recorded" in found.sentence
+
+
+def _dearer(said: Any) -> Any:
+    if not isinstance(said, FillUpdate):
+        return said
+    return msgspec.structs.replace(
+        said, fill=msgspec.structs.replace(said.fill, price=said.fill.price + Decimal("0.01"))
+    )
 
 
 async def test_a_killed_engine_loses_the_last_moments_alone(desk: Told) -> None:
