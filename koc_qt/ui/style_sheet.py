@@ -84,6 +84,8 @@ QPushButton:pressed { background: $line; }
 QPushButton:checked { background: $selection; border-color: $accent; }
 QPushButton:focus { border-color: $accent; }
 QPushButton:disabled { color: $disabled; border-color: $line; }
+QPushButton[face="line"] { text-align: left; padding: 1px 0; }
+QPushButton[face="small"] { padding: 3px 0; font-size: 11px; }
 QPushButton[role="flat"] { background: transparent; border-color: transparent; }
 QPushButton[role="flat"]:hover { background: $hover; }
 QPushButton[role="flat"]:focus { border-color: $accent; }
@@ -180,6 +182,7 @@ QMessageBox QLabel#qt_msgbox_label { font-size: 15px; font-weight: 600; }
 QMessageBox QLabel#qt_msgbox_informativelabel { min-width: 340px; }
 
 QProgressBar { background: $field; border: 1px solid $edge; border-radius: 4px; text-align: center; min-height: 14px; }
+QProgressBar[face="small"] { min-height: 4px; }
 QProgressBar::chunk { background: $accent_fill; border-radius: 3px; }
 QGroupBox { border: 1px solid $line; border-radius: 4px; margin-top: 18px; padding: 8px; }
 QGroupBox::title { subcontrol-origin: margin; subcontrol-position: top left; color: $muted; padding: 0 2px 2px 0; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -92,6 +93,10 @@ class Stage:
     def picture(self) -> QImage:
         QTest.qWait(0)
         return self.window.grab().toImage()
+
+    def seen(self) -> QImage:
+        """Give what is on the screen, painted anew or not."""
+        return self.window.screen().grabWindow(self.window.winId()).toImage()
 
 
 def _page() -> QWidget:
@@ -215,14 +220,15 @@ def test_all_of_it_is_painted_and_after_a_switch_that_was_cut_short_too(
     monkeypatch.setattr(dressing, "STRIP_PX", 50)
     theme.set_choice(ThemeChoice.LIGHT)
     take_turns(stage.dock.updatesEnabled)  # some strips of it are painted
-    assert theme.is_changing
     for choice in (ThemeChoice.DARK, ThemeChoice.LIGHT):
         wear(theme, choice, qtbot)
-        screen = stage.window.screen()
-        assert screen is not None
-        seen = screen.grabWindow(stage.window.winId()).toImage()
-        assert seen.size() == stage.window.size()
-        assert seen == stage.picture().convertToFormat(seen.format())
+        qtbot.waitUntil(lambda: stage.seen() == stage.picture().convertToFormat(stage.seen().format()))
+
+
+def test_nothing_has_a_sheet_of_its_own_which_another_theme_would_replace() -> None:
+    folder = Path(dressing.__file__).parent
+    users = {path.name for path in folder.rglob("*.py") if ".setStyleSheet(" in path.read_text(encoding="utf-8")}
+    assert users == {"dressing.py", "theme.py"}
 
 
 def test_little_is_dressed_at_once(theme: Theme, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:

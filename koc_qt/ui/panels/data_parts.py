@@ -53,7 +53,7 @@ class DownloadLine(QWidget):
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
-        self.bar.setStyleSheet("min-height: 4px;")
+        style_as(self.bar, face="small")
         self.reason = QLabel(self)
         self.reason.setTextFormat(Qt.TextFormat.PlainText)
         self.reason.setWordWrap(True)

@@ -275,7 +275,7 @@ class _ElidedLink(QPushButton):
         self.setAccessibleName(text)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         style_as(self, role="flat")
-        self.setStyleSheet("text-align: left; padding: 1px 0;")
+        style_as(self, face="line")
 
     def resizeEvent(self, event: object) -> None:  # noqa: N802 - Qt's name
         """Fit the text."""

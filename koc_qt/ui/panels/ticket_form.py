@@ -169,8 +169,8 @@ class TicketForm:
         line.setSpacing(4)
         self.shares = {percent: QPushButton(f"{percent} %", content) for percent in SHARES}
         for percent, button in self.shares.items():
-            button.setStyleSheet("padding: 3px 0; font-size: 11px;")  # four in a narrow dock
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            style_as(button, face="small")  # four in a narrow dock
             button.setToolTip(f"{percent} % of what is free in the account")
             line.addWidget(button, 1)
 
