@@ -86,6 +86,16 @@ def test_positions_come_back_before_the_venue_names_its_instruments() -> None:
     assert ledger.snapshot(position).unrealised_pnl == 0
 
 
+def test_trades_from_before_the_start_are_no_trades_since_then() -> None:
+    clock = FakeClock(NOON_NS)
+    _, ledger = make(clock)
+    ledger.restore(tuple(fill(number, Side.BUY, "100", NOON_NS - number) for number in range(60)))
+    assert (ledger.trades("sma"), ledger.trades_per_hour("sma")) == (60, 0)
+    ledger.record(fill(99, Side.BUY, "100", NOON_NS))
+    clock.advance(360)
+    assert ledger.trades_per_hour() == 10
+
+
 def test_trades_per_hour() -> None:
     clock = FakeClock(NOON_NS)
     _, ledger = make(clock)
