@@ -106,7 +106,7 @@ class Ledger:
         return self._trades.get(strategy_id, 0) if strategy_id is not None else sum(self._trades.values())
 
     def trades_per_hour(self, strategy_id: str | None = None) -> float:
-        """Fills of the last hour; in the engine's first hour, at the rate since its start (over one minute at least)."""
+        """Fills of the last hour; in the engine's first hour, at the rate since then (over a minute at least)."""
         now = self._clock.time_ns()
         count = 0
         for owner, times in self._trade_times.items():
