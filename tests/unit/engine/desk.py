@@ -136,8 +136,8 @@ class EngineDesk:
         self.host = StrategyHost(self.services, self.accounts, self.journal, self.switch, random.Random(1), policy)
         self.stops: list[str] = []
         self.downloads = Downloads(self.store, self.bus, self.clock, self.market, self.history)
-        self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=0.2)
-        self.trust = TrustService(self.services, folder / "trust", self.sessions, silence_limit_s=0.2)
+        self.backtests = Backtests(self.services, folder / "backtests", silence_limit_s=20.0)
+        self.trust = TrustService(self.services, folder / "trust", self.sessions, silence_limit_s=20.0)
         self.optimiser = Optimiser(
             self.services,
             partial(prepare, services=self.services),

@@ -371,9 +371,10 @@ async def test_the_strategys_own_failure_is_told_with_its_line(
 
 async def test_silence_is_shown_then_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backtest_run, "SILENCE_SAID_S", 0.05)
+    monkeypatch.setattr(bench.tests, "_silence_limit_s", 0.2)
     key, worker = await bench.running()
     await until(lambda: worker.got(ReplayEnd), what="the end")
-    await until(lambda: "no word from the strategy" in bench.snapshot(key).reason, what="the warning")
+    await until(lambda: any("no word from the strategy" in each.reason for each in bench.told), what="the warning")
     worker.say(Heartbeat(1, 1, 1, 1.0))  # what a replay never says is no news
     assert "is there an endless loop in a callback?" in await bench.reason(key)
     assert worker.ended
