@@ -20,7 +20,7 @@ from koc_qt.cli.backtest_progress import Show, shown_progress, words
 from koc_qt.cli.named_files import output_file, output_folder
 from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestResult, BacktestSpec, Engine
-from koc_qt.domain.errors import KocError, StorageError
+from koc_qt.domain.errors import EngineLacks, KocError, StorageError
 from koc_qt.domain.parity import Absence, Certificate, certify, engine_run
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
@@ -111,8 +111,10 @@ async def _run_all(found: _Found, bench: Bench, spec: BacktestSpec, show: Show) 
             return Absence(other.value, _CANNOT[other])
         try:
             return await _play(found, bench, msgspec.structs.replace(spec, engine=other), show)
-        except KocError as error:
+        except EngineLacks as error:
             return Absence(other.value, str(error))
+        except KocError as error:
+            return Absence(other.value, str(error), is_failure=True)
 
     async with asyncio.TaskGroup() as group:  # each loads its libraries for seconds
         tasks = [group.create_task(attempt(other)) for other in _CANNOT]

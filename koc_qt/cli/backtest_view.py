@@ -79,7 +79,7 @@ def figure_text(name: str, result: BacktestResult, currency: str) -> str:
 
 def absence_line(absence: Absence) -> str:
     """Say why an engine took no part."""
-    return f"{absence.source.capitalize()} took no part: {absence.reason}"
+    return absence.sentence[:1].upper() + absence.sentence[1:]
 
 
 def provenance_lines(found: Mapping[str, Provenance | None]) -> Iterable[str]:

@@ -4,6 +4,7 @@ KocError                 said to a person as it is: what happened, to what, and 
 ├── ConfigError          a configuration file or option is wrong
 ├── ProfileLocked        another engine owns this profile
 ├── StrategyError        a strategy file cannot be loaded or has failed
+│   └── EngineLacks      another engine than ours cannot do what a strategy or a run asks for
 ├── InvalidOrder         an order's fields contradict each other or the instrument's rules
 ├── InvalidTransition    an order event that the order's state does not allow
 ├── RiskRefused          a risk limit or the kill switch forbids the order
@@ -37,6 +38,10 @@ class ProfileLocked(KocError):
 
 class StrategyError(KocError):
     """A strategy file cannot be loaded or has failed; names the file and line where known."""
+
+
+class EngineLacks(StrategyError):
+    """A back-test's engine cannot do what its strategy, or its settings, ask for; says which engine can."""
 
 
 class InvalidOrder(KocError, ValueError):

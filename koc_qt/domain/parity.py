@@ -59,10 +59,16 @@ class EngineRun(msgspec.Struct, frozen=True):
 
 
 class Absence(msgspec.Struct, frozen=True):
-    """An engine that took no part, and why."""
+    """An engine that took no part, and why. `is_failure`: it should have, and broke off."""
 
     source: str
     reason: str
+    is_failure: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """Say so."""
+        return f"{self.source} {'broke off' if self.is_failure else 'took no part'}: {self.reason}"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -143,7 +149,8 @@ def certify(
 ) -> Certificate:
     """Hold every run against the first of them; `bar_ns` is the length of a bar.
 
-    `session` is what came of comparing a recorded session to a run of its own. Raises ValueError for equal names.
+    `session` is what came of comparing a recorded session to a run of its own. Where an engine broke off the others
+    prove less than they seem to. Raises ValueError for equal names.
     """
     names = tuple(run.source for run in runs)
     if len(set(names)) < len(names):
@@ -159,6 +166,8 @@ def certify(
         verdict = Verdict.NONE
         took = f"only {names[0]} took part" if names else "no engine took part"
         sentence = f"Nothing was compared: {took}."
+    if failures := [f"{each.sentence.rstrip('.')}." for each in absent if each.is_failure]:
+        verdict, sentence = worst([verdict, Verdict.AMBER]), " ".join([sentence, *failures])
     provenance = {run.source: run.provenance for run in runs if run.provenance is not None}
     return Certificate(verdict, sentence, names, tuple(absent), comparisons, provenance, spec)
 

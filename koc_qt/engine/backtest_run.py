@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 
 from koc_qt.domain.backtests import BacktestResult, BacktestSnapshot, BacktestSpec, Engine, RoundTrip
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks, StrategyError
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.orders import Fill
 from koc_qt.domain.performance import STATISTICS
@@ -285,7 +285,8 @@ class BacktestRun:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise StrategyError(_sentence(self._failure))
+            kind = EngineLacks if self._failure.lacks else StrategyError
+            raise kind(_sentence(self._failure))
         if self._exit is not None:
             raise StrategyError(f"its process {self._exit.reason or 'ended before the run did'}")
 

@@ -17,7 +17,7 @@ import numpy as np
 from koc_qt.domain import monte_carlo, walk_forward
 from koc_qt.domain.backtests import BacktestSpec, Engine
 from koc_qt.domain.deflated_sharpe import even_returns, moments
-from koc_qt.domain.errors import ConfigError, KocError, StrategyError
+from koc_qt.domain.errors import ConfigError, EngineLacks, KocError, StrategyError
 from koc_qt.domain.fan import Equity, fan_of_runs
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.lookahead import DecisionCheck, Repeat, Variation, check_lookahead, check_warmup, cuts
@@ -145,15 +145,21 @@ class TrustChecks:
         plain = msgspec.structs.replace(
             self._backtest, volume_fraction=None, latency_ns=0, slippage=nothing, spread=nothing, slippage_ticks=0
         )
-        jobs = [(on_engine(plain, engine), self._history) for engine in Engine]
-        outcomes = await self._runs.try_all(jobs, records=True)
-        runs: list[EngineRun] = []
-        absent: list[Absence] = []
-        for engine, outcome in zip(Engine, outcomes, strict=True):
-            if isinstance(outcome, str):
-                absent.append(Absence(str(engine), outcome))
-            else:
-                runs.append(engine_run(str(engine), outcome.result))
+
+        async def attempt(engine: Engine) -> EngineRun | Absence:
+            try:
+                outcome = await self._runs.run(on_engine(plain, engine), self._history)
+            except EngineLacks as error:
+                return Absence(str(engine), str(error))
+            except KocError as error:
+                return Absence(str(engine), str(error), is_failure=True)
+            return engine_run(str(engine), outcome.result)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(attempt(engine)) for engine in Engine]
+        found = [task.result() for task in tasks]
+        runs = [each for each in found if isinstance(each, EngineRun)]
+        absent = [each for each in found if isinstance(each, Absence)]
         session: Comparison | None = None
         if self._spec.session:
             try:

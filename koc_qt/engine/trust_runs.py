@@ -101,13 +101,12 @@ class TrustRuns:
         *,
         trace: bool = False,
         warmup_bars: int | None = None,
-        records: bool = False,
     ) -> list[Outcome | str]:
         """Run several; in the place of each that fails stands why."""
 
         async def attempt(spec: BacktestSpec, history: BarHistory | MakeHistory) -> Outcome | str:
             try:
-                return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars, records=records)
+                return await self.run(spec, history, trace=trace, warmup_bars=warmup_bars, records=False)
             except KocError as error:
                 return str(error)
 

@@ -276,10 +276,11 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
-    """The file cannot be used; `line` counts from 1, None where there is none."""
+    """The file cannot be used; `line` counts from 1, None where there is none. `lacks`: this engine cannot run it."""
 
     reason: str
     line: int | None = None
+    lacks: bool = False
 
 
 class Running(msgspec.Struct, frozen=True, tag=True):
@@ -349,11 +350,12 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The strategy raised; the worker ends after this. `line` is the line in its file."""
+    """The strategy raised; the worker ends after this. `line` is the line in its file, `lacks` as in LoadFailed."""
 
     reason: str
     line: int | None
     traceback: str
+    lacks: bool = False
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.sdk.channel import (
     Failed,
     FrameReader,
@@ -104,7 +105,7 @@ class _ReplayRun:
         try:
             replay = self._replay = self._load()
         except LoadError as error:
-            return LoadFailed(error.reason, error.line)
+            return LoadFailed(error.reason, error.line, isinstance(error.__cause__, EngineLacks))
         try:
             replay.start()
             self._say(Running(describe(replay.strategy), parameter_values(replay.strategy)))
@@ -129,7 +130,7 @@ class _ReplayRun:
         except BaseException as error:  # the strategy's own: whatever it raises ends the run
             failure = explain(error, self._start.filename, self._source)
             self._progress(replay)
-            return Failed(failure.reason, failure.line, failure.traceback)
+            return Failed(failure.reason, failure.line, failure.traceback, isinstance(error, EngineLacks))
 
     def _load(self) -> Replay:
         """Raises LoadError for a file that is no strategy, and for parameters or symbols that do not suit it."""

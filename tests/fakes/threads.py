@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.domain.state import Badge
 from koc_qt.ports.workers import WorkerExit, WorkerNeeds
 from koc_qt.sdk.channel import FrameReader, HostMessage, Ready, WorkerMessage, decode_worker, frame
@@ -89,7 +89,7 @@ class ThreadLauncher:
     ) -> ThreadWorker:
         """Start one when the one before it has ended: modules and streams are the process's."""
         if needs is not None:
-            raise StrategyError("its libraries are not installed here")
+            raise EngineLacks("its libraries are not installed here")
         async with self._turn:
             for worker in self._workers:
                 await worker.ended.wait()

@@ -152,7 +152,7 @@ def _show_certificate(card: Card, found: Certificate, theme: Theme) -> None:
         ]
         _table(card, theme, "Engines held against each other", heads, rows)
     for absence in found.absent:
-        card.note(f"{absence.source} took no part: {absence.reason}")
+        card.note(absence.sentence)
 
 
 def _show_sharpe(card: Card, found: SharpeCheck) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.domain.market import Bar
 from koc_qt.domain.matching import MatchingEngine
 from koc_qt.sdk.channel import ReplayBars, StartReplay
@@ -134,9 +134,9 @@ class QuotedBacktraderRun(BacktraderRun):
 
 
 def _library() -> Any:
-    """Give backtrader. Raises StrategyError, with how to get it, where it is not there."""
+    """Give backtrader. Raises EngineLacks, with how to get it, where it is not there."""
     if backtrader_library.missing:
-        raise StrategyError(backtrader_library.missing)
+        raise EngineLacks(backtrader_library.missing)
     return backtrader_library.library
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.market import Bar
@@ -96,10 +96,10 @@ class BacktraderVenue:
     # ---- orders -----------------------------------------------------------------------------------------------------
 
     def submit(self, order: Order, now_ns: int) -> Sequence[OrderEvent]:
-        """Hand on an order. Raises StrategyError for one that backtrader would treat in its own way."""
+        """Hand on an order. Raises EngineLacks for one that backtrader would treat in its own way."""
         request, key, now_ns = order.request, order.client_order_id, self._moment(now_ns)
         if request.type is OrderType.STOP_LIMIT:
-            raise StrategyError(
+            raise EngineLacks(
                 "backtrader fills stop-limit orders by rules of its own: run this strategy on the replay engine"
             )
         market = self._markets[request.instrument]
@@ -139,8 +139,8 @@ class BacktraderVenue:
     def amend(
         self, client_order_id: str, quantity: Decimal, price: Decimal | None, now_ns: int
     ) -> Sequence[OrderEvent]:
-        """Raise StrategyError: backtrader changes no order."""
-        raise StrategyError("backtrader changes no order that it has: run this strategy on the replay engine")
+        """Raise EngineLacks: backtrader changes no order."""
+        raise EngineLacks("backtrader changes no order that it has: run this strategy on the replay engine")
 
     def on_bar(self, bar: Bar) -> Sequence[OrderEvent]:
         """Give what came of the orders within the bar; backtrader has told it already."""

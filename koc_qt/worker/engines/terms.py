@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks, StrategyError
 from koc_qt.domain.exact import EXACT
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
@@ -19,9 +19,9 @@ _OURS = "use the replay engine for that"
 
 
 def refuse_latency(name: str, start: StartReplay) -> None:
-    """Raise StrategyError for a run with latency: `name`, the engine, knows none."""
+    """Raise EngineLacks for a run with latency: `name`, the engine, knows none."""
     if start.latency_ns:
-        raise StrategyError(f"{name} knows no latency, and {start.latency_ns / 1e6:g} ms are asked for: {_OURS}")
+        raise EngineLacks(f"{name} knows no latency, and {start.latency_ns / 1e6:g} ms are asked for: {_OURS}")
 
 
 def exact_fill(
@@ -65,14 +65,14 @@ def exact_fill(
 
 
 class Terms:
-    """The settings of a run on one instrument, at the market. Raises StrategyError for what `name` cannot do."""
+    """The settings of a run on one instrument, at the market. Raises EngineLacks for what `name` cannot do."""
 
     def __init__(self, name: str, start: StartReplay) -> None:
         if len(start.instruments) != 1:
-            raise StrategyError(f"{name} runs one symbol here, not {len(start.instruments)}: {_OURS}")
+            raise EngineLacks(f"{name} runs one symbol here, not {len(start.instruments)}: {_OURS}")
         refuse_latency(name, start)
         if start.slippage_ticks:
-            raise StrategyError(f"{name} knows no slippage in ticks, and {start.slippage_ticks} are asked for: {_OURS}")
+            raise EngineLacks(f"{name} knows no slippage in ticks, and {start.slippage_ticks} are asked for: {_OURS}")
         self.name = name
         self.instrument: Instrument = start.instruments[0]
         self.fee = self.instrument.taker_fee if start.fee is None else start.fee

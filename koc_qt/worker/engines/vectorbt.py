@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from koc_qt.domain.errors import InvalidOrder, StrategyError
+from koc_qt.domain.errors import EngineLacks, InvalidOrder
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
 from koc_qt.sdk.channel import ReplayBars, StartReplay
@@ -52,7 +52,7 @@ class VectorbtRun(Replay):
     def __init__(self, strategy: Strategy, start: StartReplay, write: Callable[[int, str, str], None]) -> None:
         name = type(strategy).__name__
         if not overrides(type(strategy), "signals"):
-            raise StrategyError(f"vectorbt runs signals, and {name} declares none: use the replay engine or backtrader")
+            raise EngineLacks(f"vectorbt runs signals, and {name} declares none: use the replay engine or backtrader")
         self._terms = Terms("vectorbt", start)
         self._library = _library()
         super().__init__(strategy, start, write)
@@ -64,10 +64,10 @@ class VectorbtRun(Replay):
         return {"vectorbt": self._library.__version__}
 
     def start(self) -> None:
-        """Call on_start. Raises StrategyError where that orders anything."""
+        """Call on_start. Raises EngineLacks where that orders anything."""
         super().start()
         if self._context.outbox:
-            raise StrategyError("vectorbt knows signals alone: nothing can be ordered or asked for in on_start")
+            raise EngineLacks("vectorbt knows signals alone: nothing can be ordered or asked for in on_start")
         if overrides(type(self.strategy), "on_bar"):
             self._context.log("WARNING", "vectorbt trades by signals() alone: on_bar is not called")
 
@@ -191,9 +191,9 @@ def _is_allowed(instrument: Instrument, quantity: Decimal, close: float) -> bool
 
 
 def _library() -> Any:
-    """Give vectorbt. Raises StrategyError, with how to get it, where it is not there."""
+    """Give vectorbt. Raises EngineLacks, with how to get it, where it is not there."""
     if vectorbt_library.missing:
-        raise StrategyError(vectorbt_library.missing)
+        raise EngineLacks(vectorbt_library.missing)
     return vectorbt_library.library
 
 

@@ -84,6 +84,21 @@ def test_engines_that_agree_get_a_green_certificate() -> None:
     assert msgspec.json.decode(msgspec.json.encode(certificate), type=Certificate) == certificate
 
 
+def test_where_an_engine_broke_off_nothing_is_green() -> None:
+    runs = [run(name, fills(*FOUR)) for name in ("replay", "vectorbt")]
+    broken = Absence("backtrader", "its result cannot be trusted", is_failure=True)
+    certificate = certify(runs, (broken, Absence(PAPER, "there is none")), bar_ns=MINUTE_NS)
+    assert certificate.verdict is Verdict.AMBER
+    assert certificate.sentence == (
+        "vectorbt and replay made the same 4 fills. backtrader broke off: its result cannot be trusted."
+    )
+    assert [each.sentence for each in certificate.absent] == [
+        "backtrader broke off: its result cannot be trusted",
+        "paper took no part: there is none",
+    ]
+    assert certify(runs[:1], (broken,), bar_ns=MINUTE_NS).verdict is Verdict.AMBER
+
+
 def test_one_engine_alone_proves_nothing_and_one_twice_is_a_mistake() -> None:
     alone = certify([run("replay", fills(*FOUR))], bar_ns=MINUTE_NS)
     assert (alone.verdict, alone.sentence) == (Verdict.NONE, "Nothing was compared: only replay took part.")

@@ -24,6 +24,7 @@ from koc_qt.engine import trust_history
 from koc_qt.engine.trust import TrustService
 from koc_qt.link.trust_messages import FetchTrust, StartTrust, StopTrust, TrustChanged
 from tests.conditions import until
+from tests.fakes import threads
 from tests.fakes.market import MINUTE_NS
 from tests.fakes.threads import ThreadLauncher
 from tests.fakes.trading import BTC, ETH
@@ -237,6 +238,20 @@ async def test_too_short_a_warm_up_is_found(desk: Desk) -> None:
     assert (none.warmup.verdict, none.lookahead.verdict) == (Verdict.NONE, Verdict.NONE)
 
 
+async def test_an_engine_that_breaks_off_leaves_no_certificate_green(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "EngineLacks", StrategyError)
+    report = await desk.report(SMA, Check.PARITY, parameters={"fast": 3, "slow": 9})
+    assert report.certificate is not None
+    assert {each.source: each.is_failure for each in report.certificate.absent} == {
+        "vectorbt": True,
+        "backtrader": True,
+    }
+    assert report.certificate.verdict is Verdict.AMBER
+    assert "backtrader broke off: its libraries" in report.certificate.sentence
+
+
 # ---- all of it
 
 
@@ -258,6 +273,7 @@ async def test_all_checks_of_one_strategy(desk: Desk, monkeypatch: pytest.Monkey
 
     assert report.certificate is not None
     assert report.certificate.engines == ("replay",)
+    assert not any(absent.is_failure for absent in report.certificate.absent)
     reasons = {absent.source: absent.reason for absent in report.certificate.absent}
     assert reasons == {
         "vectorbt": "its libraries are not installed here",

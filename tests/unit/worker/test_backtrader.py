@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from koc_qt.domain.backtests import Engine
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Quote
 from koc_qt.sdk import Bar, OrderHandle, Strategy
@@ -241,11 +241,11 @@ def test_what_backtrader_cannot_do_is_refused() -> None:
         def on_order(self, order: OrderHandle) -> None:
             self.amend(order, quantity=1)
 
-    with pytest.raises(StrategyError, match="fills stop-limit orders by rules of its own"):
+    with pytest.raises(EngineLacks, match="fills stop-limit orders by rules of its own"):
         Ran(Engine.BACKTRADER, Asks(lambda s: s.buy(1, price=90, stop=95)), bars(walk(5)))
-    with pytest.raises(StrategyError, match="backtrader changes no order"):
+    with pytest.raises(EngineLacks, match="backtrader changes no order"):
         Ran(Engine.BACKTRADER, Asks(lambda s: s.buy(2)), bars(walk(5)))
-    with pytest.raises(StrategyError, match="backtrader knows no latency, and 5 ms"):
+    with pytest.raises(EngineLacks, match="backtrader knows no latency, and 5 ms"):
         Ran(Engine.BACKTRADER, Asks(lambda s: s.buy(2)), latency_ns=5_000_000)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from koc_qt.domain.backtests import Engine
-from koc_qt.domain.errors import StrategyError
+from koc_qt.domain.errors import EngineLacks, StrategyError
 from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.sdk import Bar, Bars, OrderHandle, Signals, Strategy
 from koc_qt.sdk.channel import ReplayBars
@@ -264,16 +264,16 @@ def test_what_vectorbt_cannot_do_is_refused() -> None:
     class Pair(Cross):
         instruments_wanted = 2
 
-    with pytest.raises(StrategyError, match="vectorbt runs one symbol here, not 2"):
+    with pytest.raises(EngineLacks, match="vectorbt runs one symbol here, not 2"):
         Ran(Engine.VECTORBT, Pair(), instruments=(BTC, OTHER))
-    with pytest.raises(StrategyError, match="vectorbt knows no latency, and 5 ms"):
+    with pytest.raises(EngineLacks, match="vectorbt knows no latency, and 5 ms"):
         Ran(Engine.VECTORBT, Cross(), latency_ns=5_000_000)
-    with pytest.raises(StrategyError, match="vectorbt knows no slippage in ticks, and 2"):
+    with pytest.raises(EngineLacks, match="vectorbt knows no slippage in ticks, and 2"):
         Ran(Engine.VECTORBT, Cross(), slippage_ticks=2)
 
 
 def test_vectorbt_wants_signals_and_nothing_else() -> None:
-    with pytest.raises(StrategyError, match="vectorbt runs signals, and Asks declares none"):
+    with pytest.raises(EngineLacks, match="vectorbt runs signals, and Asks declares none"):
         Ran(Engine.VECTORBT, Asks(idle))
 
     class Both(Cross):
@@ -285,7 +285,7 @@ def test_vectorbt_wants_signals_and_nothing_else() -> None:
             self.buy(1)
 
     assert "on_bar is not called" in Ran(Engine.VECTORBT, Both(), bars(walk(50))).lines[0]
-    with pytest.raises(StrategyError, match="nothing can be ordered or asked for in on_start"):
+    with pytest.raises(EngineLacks, match="nothing can be ordered or asked for in on_start"):
         Ran(Engine.VECTORBT, Early())
 
 
@@ -353,7 +353,7 @@ def test_fills_beyond_our_share_of_the_volume_are_told_by_vectorbt() -> None:
 def test_a_library_that_is_missing_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for engine, library in ((Engine.VECTORBT, vectorbt_library), (Engine.BACKTRADER, backtrader_library)):
         monkeypatch.setattr(library, "missing", f"{engine} cannot be loaded (no): install it with pip install it")
-        with pytest.raises(StrategyError, match="install it with pip"):
+        with pytest.raises(EngineLacks, match="install it with pip"):
             Ran(engine, Cross())
         monkeypatch.delitem(sys.modules, f"koc_qt.worker.engines.{engine}")
         with pytest.raises(StrategyError, match=f"was not started to run {engine}"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from koc_qt.domain.errors import EngineLacks
 from koc_qt.domain.market import Bar
 from koc_qt.domain.matching import FillModel, MatchingEngine
 from koc_qt.domain.order_state import apply
@@ -36,6 +37,7 @@ from koc_qt.sdk.channel import (
 )
 from koc_qt.worker import record, replay_channel, replay_desk
 from koc_qt.worker.loop import EXIT_DONE, EXIT_PROTOCOL
+from koc_qt.worker.replay import Replay
 from tests.unit.sdk.desk import BTC, MINUTE_NS, OTHER
 from tests.unit.worker.host import Host, in_thread, on_bar, start_run
 from tests.unit.worker.replays import SINCE_NS, bars, flat, start_replay, walk
@@ -122,13 +124,36 @@ def test_what_cannot_be_run_is_said_with_its_line(
         assert failure.line == line
 
 
+def test_what_an_engine_lacks_is_told_from_what_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(Replay):
+        def warm_up(self, bars: Any) -> None:
+            raise EngineLacks("it has no warm-up")
+
+    monkeypatch.setattr(replay_channel, "run_class", lambda *_, **__: Other)
+    with in_thread() as host:
+        host.send(start_replay(TALKER))
+        host.wait_for(Running)
+        host.send(bars(flat(100), warmup=True))
+        failure = host.failure()
+        assert (failure.reason, failure.lacks) == ("it has no warm-up", True)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise EngineLacks("it has no such thing")
+
+    monkeypatch.setattr(replay_channel, "run_class", refuse)
+    with in_thread() as host:
+        host.send(start_replay(TALKER))
+        refused = host.load_failure()
+        assert (refused.reason, refused.lacks) == ("it has no such thing", True)
+
+
 def test_what_a_strategy_raises_ends_the_run_with_its_line() -> None:
     with in_thread() as host:
         host.send(start_replay(on_bar("print(bar.close)", "if bar.close > 101: raise KeyError('no')")))
         host.wait_for(Running)
         host.send(bars(flat(100, 101, 102, 103)))
         failure = host.failure()
-        assert (failure.reason, failure.line) == ("KeyError: 'no'", 6)
+        assert (failure.reason, failure.line, failure.lacks) == ("KeyError: 'no'", 6, False)
         assert "raise KeyError" in failure.traceback
         last = host.of(ReplayProgress)[-1]
         assert (last.bars, last.position_ns) == (2, SINCE_NS + 2 * MINUTE_NS)
