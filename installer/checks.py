@@ -25,7 +25,7 @@ PERFECTING = tuple(f"tests/unit/{each}" for each in ("domain", "engine", "matchi
 PROPERTIES = tuple(f"tests/unit/{each}/test_properties.py" for each in ("domain", "matching"))  # on many examples
 PROCESSES = ("tests/e2e", "tests/security")
 APART = ("tests/wire", "tests/contract", "tests/gui")
-WAITING = 3  # so many more checks than there are cores run at once: most of what tests do is to wait
+WAITING = 2  # so many more checks than there are cores run at once: most of what tests do is to wait
 PATIENCE = (
     "3"  # how much longer than on a machine of its own a test waits for what must come; no test waits for nothing
 )

@@ -535,9 +535,14 @@ async def test_a_plan_without_streams_is_said_and_left_alone(bench: Bench) -> No
         lambda: any("doesn't include websocket access" in s.reason for s in bench.heard.of(StreamStatus)) or None,
         what="the refusal",
     )
-    asked = len(bench.server.requests)
-    await asyncio.sleep(0)
-    assert len(bench.server.requests) == asked
+
+    def dials() -> list[str]:
+        return [each for each in bench.server.requests if each.startswith("GET /stocks")]
+
+    assert len(dials()) == 1
+    await venue.subscribe("MSFT")
+    await venue.instruments()  # some requests later
+    assert len(dials()) == 1
 
 
 async def test_a_key_that_streams_elsewhere_is_said(bench: Bench) -> None:
