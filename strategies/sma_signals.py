@@ -18,7 +18,7 @@ class SmaSignals(Strategy):
 
     fast: int = param(10, low=1, high=500, help="bars of the fast average")
     slow: int = param(50, low=2, high=2_000, help="bars of the slow average")
-    quantity: float = param(1.0, low=0.000001, help="size of the position in base units")
+    quantity: float = param(0.05, low=0.000001, help="size of the position in base units")
 
     def on_start(self) -> None:
         """Ask for the history that fills the averages."""

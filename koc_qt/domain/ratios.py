@@ -100,7 +100,7 @@ def ratios(equity: Floats, length_ns: int, risk_free: float) -> Values:
     if count >= _FEWEST_FOR_TAIL:
         worst = np.quantile(returns, _TAIL)
         tail = returns[returns <= worst]
-        values |= {"value_at_risk": -float(worst), "expected_shortfall": -total(tail) / len(tail)}
+        values |= {"value_at_risk": 0.0 - float(worst), "expected_shortfall": 0.0 - total(tail) / len(tail)}
     return values
 
 

@@ -50,7 +50,8 @@ class Scope(msgspec.Struct, frozen=True):
 class TrustReport(msgspec.Struct, frozen=True):
     """What the checks found; None for those that were not made, or not yet. `failed` says why one could not be.
 
-    `strategy` is the SHA-256 of the file, in hexadecimal. `scope` is None where all bars of the run were checked.
+    `strategy` is the SHA-256 of the file, in hexadecimal. `scope` is None where all bars of the run were checked, and
+    `fills` while it is not known how many the run made.
     """
 
     spec: TrustSpec
@@ -64,6 +65,7 @@ class TrustReport(msgspec.Struct, frozen=True):
     walk_forward: WalkForward | None = None
     failed: dict[str, str] = {}
     scope: Scope | None = None
+    fills: int | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -79,8 +81,9 @@ class TrustReport(msgspec.Struct, frozen=True):
 
 
 def overall(report: TrustReport) -> Verdict:
-    """Give the worst verdict of a report."""
-    return worst(list(report.verdicts.values()))
+    """Give the worst verdict of a report; NONE for a run without a fill, as long as nothing worse was found."""
+    found = worst(list(report.verdicts.values()))
+    return Verdict.NONE if found is Verdict.GREEN and report.fills == 0 else found
 
 
 def judge_sharpe(found: Moments | None, trials: int, variance: float | None) -> SharpeCheck:

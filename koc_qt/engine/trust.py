@@ -120,7 +120,8 @@ class TrustJob:
         history = SharedHistory(self._services.history, Span(backtest.since_ns, backtest.until_ns))
         first = await self._runs.run(backtest, history, trace=True, told=self._first_told)
         self.reason = ""
-        self.report = msgspec.structs.replace(self.report, name=name_of(first.described.name))
+        fills = len(first.result.fills)
+        self.report = msgspec.structs.replace(self.report, name=name_of(first.described.name), fills=fills)
         checks = TrustChecks(spec, first, self._runs, history, self._instruments, self._replays)
         made: dict[Check, Callable[[], Awaitable[Any]]] = {
             Check.LOOKAHEAD: checks.lookahead,

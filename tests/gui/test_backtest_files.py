@@ -256,6 +256,9 @@ def test_the_command_and_the_settings_name_the_file() -> None:
     words = shlex.split(command_of(spec))
     assert words[:7] == ["koc", "backtest", "/my/sma.py", "--data", "/my bars/a b.csv", "--symbol", "file:a b"]
     assert "no fees" in assumptions(result(spec))[0]
+    assert "No order was filled" not in assumptions(result(spec))[0]
+    idle = result(spec, statistics={"fills": 0})
+    assert assumptions(idle)[0].startswith("No order was filled: the log may say why · ")
     assert {("Bars from", "/my bars/a b.csv"), ("Fee", "none")} <= set(settings(result(spec)))
 
 

@@ -178,7 +178,7 @@ def test_a_result_is_shown_whole(ready: BacktestPanel, start: Callable[[], str],
     titles = [shown.tabs.tabText(tab) for tab in range(shown.tabs.count())]
     assert titles == ["Overview", "Trust", "Months", "Trades (3)", "Log (1)", "Settings"]
     assert shown.log.toPlainText() == "2023-11-14 22:13:20 INFO warmed up"
-    assert "Filled at the next bar's open · the venue's fees · no slippage" in shown.assumptions.whole
+    assert shown.assumptions.whole.startswith("Filled at the next bar's open · the venue's fees · no slippage")
     assert "Not modelled" in shown.assumptions.toolTip()
     assert shown.trades.cut.isHidden()
     trades = shown.trades.model

@@ -160,6 +160,13 @@ def test_checks_that_began_by_themselves_make_way_for_the_next_run(
     assert len(fake.sent(StopTrust)) == 1
 
 
+def test_a_run_without_a_trade_is_not_called_believable(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    page, research = checked.result.trust, fake.engine.research
+    spec = TrustSpec(fake.engine.backtests["backtest-1"].spec)
+    research.check("trust-1", TrustReport(spec, lookahead=DecisionCheck(Verdict.GREEN, "The same."), fills=0))
+    qtbot.waitUntil(lambda: page.summary.text() == "It made no trade: there is nothing to believe")
+
+
 def test_findings_are_shown_as_they_come(checked: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
     page, research = checked.result.trust, fake.engine.research
     whole = report(fake.engine.backtests["backtest-1"].spec)

@@ -33,6 +33,7 @@ _OVERALL = {
     Verdict.RED: "Do not believe this result",
     Verdict.NONE: "Nothing could be checked",
 }
+_NO_FILL = "It made no trade: there is nothing to believe"
 _WIDE_PX = 480  # from which the buttons stand beside the words
 _SHORT_PX = 150  # height below which there is room for one row alone
 
@@ -122,7 +123,8 @@ class TrustPage(QWidget):
             self._stand(None, f"{stage}… {trust.runs:,} runs so far", progress=trust.progress)
         else:
             failed = "" if trust.state is JobState.DONE else f" ({trust.reason or trust.state.value})"
-            self._stand(trust.verdict, _OVERALL[trust.verdict] + failed)
+            is_idle = trust.verdict is Verdict.NONE and Verdict.GREEN in trust.verdicts.values()
+            self._stand(trust.verdict, (_NO_FILL if is_idle else _OVERALL[trust.verdict]) + failed)
 
     def _stand(self, verdict: Verdict | None, text: str, *, progress: float | None = None) -> None:
         self._is_running = progress is not None

@@ -66,7 +66,7 @@ def costs(spec: BacktestSpec) -> list[str]:
 
 
 def assumptions(result: BacktestResult) -> tuple[str, str]:
-    """Give in a line, and in full, what a run takes for granted."""
+    """Give in a line, and in full, what a run takes for granted; first of all that nothing came of it."""
     spec = result.spec
     taken = costs(spec)
     most = spec.volume_fraction
@@ -74,7 +74,8 @@ def assumptions(result: BacktestResult) -> tuple[str, str]:
     short = [] if spec.allow_short else ["no short selling"]
     missing = ["order book", *([] if spec.latency_ns else ["delays"]), "funding"]
     left_out = f"no {', '.join(missing[:-1])} or {missing[-1]}"
-    line = " · ".join(["Filled at the next bar's open", *taken, *short, left_out])
+    idle = ["No order was filled: the log may say why"] if result.statistics.get("fills") == 0 else []
+    line = " · ".join([*idle, "Filled at the next bar's open", *taken, *short, left_out])
     full = (
         "Orders placed when a bar closes meet the next bar: at the market they trade at its open, limit orders where "
         f"it trades through their price; {volume}. Taken off: {', '.join(taken)}, spread and slippage for market "

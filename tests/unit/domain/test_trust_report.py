@@ -52,6 +52,20 @@ def test_the_worst_verdict_is_that_of_a_report() -> None:
     assert msgspec.json.decode(msgspec.json.encode(report), type=TrustReport) == report
 
 
+@pytest.mark.parametrize(
+    ("fills", "found", "verdict"),
+    [
+        (0, Verdict.GREEN, Verdict.NONE),
+        (0, Verdict.RED, Verdict.RED),
+        (3, Verdict.GREEN, Verdict.GREEN),
+        (None, Verdict.GREEN, Verdict.GREEN),
+    ],
+)
+def test_a_run_without_a_fill_is_not_to_be_believed(fills: int | None, found: Verdict, verdict: Verdict) -> None:
+    report = TrustReport(TrustSpec(BACKTEST), lookahead=DecisionCheck(found, "so"), fills=fills)
+    assert overall(report) is verdict
+
+
 def test_what_a_sharpe_ratio_tells() -> None:
     good = judge_sharpe(Moments(1_000, 0.1, 0.0, 3.0), 1, None)
     assert good.verdict is Verdict.GREEN

@@ -132,9 +132,14 @@ async def test_one_that_was_thought_to_be_gone_stops_when_it_comes_back(stand: S
         await other.load()
         stand.engine.clock.advance(SILENT_S)
         store = await other._opened()
-        kept = other._watch.kept(key)
-        assert kept is not None
-        lease = store.take(kept)  # while the first could not say a word
+
+        async def take() -> str:
+            await other._watch.look(store)  # again: the first may say a word between a look and what follows from it
+            kept = other._watch.kept(key)
+            assert kept is not None
+            return store.take(kept)
+
+        lease = await until(take, what="the study to be taken")
         await until(lambda: key not in stand.tests._tasks, what="the first to stop", timeout_s=10)
         stopped = stand.replica.studies[key]
         assert (stopped.state, stopped.reason[:29]) == (JobState.STOPPED, "study-1 is run by another pro")
