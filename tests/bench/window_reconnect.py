@@ -31,19 +31,17 @@ def main() -> None:
             with profile() as home:
                 environment = {**plain, "KOC_HOME": str(home)}
                 past = ["--past", str(args.orders)]
-                with (
-                    Child("tests.bench.window_stand_in", str(home), *past, environment=environment) as engine,
-                    Child("tests.bench.window_runner", "reconnect", *options, environment=environment) as window,
-                ):
-                    engine.hear("ready")
-                    window.hear("ready")
-                    os.kill(engine.process.pid, signal.SIGSTOP)
-                    try:
-                        window.hear("lost")
-                    finally:
-                        os.kill(engine.process.pid, signal.SIGCONT)
-                    show_turns("reconnect", window.hear("turns"), window.began_ns)
-                    window.process.wait(30)
+                with Child("tests.bench.window_stand_in", str(home), *past, environment=environment) as engine:
+                    engine.hear("ready")  # or the window starts an engine of its own
+                    with Child("tests.bench.window_runner", "reconnect", *options, environment=environment) as window:
+                        window.hear("ready")
+                        os.kill(engine.process.pid, signal.SIGSTOP)
+                        try:
+                            window.hear("lost")
+                        finally:
+                            os.kill(engine.process.pid, signal.SIGCONT)
+                        show_turns("reconnect", window.hear("turns"), window.began_ns)
+                        window.process.wait(30)
 
 
 if __name__ == "__main__":
