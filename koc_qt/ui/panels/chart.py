@@ -38,6 +38,7 @@ MOST_BARS = 1_500_000
 MOST_LOOKED_FOR = 200_000  # bars that are fetched to come to a moment: a second or two
 HISTORY_TIMEOUT_S = 60.0
 AT_ONCE = 200  # orders and fills: some half a millisecond
+PAINTED_AT_ONCE = 2_000  # fills, or what comes last: each time the whole chart is painted, while other panels work too
 MINUTE_NS = 60 * SECOND_NS
 PICKER_PX = (96, 190)  # at least and at most: there is little room in two charts on a small screen
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
@@ -60,6 +61,7 @@ class ChartPanel(Panel):
         self._is_loading = False
         self._is_going_back = False  # whether older bars are on their way
         self._marked: dict[FillKey, Marker] = {}
+        self._unpainted: list[Marker] = []  # those of them that the chart was not told of yet
         self._order_lines: dict[str, PriceLine] = {}
         self._waiting_orders: dict[str, None] = {}
         self._waiting_fills: deque[Fill] = deque()
@@ -313,6 +315,7 @@ class ChartPanel(Panel):
         """Show no fills and no orders, and have all that are known wait to be shown."""
         self._letting_go.start(let_go([*self._marked.values()]))
         self._marked.clear()
+        self._unpainted = []
         self._order_lines.clear()
         self.chart.set_markers([])
         self._show_lines()
@@ -347,8 +350,10 @@ class ChartPanel(Panel):
             if fill.instrument == self.instrument and (key := (fill.account_id, fill.fill_id)) not in self._marked
         }
         self._marked |= added
-        if added:
-            self.chart.add_markers([*added.values()])
+        self._unpainted += added.values()
+        if len(self._unpainted) >= PAINTED_AT_ONCE or (self._unpainted and not self._waiting_fills):
+            self.chart.add_markers(self._unpainted)
+            self._unpainted = []
 
     def _show_order(self, order_id: str) -> None:
         """Note the line of an order, or that it has none."""
