@@ -4,12 +4,14 @@
     python -m tests.bench.window_runner turns [--trace]
     python -m tests.bench.window_runner stream --seconds 60 [--trace] [--types] [--tracemalloc]
     python -m tests.bench.window_runner reconnect --orders 10000 [--trace]
+    python -m tests.bench.window_runner theme [--trace]
     python -m tests.bench.window_runner idle | busy
 
 `startup` says when the window was painted first, and a chart with bars, then closes. `turns` measures each turn of the
 loop from the first paint until the window has rested for a while with everything there. `stream` opens four charts,
 waits until they have bars, lets everything settle, and measures. `reconnect` does so too, with all orders in sight,
-until it has lost the engine and has it back with so many orders, which are shown. `idle` and `busy` only stay, `busy`
+until it has lost the engine and has it back with so many orders, which are shown. `theme` puts the light theme and the
+dark one on, twice, every panel there and four charts. `idle` and `busy` only stay, `busy`
 painting one dock after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they
 painted.
 """
@@ -164,6 +166,31 @@ def observe_reconnect(window: MainWindow, options: argparse.Namespace) -> None:
     keep(drive())
 
 
+def observe_theme(window: MainWindow, options: argparse.Namespace) -> None:
+    """Say how long each turn of the loop took while themes were put on."""
+    from tests.bench.window_watch import Turns
+
+    theme = window.bench.theme
+    turns = Turns(kept_ms=NOTED_MS)
+
+    async def drive() -> None:
+        await until_filled(window)
+        await open_charts(window)
+        await asyncio.sleep(SETTLE_S)
+        turns.start(options.trace)
+        for choice in ("light", "dark") * 2:
+            theme.set_choice(choice)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while theme.is_changing:  # noqa: ASYNC110 - a bench may poll
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(1.0)
+        turns.stop()
+        say("turns", **turns.figures())
+        window.close_now()
+
+    keep(drive())
+
+
 def observe_presence(window: MainWindow, busy: bool) -> None:
     """Stay; with `busy`, paint."""
     from PySide6.QtCore import Qt, QTimer
@@ -242,7 +269,7 @@ async def open_charts(window: MainWindow) -> None:
 def main() -> None:
     """Run the window as `koc` does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("startup", "turns", "stream", "reconnect", "idle", "busy"))
+    parser.add_argument("mode", choices=("startup", "turns", "stream", "reconnect", "theme", "idle", "busy"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--trace", action="store_true", help="sample the stack of turns that are too long")
     parser.add_argument("--types", action="store_true", help="count the objects of each type at both ends")
@@ -257,6 +284,7 @@ def main() -> None:
         "turns": lambda window: observe_turns(window, options),
         "stream": lambda window: observe_stream(window, options),
         "reconnect": lambda window: observe_reconnect(window, options),
+        "theme": lambda window: observe_theme(window, options),
         "idle": lambda window: observe_presence(window, False),
         "busy": lambda window: observe_presence(window, True),
     }[options.mode]

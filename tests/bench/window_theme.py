@@ -1,0 +1,37 @@
+"""Whether the window stands still while it puts another theme on: python -m tests.bench.window_theme [--trace]
+
+The real window with four live charts and every panel, over the real link, from a stand-in engine. Prints the turns of
+the window's loop while the light theme and the dark one are put on, twice: those above 16 ms, of their own processor
+time and by the clock, and each that took more than 8 ms; with --trace, what ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.bench.window_common import Child, add_display_options, display, load, profile
+from tests.bench.window_startup import show_turns
+
+
+def main() -> None:
+    """Run it a few times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--trace", action="store_true", help="say what ran in the long turns")
+    add_display_options(parser)
+    args = parser.parse_args()
+    options = ["--trace"] if args.trace else []
+    print(load())
+    with display(args) as plain:
+        for _ in range(args.runs):
+            with profile() as home:
+                environment = {**plain, "KOC_HOME": str(home)}
+                with Child("tests.bench.window_stand_in", str(home), environment=environment) as engine:
+                    engine.hear("ready")  # or the window starts an engine of its own
+                    with Child("tests.bench.window_runner", "theme", *options, environment=environment) as window:
+                        show_turns("theme", window.hear("turns"), window.began_ns)
+                        window.process.wait(30)
+
+
+if __name__ == "__main__":
+    main()
