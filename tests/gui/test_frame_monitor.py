@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import shiboken6
@@ -72,12 +73,14 @@ def busy(milliseconds: float) -> None:
 
 
 @pytest.fixture(params=["as the platform has it", "heartbeat"])
-def monitor(
-    qapp: QApplication, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FrameMonitor]:
+def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "heartbeat":
         monkeypatch.setattr(GlibProbe, "suits", lambda: False)
-    monitor = FrameMonitor()
+    return str(request.param)
+
+
+@contextmanager
+def watching(monitor: FrameMonitor) -> Iterator[FrameMonitor]:
     monitor.start()
     assert monitor.is_running
     run_for(20)
@@ -88,40 +91,74 @@ def monitor(
     shiboken6.delete(monitor)
 
 
+@pytest.fixture
+def monitor(qapp: QApplication, probe: str) -> Iterator[FrameMonitor]:
+    with watching(FrameMonitor()) as monitor:
+        yield monitor
+
+
+class Hand:
+    """A clock that only the test moves: what holds the machine up does not count."""
+
+    def __init__(self) -> None:
+        self.now_ns = 100 * S
+
+    def pass_ms(self, milliseconds: int) -> None:
+        self.now_ns += milliseconds * MS
+
+
 @pytest.mark.parametrize("work", [busy, lambda ms: time.sleep(ms / 1000)], ids=["computing", "blocking"])
 def test_a_turn_that_takes_long_is_a_stall(monitor: FrameMonitor, qtbot: QtBot, work: object) -> None:
     heard: list[float] = []
+    began_s = time.perf_counter()
     monitor.stalled.connect(heard.append)
     QTimer.singleShot(10, lambda: work(60))  # type: ignore[operator]
     qtbot.waitUntil(lambda: bool(heard) and monitor.stats().longest_ms >= 50)
     stats = monitor.stats()
-    assert stats.longest_ms < 1_000
-    assert stats.longest_second_ms == stats.longest_minute_ms == stats.longest_ms
+    assert stats.longest_ms <= (time.perf_counter() - began_s) * 1_000
+    assert stats.longest_minute_ms == stats.longest_ms >= stats.longest_second_ms
     # a busy machine may have held the loop up before: it is that which is told then, and the next only a second later
     assert 16 < heard[0] <= stats.longest_ms + 1e-9
     assert stats.stalls >= 1
 
 
-def test_stalls_in_a_row_are_told_once_a_second(monitor: FrameMonitor, qtbot: QtBot) -> None:
-    heard: list[float] = []
-    monitor.stalled.connect(heard.append)
-    for number in range(5):
-        QTimer.singleShot(10 + number, lambda: busy(40))
-    run_for(260)
-    qtbot.waitUntil(lambda: bool(heard))
-    assert len(heard) == 1
+def test_stalls_in_a_row_are_told_once_a_second(qapp: QApplication, probe: str, qtbot: QtBot) -> None:
+    hand, heard, done = Hand(), list[float](), list[int]()
+
+    def work(number: int) -> None:
+        hand.pass_ms(40)
+        done.append(number)
+
+    with watching(FrameMonitor(clock_ns=lambda: hand.now_ns)) as monitor:
+        monitor.stalled.connect(heard.append)
+        for number in range(5):
+            QTimer.singleShot(10 + number, lambda number=number: work(number))  # type: ignore[misc]
+        qtbot.waitUntil(lambda: len(done) == 5 and bool(heard))
+        run_for(20)
+        stats = monitor.stats()
+        assert len(heard) == 1
+        assert 30 <= heard[0] <= 200
+        assert stats.longest_ms == stats.longest_second_ms == stats.longest_minute_ms >= heard[0]
+        hand.pass_ms(1_000)
+        qtbot.waitUntil(lambda: len(heard) == 2)
 
 
 def test_sleeping_and_nested_loops_are_no_stalls(monitor: FrameMonitor, qtbot: QtBot) -> None:
     dialog = QDialog()
     qtbot.addWidget(dialog)
-    QTimer.singleShot(0, lambda: run_for(120))
-    QTimer.singleShot(30, dialog.exec)
-    QTimer.singleShot(180, dialog.reject)
-    run_for(220)
-    stats = monitor.stats()
-    assert stats.turns >= 3
-    assert stats.longest_ms < 60, "a nested loop of 150 ms was taken for a stall"
+
+    def stats() -> FrameStats:
+        monitor.reset()
+        QTimer.singleShot(0, lambda: run_for(120))
+        QTimer.singleShot(30, dialog.exec)
+        QTimer.singleShot(180, dialog.reject)
+        run_for(220)
+        return monitor.stats()
+
+    # a busy machine may hold the loop up at any time, but not every time
+    found = next((each for each in (stats() for _ in range(20)) if each.longest_ms < 60), None)
+    assert found is not None, "a nested loop of 150 ms was taken for a stall"
+    assert found.turns >= 3
 
 
 def test_what_is_stopped_measures_nothing(monitor: FrameMonitor) -> None:
@@ -142,7 +179,7 @@ def test_paints_of_a_window_are_counted(monitor: FrameMonitor, qtbot: QtBot) -> 
     timer = QTimer(window)
     timer.timeout.connect(window.update)
     timer.start(20)
-    qtbot.waitUntil(lambda: monitor.stats().paints_per_s >= 5, timeout=10_000)
+    qtbot.waitUntil(lambda: monitor.stats().paints_per_s >= 5)
     timer.stop()
 
 
