@@ -1,6 +1,10 @@
-"""A clock that moves only when it is told to."""
+"""A clock that moves only when it is told to, and a leap of an event loop's own."""
 
 from __future__ import annotations
+
+import asyncio
+
+import pytest
 
 DEFAULT_START_NS = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 
@@ -30,3 +34,10 @@ class FakeClock:
     def set_wall(self, time_ns: int) -> None:
         """Set the wall clock alone, as NTP or a person does; the monotonic time goes on as it was."""
         self._start_ns = time_ns - self._elapsed_ns
+
+
+def leap(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have the running event loop find that so much time has passed: what it was to do until then is due."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + seconds)
