@@ -33,7 +33,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def desk(store: MemoryStore) -> Iterator[SecretsDesk]:
-    desk = SecretsDesk(lambda: (store, "why not"), timeout_s=0.2)
+    desk = SecretsDesk(lambda: (store, "why not"))
     yield desk
     if store.hold is not None:
         store.hold.set()
@@ -90,8 +90,10 @@ async def test_a_store_that_does_not_keep_is_noticed(desk: SecretsDesk, store: M
 
 async def test_a_keyring_that_asks_its_owner_holds_nobody_up_for_ever(desk: SecretsDesk, store: MemoryStore) -> None:
     store.hold = threading.Event()
+    patience_s, desk._timeout_s = desk._timeout_s, 0.2
     with pytest.raises(SecretsUnavailable, match=r"did not answer within 0\.2 s: see whether the keyring asks"):
         await desk.get("main", LIVE)
+    desk._timeout_s = patience_s
     store.hold.set()
     assert await desk.get("main", LIVE) is None
 
