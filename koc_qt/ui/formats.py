@@ -106,6 +106,12 @@ def utc(time_ns: int | None) -> str:
     return DASH if time_ns is None else f"{_local(time_ns, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
+def cut(text: str, most: int) -> str:
+    """Cut the middle out of a name that is too long for its place: the end tells as much as the beginning."""
+    head = (most - 1) * 2 // 3
+    return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+
+
 def _local(time_ns: int, zone: tzinfo | None) -> datetime:
     seconds, rest = divmod(time_ns, SECOND_NS)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1_000).astimezone(zone)

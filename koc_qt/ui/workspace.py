@@ -28,6 +28,7 @@ from koc_qt.ui.turns import Patience
 # them the width of a separator more at each change of anything, until the others are as small as they can be.
 AREA = Qt.DockWidgetArea.LeftDockWidgetArea
 MOST_CHARTS = 16
+_LEAST_CHART_WIDTH, _LEAST_CHART_HEIGHT = 300, 200  # pixels, with its title and tools
 DEFAULT_CHARTS = (("sim:BTC/USDT", "1s"), ("sim:ETH/USDT", "1m"))
 FILL_MS = 4  # of making panels at a time: paints and what the engine says come in the same turn
 FILL_GAP_MS = 1  # between two times: for paints, and for the link, whose answers take several turns of the loop
@@ -247,12 +248,8 @@ class Workspace(QObject):
             return None
         neighbours = [dock for dock in self.charts.values() if not dock.isHidden() and not dock.isFloating()]
         dock = self._new_chart("", {"instrument": str(instrument), "timeframe": timeframe})
-        if len(neighbours) >= 4:
-            self._window.tabifyDockWidget(neighbours[-1], dock)
-        elif neighbours:
-            wide = neighbours[-1].width() > neighbours[-1].height() * 1.2
-            way = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
-            self._window.splitDockWidget(neighbours[-1], dock, way)
+        if neighbours:
+            self._place_beside(neighbours[-1], dock, is_last=len(neighbours) >= 4)
         else:
             self._window.addDockWidget(AREA, dock)
         dock.show()
@@ -260,6 +257,17 @@ class Workspace(QObject):
         self._fill_timer.start()
         self.charts_changed.emit()
         return dock
+
+    def _place_beside(self, neighbour: Dock, dock: Dock, *, is_last: bool) -> None:
+        """Give a chart half of another's room, or a tab over it where half would be too little, or it `is_last`."""
+        wide = neighbour.width() > neighbour.height() * 1.2
+        half = (neighbour.width() if wide else neighbour.height()) // 2
+        if is_last or half < (_LEAST_CHART_WIDTH if wide else _LEAST_CHART_HEIGHT):
+            self._window.tabifyDockWidget(neighbour, dock)
+        else:
+            way = Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
+            self._window.splitDockWidget(neighbour, dock, way)
+            self._window.resizeDocks([neighbour, dock], [half, half], way)
 
     def _new_chart(self, name: str, state: dict[str, Any]) -> Dock:
         number = 1

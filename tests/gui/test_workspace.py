@@ -131,6 +131,22 @@ def test_charts_come_and_go(open_workspace: Open, qtbot: QtBot) -> None:
     assert len(workspace.charts) == MOST_CHARTS
 
 
+@pytest.mark.parametrize(("height", "is_apart"), [(1_200, True), (500, False)])
+def test_another_chart_has_half_the_room_or_is_a_tab(
+    open_workspace: Open, qtbot: QtBot, height: int, is_apart: bool
+) -> None:
+    workspace = open_workspace()
+    window = workspace.docks["log"].window()
+    window.resize(900, height)
+    dock = workspace.add_chart(BTC, "5m")
+    assert dock is not None
+    neighbour = workspace.charts["chart-2"]
+    assert (neighbour not in window.tabifiedDockWidgets(dock)) is is_apart  # type: ignore[attr-defined]
+    if is_apart:
+        qtbot.waitUntil(lambda: dock.height() >= 200)
+        assert abs(dock.height() - neighbour.height()) <= 2
+
+
 @pytest.mark.expected_warnings("the panel broken cannot be shown")
 def test_a_panel_that_cannot_be_made_leaves_the_others(fake: FakeBench, qtbot: QtBot) -> None:
     window = QMainWindow(fake.window)

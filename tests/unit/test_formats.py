@@ -69,3 +69,9 @@ def test_formats(text: str, wanted: str) -> None:
 def test_today_needs_no_date() -> None:
     now = datetime.now(UTC)
     assert formats.clock(int(now.timestamp()) * 1_000_000_000, UTC) == f"{now:%H:%M:%S}"
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    assert formats.cut("sma_cross.py", 12) == "sma_cross.py"
+    assert formats.cut("a_name_that_is_long.py", 12) == "a_name_…g.py"
+    assert all(len(formats.cut("x" * 50, most)) == most for most in range(3, 50))

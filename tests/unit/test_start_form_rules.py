@@ -26,7 +26,7 @@ from koc_qt.ui.start_form.rules import (
     twice,
     without_path,
 )
-from koc_qt.ui.start_form.values import JsonProblem, overrides_of, range_of, read_json, rules_of, to_json
+from koc_qt.ui.start_form.values import JsonProblem, overrides_of, plain, range_of, read_json, rules_of, to_json
 
 BTC, ETH = InstrumentId("sim", "BTC/USDT"), InstrumentId("sim", "ETH/USDT")
 BTC_TOO = InstrumentId("sim-b", "BTC/USDT")
@@ -182,3 +182,14 @@ def test_no_value_of_a_remembered_kind_passes_unchecked() -> None:
     for value in bad:
         with pytest.raises(StrategyError):
             RULES["fast"].convert(value)
+
+
+def test_numbers_are_written_out() -> None:
+    assert [plain(each) for each in (1e-06, 1, 500.0, 0.25, 1e20, -10.0)] == [
+        "0.000001",
+        "1",
+        "500",
+        "0.25",
+        "100000000000000000000",
+        "-10",
+    ]

@@ -30,9 +30,10 @@ from koc_qt.sdk.channel import Described
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.formats import cut
 from koc_qt.ui.icons import icon
 from koc_qt.ui.slices import Slices
-from koc_qt.ui.start_form.head import head, section
+from koc_qt.ui.start_form.head import LONGEST_NAME, head, section
 from koc_qt.ui.start_form.market import MarketForm
 from koc_qt.ui.start_form.parameters import ParameterForm
 from koc_qt.ui.start_form.parts import Scroll, Words
@@ -203,7 +204,8 @@ class StartForm(QDialog):
         text = without_path(without_path(str(error), self.path), self._name)
         line = line_in(text)
         code = excerpt(self._source, line) if self._source is not None and line is not None else ""
-        title = f"{self._name} was not read" if self._lost else f"{self._name} cannot be started"
+        name = cut(self._name, LONGEST_NAME)
+        title = f"{name} was not read" if self._lost else f"{name} cannot be started"
         self.trouble.say(title, text, code, hint=not self._lost)
         self._show_page(self.trouble)
         self.trouble.reload.setFocus()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from koc_qt.sdk.channel import Described
+from koc_qt.ui.formats import cut
 from koc_qt.ui.start_form.parts import Words
 from koc_qt.ui.theme import style_as
 
 _SHORT_DOC = 280  # characters shown at first
+LONGEST_NAME = 40  # the form as wide as it is at first
+_LONGEST_PART = 60  # of a path, which may be broken between its parts alone
 
 
 def head(described: Described, path: str) -> list[QWidget]:
@@ -19,7 +22,11 @@ def head(described: Described, path: str) -> list[QWidget]:
     if described.warmup_bars:
         facts.append(f"{described.warmup_bars} bars of history first")
     about = _doc(described.doc, Words(" · ".join(facts), "muted", "small"))
-    return [Words(described.name, face="title"), Words(path, "muted", "small"), *about]
+    name = Words(cut(described.name, LONGEST_NAME), face="title")
+    name.setToolTip(described.name if name.text() != described.name else "")
+    where = Words("/".join(cut(part, _LONGEST_PART) for part in path.split("/")), "muted", "small")
+    where.setToolTip(path)
+    return [name, where, *about]
 
 
 def section(text: str) -> QLabel:

@@ -21,13 +21,16 @@ from PySide6.QtWidgets import (
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.sdk.parameters import Parameter
+from koc_qt.ui.formats import cut
 from koc_qt.ui.icons import icon
 from koc_qt.ui.start_form.parts import Caption, Choice, NumberBox, Words
-from koc_qt.ui.start_form.values import JsonProblem, clip, defaults_of, range_of, read_json, to_json
+from koc_qt.ui.start_form.values import JsonProblem, clip, defaults_of, plain, range_of, read_json, to_json
 from koc_qt.ui.theme import Theme, code_font, style_as
 
 _SEEN_AT_ONCE = 5  # fields
 _GAP_PX = 12
+_NAME_PX = 128  # so that all controls begin in one line, those of the market above them too
+_LONGEST_NAME = 18  # characters, which that has room for
 
 
 class Field(QWidget):
@@ -53,13 +56,14 @@ class Field(QWidget):
         self._help.say(self._about())
         self._control.setAccessibleDescription(self._help.text())
         self._problem = Words(tone="danger", face="small")
-        caption = Caption(_label(rule.name))
+        caption = Caption(cut(rule.name, _LONGEST_NAME))
+        caption.setToolTip(rule.name if caption.text() != rule.name else "")
         caption.setBuddy(self._control)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(2)
-        grid.setColumnMinimumWidth(0, 128)
+        grid.setColumnMinimumWidth(0, _NAME_PX)
         grid.setColumnStretch(1, 1)
         grid.addWidget(caption, 0, 0)
         grid.addWidget(self._control, 0, 1)
@@ -92,7 +96,7 @@ class Field(QWidget):
         default = self.rule.default
         shown = ("on" if default else "off") if isinstance(default, bool) else f"{default}" or "empty"
         if isinstance(default, (int, float)) and not isinstance(default, bool):
-            shown = f"{default:g}" if float(f"{default:g}") == default else repr(default)
+            shown = plain(default)
         parts = [self.rule.help.strip(), range_of(self.rule), f"default {shown}"]
         return clip(" · ".join(part for part in parts if part))
 
@@ -311,7 +315,3 @@ class ParameterForm(QWidget):
 
     def _show_reset(self) -> None:
         self.reset_all.setEnabled(bool(self.problem()) or self._values != defaults_of(self.rules))
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"

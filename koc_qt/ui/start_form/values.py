@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from koc_qt.domain.errors import StrategyError
@@ -59,7 +60,7 @@ def overrides_of(rules: Rules, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def range_of(rule: Parameter) -> str:
     """Say what a parameter may be; empty where anything of its kind may."""
-    low, high, step = (None if each is None else f"{each:g}" for each in (rule.low, rule.high, rule.step))
+    low, high, step = (None if each is None else plain(each) for each in (rule.low, rule.high, rule.step))
     if low is not None and high is not None:
         text = f"{low} to {high}"
     elif low is not None:
@@ -71,6 +72,12 @@ def range_of(rule: Parameter) -> str:
     if step is not None:
         text = f"{text}, in steps of {step}" if text else f"in steps of {step}"
     return text
+
+
+def plain(value: float) -> str:
+    """Write a number of a parameter without an exponent, as short as it is exact."""
+    text = f"{Decimal(repr(value)):f}"
+    return text.rstrip("0").removesuffix(".") if "." in text else text
 
 
 def to_json(values: Mapping[str, Any]) -> str:
