@@ -76,6 +76,11 @@ class Paths:
         return self.data / "trust"
 
     @property
+    def crashes(self) -> Path:
+        """The folder of crash reports, made when needed."""
+        return self.data / "crashes"
+
+    @property
     def strategies(self) -> Path:
         """A folder for a person's own strategy files."""
         return self.data / "strategies"

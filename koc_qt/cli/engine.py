@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     read_no_sources()
     from koc_qt.accounts_file import with_accounts
+    from koc_qt.adapters.crash_reports import crashes_reported
     from koc_qt.cli.terminal import Terminal
     from koc_qt.config import load_config
     from koc_qt.logger import setup_logger
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     live = not args.no_live and sys.stdout.isatty()
 
     terminal = Terminal(live=live)
-    with contextlib.closing(setup_logger(paths, level=config.log_level, console=not live, sink=terminal.hear)):
+    log = setup_logger(paths, level=config.log_level, console=not live, sink=terminal.hear)
+    with contextlib.closing(log), crashes_reported(paths, "engine"):
         ending = "The engine did not start."
         try:
             ending = f"Stopped: {main(paths, config, options, terminal.observe)}."

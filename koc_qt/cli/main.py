@@ -1,7 +1,7 @@
 """``koc``: the command line.
 
 Exit codes: 0 done, 1 it could not be done (a sentence says why), 2 the command line is wrong, 70 an error in K.O.C.
-itself (a report is in the logs folder), 130 stopped with Ctrl-C.
+itself (a report is in the crashes folder), 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 FAILED, USAGE, CRASHED, INTERRUPTED = 1, 2, 70, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_KEPT_REPORTS = 20
 _SOON = {  # people wait for these; others need not be loaded
     "window": window.add_parser,
     "engine": engine.add_parser,
@@ -184,27 +182,10 @@ def _crash(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def write_crash_report(error: Exception, arguments: Sequence[str]) -> str:
-    """Write what is needed to mend an error, without secrets, to the logs folder; gives the file. Raises OSError."""
-    import platform
-    from datetime import UTC, datetime
-
+    """Write what is needed to mend an error, without secrets; gives the file. Raises OSError, ConfigError."""
+    from koc_qt.adapters.crash_reports import CrashReports
     from koc_qt.paths import profile_paths
-    from koc_qt.scrub import scrub
 
-    folder = profile_paths().logs
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    now = datetime.now(UTC)
-    lines = [
-        f"koc {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"{now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}",
-        f"arguments: {' '.join(arguments)}",
-        "",
-        *traceback.format_exception(error),
-    ]
-    file = folder / f"crash-{now:%Y%m%dT%H%M%S}-{os.getpid()}.txt"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(scrub("\n".join(lines)))
-    for old in sorted(folder.glob("crash-*.txt"))[:-_KEPT_REPORTS]:
-        old.unlink(missing_ok=True)
-    return str(file)
+    first = arguments[0] if arguments else "window"
+    part = first if first in _SOON else "command"
+    return str(CrashReports(profile_paths()).write(part, error, has_ended=True, arguments=arguments))

@@ -97,18 +97,18 @@ class Notices(QWidget):
         if strip is not None:
             self._take_away(strip)
 
-    def show_notice(self, notice: Notice) -> None:
-        """Show what happened; the same words are not shown twice at once."""
+    def show_notice(self, notice: Notice, remedies: Sequence[Remedy] = ()) -> None:
+        """Show what happened; the same words are not shown twice at once. What offers buttons waits for the person."""
         if any((strip.text, strip.level) == (notice.text, notice.level) for strip in self._passing):
             return
-        strip = Strip(self._theme, notice.level, notice.text, (), closable=True)
+        strip = Strip(self._theme, notice.level, notice.text, remedies, closable=True)
         strip.setToolTip(notice.detail)
         strip.cross.clicked.connect(lambda: self._dismiss(strip))
         self._column.addWidget(strip)
         self._passing.append(strip)
         while len(self._passing) > MOST_NOTICES:
             self._dismiss(self._passing[0])
-        if notice.level is Level.INFO:
+        if notice.level is Level.INFO and not remedies:
             timer = QTimer(strip)
             timer.setSingleShot(True)
             timer.timeout.connect(lambda: self._dismiss(strip))

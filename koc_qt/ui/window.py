@@ -145,7 +145,11 @@ class MainWindow(QMainWindow):
         if command.icon:
             action.setIcon(icon(command.icon, self.bench.theme))
         if command.menu:
-            self._menus[command.menu].addAction(action)
+            menu, last = self._menus[command.menu], "help.about"
+            if command.menu == "&Help" and last in self.actions_:
+                menu.insertAction(self.actions_[last], action)
+            else:
+                menu.addAction(action)
 
     def _make_top(self) -> None:
         top = Enclosure(self, is_as_high_as_wanted=True)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from koc_qt.adapters.crash_reports import crashes_reported
 from koc_qt.domain.errors import KocError, LinkError
 from koc_qt.link.connection import EngineAddress
 from koc_qt.link.keys import load_or_create_keys
@@ -37,6 +38,25 @@ def show(options: WindowOptions, paths: Paths, spawned: Process | None, observe:
     from koc_qt.wiring.qt_imports import read_no_sources
 
     read_no_sources()
+    heard = Heard()
+    with crashes_reported(paths, "window", heard.tell):
+        _run(options, paths, spawned, observe, ending, heard)
+
+
+class Heard:
+    """Passes on that a crash report was written, once there is somebody to tell. `tell` is for any thread."""
+
+    def __init__(self) -> None:
+        self.to: Callable[[], None] = lambda: None
+
+    def tell(self) -> None:
+        """Pass it on."""
+        self.to()
+
+
+def _run(
+    options: WindowOptions, paths: Paths, spawned: Process | None, observe: Observer, ending: Ending, heard: Heard
+) -> None:
     from PySide6.QtWidgets import QApplication
 
     from koc_qt.ui.theme import Theme
@@ -54,7 +74,7 @@ def show(options: WindowOptions, paths: Paths, spawned: Process | None, observe:
     # Python's own threads: Qt's would call back into a loop that is gone
     with qt_loop(app, Patience(most_waits=2).waits) as loop, ThreadPoolExecutor(4, "window") as threads:
         loop.set_default_executor(threads)
-        loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending))
+        loop.run_until_complete(_show(options, paths, theme, spawned, observe, ending, heard))
 
 
 def _application() -> QApplication:
@@ -90,8 +110,11 @@ async def _show(
     spawned: Process | None,
     observe: Observer,
     ending: Ending,
+    heard: Heard,
 ) -> None:
+    from koc_qt.adapters.crash_reports import CrashReports
     from koc_qt.link.client import LinkClient
+    from koc_qt.ui.crashes import CrashWatch
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
     from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
@@ -127,6 +150,7 @@ async def _show(
     desk.setParent(window)
     keeper.setParent(window)
     window.use_keeper(keeper)
+    heard.to = CrashWatch(window, CrashReports(paths)).came.emit
     closed = asyncio.Event()
     window.closed.connect(closed.set)
     desk.linked.connect(lambda: _remember(options, paths, desk))
@@ -150,6 +174,7 @@ async def _show(
         await asyncio.gather(keeping, return_exceptions=True)
         await desk.close()
         await client.close()
+        heard.to = lambda: None
         _delete(window)
 
 

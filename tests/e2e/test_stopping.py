@@ -88,7 +88,7 @@ def test_a_terminal_that_is_closed(home: Profile) -> None:
         process.kill()
         process.wait()
     check_in_order(home)
-    assert not list(home.paths.logs.glob("crash-*"))
+    assert not list(home.paths.crashes.glob("crash-*"))
 
 
 def test_nohup_goes_on_without_a_terminal(home: Profile) -> None:

@@ -262,7 +262,7 @@ def test_a_crash_report_has_no_keys(tmp_path: Path) -> None:
     home.paths.ensure()
     result = run(home, "-c", _CRASH, WRONG["key"], "abc")
     assert result.returncode == 70, result.stderr
-    (report,) = home.paths.logs.glob("crash-*.txt")
+    (report,) = home.paths.crashes.glob("crash-*.txt")
     text = report.read_text()
     assert "RuntimeError: AddAccount(...) *** {'key': '***', 'secret': ***}" in text
     assert WRONG["key"] not in text + result.stdout + result.stderr
