@@ -4,6 +4,7 @@
     await until(lambda: len(fills) == 3, what="three fills")         in a coroutine; the condition may be one as well
 
 Both give back the condition's first true value and raise AssertionError, with the last value seen, when time is up.
+Where something must not have waited, `stopwatch` measures, without what a machine adds that stops everything.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -21,6 +23,7 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("KOC_TEST_PATIENCE", "1"))
 _FIRST_PAUSE_S = 0.001
 _LONGEST_PAUSE_S = 0.05
+_TICK_S = 0.005
 
 
 def _message(what: str, condition: object, timeout_s: float, last: object) -> str:
@@ -57,3 +60,23 @@ async def until(condition: Callable[[], T | Awaitable[T]], *, timeout_s: float =
             raise AssertionError(_message(what, condition, bound_s, value))
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+@asynccontextmanager
+async def stopwatch() -> AsyncIterator[Callable[[], float]]:
+    """Measure the seconds that the event loop had to itself: of a time when the machine held it up, next to nothing."""
+    spent_s = 0.0
+
+    async def tick() -> None:
+        nonlocal spent_s
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            spent_s += min(time.monotonic() - began_s, 2 * _TICK_S)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield lambda: spent_s
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.conditions import PATIENCE
+
 # A thread or child that was told to end may need a moment; what is still there after this is a leak.
-GRACE_S = 3.0
+GRACE_S = 3.0 * PATIENCE
 
 # Opened once a process by libraries and kept for good.
 _PROCESS_WIDE = ("/dev/urandom", "/dev/random", "/dev/null", "/proc/", "/sys/", "/usr/share/", "/dev/shm/")

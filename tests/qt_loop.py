@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from PySide6.QtCore import QCoreApplication
 
 from koc_qt.wiring.qt_loop import qt_loop
+from tests.conditions import PATIENCE
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ def run_on_qt(application: QCoreApplication, coroutine: Coroutine[Any, Any, T], 
     complaints: list[dict[str, Any]] = []
     with qt_loop(application) as loop:
         loop.set_exception_handler(lambda _loop, context: complaints.append(context))
-        result = loop.run_until_complete(asyncio.wait_for(coroutine, timeout_s))
+        result = loop.run_until_complete(asyncio.wait_for(coroutine, timeout_s * PATIENCE))
     for complaint in complaints:
         raise complaint.get("exception") or AssertionError(complaint["message"])
     return result

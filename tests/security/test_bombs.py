@@ -14,7 +14,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication
 
 from koc_qt.adapters.sandbox import SandboxSettings
-from tests.conditions import until, wait_until
+from tests.conditions import PATIENCE, until, wait_until
 from tests.security.harness import Watched, in_worker, unlocked
 
 SMALL = SandboxSettings(address_space_bytes=384 << 20)
@@ -83,7 +83,7 @@ def attack():
         assert (await worker.ended()).reason == "the test says so"
         return time.monotonic() - began
 
-    assert in_worker(qapp, use) < 1.0
+    assert in_worker(qapp, use) < 1.0 * PATIENCE
 
 
 def _frame(text: str) -> bytes:

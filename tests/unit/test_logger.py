@@ -31,7 +31,7 @@ from koc_qt.logger import (
     setup_logger,
 )
 from koc_qt.paths import Paths
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 
 
 def lines(paths: Paths) -> list[dict[str, Any]]:
@@ -344,7 +344,7 @@ class Terminal(io.StringIO):
 
     def write(self, text: str) -> int:
         self.blocked.set()
-        assert self.going.wait(20)
+        assert self.going.wait(20 * PATIENCE)
         return super().write(text)
 
 
@@ -352,11 +352,11 @@ def test_a_paused_terminal_delays_nobody() -> None:
     terminal = Terminal()
     console = Console(terminal)
     console.write("first")
-    assert terminal.blocked.wait(5)
+    assert terminal.blocked.wait(5 * PATIENCE)
     started = time.monotonic()
     for number in range(5000):
         console.write(f"line {number}")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 2 * PATIENCE
     terminal.going.set()
     console.close()
     shown = terminal.getvalue().splitlines()

@@ -35,7 +35,7 @@ from koc_qt.sdk.channel import (
     WorkerMessage,
     frame,
 )
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.qt_loop import run_on_qt
 from tests.security.harness import Watched, in_worker, stand_in_launcher, watch
 
@@ -147,7 +147,7 @@ def test_a_frame_that_never_ends_costs_no_more_than_a_frame(qapp: QCoreApplicati
         worker.order(
             f"def attack():\n  channel.sendall(({MAX_FRAME}).to_bytes(4, 'big') + bytes(1000))\n  while 1: pass"
         )
-        await asyncio.wait_for(_answers(worker), 10)
+        await asyncio.wait_for(_answers(worker), 10 * PATIENCE)
         worker.handle.kill("test is over")
         await worker.ended()
 
@@ -348,7 +348,7 @@ def test_close_ends_all_and_forbids_new_ones(qapp: QCoreApplication) -> None:
         began = time.monotonic()
         await launcher.close()
         await launcher.close()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 3 * PATIENCE
         assert [worker.exits[0].reason for worker in workers] == ["the engine stops"] * 3
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
         with pytest.raises(StrategyError, match="stopping"):
