@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication, qWarning
 
 from koc_qt.adapters.qt_libraries import WINDOW_LIBRARIES, missing_libraries
-from tests.conditions import until, wait_until
+from tests.conditions import PATIENCE, until, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,8 +22,11 @@ from pathlib import Path
 import pytest
 from loguru import logger
 from tests import leaks
-leaks.GRACE_S = 0.2
 kept = []
+
+@pytest.fixture(autouse=True)
+def grace():
+    leaks.GRACE_S = GRACE_S
 """
 
 CAUGHT = {
@@ -149,12 +152,13 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Run every case under the project's own conftest and settings, one file a case; give what was said of each."""
     folder = tmp_path_factory.mktemp("rails")
     (folder / "tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "leaks.py", "without_windows.py"):
+    for name in ("__init__.py", "conditions.py", "conftest.py", "leaks.py", "without_windows.py"):
         (folder / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
     (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    bodies = [*CAUGHT.values(), *ALLOWED.values()]
+    short, long = (PRELUDE.replace("= GRACE_S", f"= {seconds}") for seconds in (0.2, 30.0))
+    bodies = [*(short + body for body in CAUGHT.values()), *(long + body for body in ALLOWED.values())]
     for number, body in enumerate(bodies):
-        (folder / "tests" / f"test_{number}.py").write_text(PRELUDE + body, encoding="utf-8")
+        (folder / "tests" / f"test_{number}.py").write_text(body, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     plugins = [word for name in ("pytest-qt", "xdist", "cov") for word in ("-p", f"no:{name}")]
     command = [sys.executable, "-m", "pytest", "-q", *plugins, "--junit-xml=report.xml", "tests"]
@@ -164,7 +168,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=100 * PATIENCE,
         check=False,
         stdin=subprocess.DEVNULL,
     )
