@@ -172,7 +172,8 @@ class CrashReports:
             "It ended K.O.C." if has_ended else "K.O.C. went on.",
         ]
         tail = [scrub(line)[:_LINE_CHARACTERS] for line in lines[-LOG_LINES:]]
-        text = "\n".join([*map(scrub, head), "", scrub(trace).rstrip(), "", "Last lines of the log:", *(tail or ["(none)"]), ""])
+        end = ["", "Last lines of the log:", *(tail or ["(none)"]), ""]
+        text = "\n".join([*map(scrub, head), "", scrub(trace).rstrip(), *end])
         data = _without_home(text).encode("utf-8", "backslashreplace")[:MOST_BYTES]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stem = f"crash-{now:%Y%m%dT%H%M%S%f}Z-{part}-{'ended' if has_ended else 'error'}-{pid}"

@@ -43,6 +43,19 @@ WINDOW_LIBRARIES: Mapping[str, str] = {
     "libwayland-client.so.0": "libwayland-client0",
     "libwayland-cursor.so.0": "libwayland-cursor0",
 }
+# What else an installed copy may ask the system for.
+PACKAGES: Mapping[str, str] = {
+    **ENGINE_LIBRARIES,
+    **WINDOW_LIBRARIES,
+    "libgcc_s.so.1": "libgcc-s1",
+    "libexpat.so.1": "libexpat1",
+    "libOpenGL.so.0": "libopengl0",
+    "libGLX.so.0": "libglx0",
+    "libwayland-egl.so.1": "libwayland-egl1",
+    "libXext.so.6": "libxext6",
+    "libuuid.so.1": "libuuid1",
+    "libgomp.so.1": "libgomp1",
+}
 
 
 def missing_libraries(
