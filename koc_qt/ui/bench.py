@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from koc_qt.ui.actions import Actions
 from koc_qt.ui.desk import Desk
 from koc_qt.ui.streams import Streams
 from koc_qt.ui.theme import Theme
+from koc_qt.ui.work import Work
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Bench:
     actions: Actions
     requests: Requests
     in_steps: bool = False
+    work: Work = field(default_factory=Work)
 
 
 class Panel(QWidget):

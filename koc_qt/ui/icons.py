@@ -110,7 +110,7 @@ def _drawing(name: str) -> str:
 def _rendered(name: str, drawing: str, color: str, pixels: QSize) -> QPixmap:
     key = f"koc-icon:{name}:{color}:{pixels.width()}x{pixels.height()}"
     result = QPixmap()
-    if QPixmapCache.find(key, result):
+    if pixels.isEmpty() or QPixmapCache.find(key, result):  # there is no room while a layout makes some
         return result
     result = QPixmap(pixels)
     result.fill(Qt.GlobalColor.transparent)

@@ -24,7 +24,7 @@ PROMISED = tuple(
     play stop pause play-all stop-all kill release chart plus close search settings folder file strategy account orders
     positions ticket telemetry backtest data log deploy mascot refresh download upload copy export filter pin float link
     unlink warning error info check moon sun keyboard command clock up down left right cancel trash layout dance eye
-    eye-off
+    eye-off panes package program container
     """.split()  # noqa: SIM905 -- a list of quoted words would hide them
 )
 
@@ -119,3 +119,7 @@ def test_the_programs_icon_is_rendered_for_packages(tmp_path: object) -> None:
     subprocess.run([sys.executable, str(resource("render_icon.py")), str(tmp_path)], check=True, timeout=60)
     assert QImage(f"{tmp_path}/koc-512.png").size() == QSize(512, 512)
     assert not QImage(f"{tmp_path}/koc-16.png").isNull()
+
+
+def test_no_room_gives_no_picture_and_no_complaint(qapp: QApplication) -> None:
+    assert icon("copy", "#ffffff").pixmap(QSize(16, 0)).isNull()

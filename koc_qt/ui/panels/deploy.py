@@ -1,4 +1,4 @@
-"""The deploy panel: what works on this machine, how to show an engine of another one, and what runs here."""
+"""The deploy panel: installers, what works on this machine, how to show an engine of another one, what runs here."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame, Level
 from koc_qt.ui.formats import duration
 from koc_qt.ui.icons import icon
+from koc_qt.ui.panels.deploy_build import BuildSection
+from koc_qt.ui.panels.deploy_build_place import Place, build_place
+from koc_qt.ui.panels.deploy_build_run import BuildRun
 from koc_qt.ui.panels.deploy_doctor import TIMEOUT_S, Check, DoctorRun
 from koc_qt.ui.panels.deploy_parts import CheckRow, CodeLine, caption, sentence, tool_button
 from koc_qt.ui.theme import number_font, style_as
@@ -39,7 +42,10 @@ _BEAT_MS = 1_000
 
 
 class DeployPanel(Panel):
-    """Three sections, one below the other; `doctor_command` is run when the panel is first seen, and on request."""
+    """Four sections, one below the other; `doctor_command` is run when the panel is first seen, and on request.
+
+    `find_place` gives where installers are built from.
+    """
 
     NAME = "deploy"
     TITLE = "Deploy"
@@ -54,6 +60,7 @@ class DeployPanel(Panel):
         *,
         timeout_s: float = TIMEOUT_S,
         clock_s: Callable[[], float] = time.monotonic,
+        find_place: Callable[[], Place] = build_place,
     ) -> None:
         super().__init__(bench, parent)
         self._clock_s = clock_s
@@ -61,6 +68,7 @@ class DeployPanel(Panel):
         self._was_seen = False
         self.checks: list[Check] = []
         self.doctor = DoctorRun(doctor_command, self, timeout_s=timeout_s)
+        self.run = BuildRun(self, find=find_place, clock_s=clock_s)
         self._folders = folders
         self._beat = QTimer(self)
         self._beat.setInterval(_BEAT_MS)
@@ -80,6 +88,10 @@ class DeployPanel(Panel):
         column = QVBoxLayout(content)
         column.setContentsMargins(12, 10, 12, 12)
         column.setSpacing(6)
+        self.installers = BuildSection(self.bench, self.run, self.open_folder, content)
+        column.addWidget(self.installers)
+        yield from self.installers.parts()
+        column.addSpacing(8)
         self._add_machine(column)
         column.addSpacing(8)
         yield
@@ -217,10 +229,6 @@ class DeployPanel(Panel):
             grid.addWidget(label, number, 0, Qt.AlignmentFlag.AlignVCenter if is_link else Qt.AlignmentFlag.AlignTop)
             grid.addWidget(widget, number, 1)
         column.addLayout(grid)
-        column.addSpacing(4)
-        column.addWidget(
-            sentence("Installers for other machines are built from a later version on.", self._content, "muted")
-        )
 
     def _folder_link(self, path: Path) -> QPushButton:
         button = _ElidedLink(str(path), self._content)

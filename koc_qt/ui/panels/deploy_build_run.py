@@ -90,6 +90,10 @@ class BuildRun(QObject):
         """Whether something is under way."""
         return self.phase in AT_WORK
 
+    def elapsed_s(self) -> float:
+        """How long it has been at work, or was."""
+        return self._clock_s() - self.began_s if self.is_running else self.took_s
+
     def place(self) -> Place:
         """Find where installers are built from, now."""
         return self._find()
