@@ -402,7 +402,8 @@ class Accounts:
             now_ns = self._clock.monotonic_ns()
             for account_id, account in self._accounts.items():
                 self._show(account_id)
-                if account.state is VenueState.CONNECTED and now_ns - account.inspected_ns >= INSPECT_S * 1e9:
+                is_there = account.is_connected and account.state is VenueState.CONNECTED  # data alone has no venue
+                if is_there and now_ns - account.inspected_ns >= INSPECT_S * 1e9:
                     account.inspected_ns = now_ns
                     self._mark(account_id)
                     self._keep(account, self._inspect(account_id), f"inspect-{account_id}")

@@ -188,6 +188,17 @@ async def test_activity_follows_orders_and_positions(desk: Desk) -> None:
     ] is AccountActivity.IN_POSITION
 
 
+async def test_keys_for_data_alone_have_no_positions_to_read(desk: Desk) -> None:
+    desk.accounts.put(AccountInfo("data", "polygon", TradingMode.DATA, has_keys=True))
+    desk.accounts.tell("data", VenueState.CONNECTED)
+    await desk.connect()
+    desk.clock.advance(accounts_module.INSPECT_S)
+    read = desk.venue.inspections
+    await until(lambda: desk.venue.inspections > read, what="the other account's to be read")
+    await desk.venue.looked_at()
+    assert desk.store.accounts["data"].state is VenueState.CONNECTED  # and the rails would tell of an error in the log
+
+
 async def test_orders_from_before_the_start_count() -> None:
     desk = Desk(SIM)
     desk.put("k1", OrderStatus.ACCEPTED)
