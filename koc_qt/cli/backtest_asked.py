@@ -36,6 +36,15 @@ class Asked:
     timeframe: str
     rules: dict[str, Any]  # further fields of the BacktestSpec
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The fields of a BacktestSpec that say which files are read, and how; none for a venue's bars."""
+        if not self.files:
+            return {}
+        one = self.files[0]  # options are for all of them
+        files = tuple(str(file.path.absolute()) for file in self.files)
+        return {"files": files, "tick": one.tick, "lot": one.lot, "skip_bad": one.skip_bad}
+
     def spec(self, bench: Bench) -> BacktestSpec:
         """Give what is to be run on a bench. Raises ConfigError, and BadBars for a range outside the files."""
         now_ns = bench.now_ns
@@ -79,15 +88,11 @@ async def bench_for(asked: Asked, config: Config, paths: Paths) -> AsyncIterator
 
 def data_words(asked: Asked) -> list[str]:
     """Give the words of a command line that name the files, and how they are read."""
-    words = [word for file in asked.files for word in ("--data", str(file.path.absolute()))]
-    for option, value in (("--tick", _common(asked, "tick")), ("--lot", _common(asked, "lot"))):
-        words += [] if value is None else [option, str(value)]
-    return words + (["--skip-bad"] if _common(asked, "skip_bad") else [])
-
-
-def _common(asked: Asked, name: str) -> Any:
-    """Give what all files have in common, since options are for all of them."""
-    return getattr(asked.files[0], name) if asked.files else None
+    reading = asked.reading
+    words = [word for file in reading.get("files", ()) for word in ("--data", file)]
+    for name in ("tick", "lot"):
+        words += [] if reading.get(name) is None else [f"--{name}", str(reading[name])]
+    return words + (["--skip-bad"] if reading.get("skip_bad") else [])
 
 
 def _symbols(args: argparse.Namespace) -> tuple[InstrumentId, ...]:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     paths = profile_paths()
     paths.ensure()
     config = load_config(paths)
-    found = _Found(kept=Kept(tuple(str(file.path.absolute()) for file in asked.files)))
+    found = _Found(kept=Kept(asked.reading))
     with closing(setup_logger(paths, level="WARNING")):
         try:
             with shown_progress(Path(asked.path).name) as show:

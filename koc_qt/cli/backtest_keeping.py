@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,9 +18,9 @@ from koc_qt.link.messages import BacktestHead
 
 @dataclass
 class Kept:
-    """Runs that are over, in the order in which they ended; `files` are what they ran on in the place of a venue's."""
+    """Runs that are over, in the order in which they ended; `reading` has their spec's fields on files, if any."""
 
-    files: tuple[str, ...] = ()
+    reading: dict[str, Any] = field(default_factory=dict)
     runs: list[tuple[BacktestSnapshot, StoredResult | None]] = field(default_factory=list)
 
     def take(self, run: BacktestRun) -> None:
@@ -32,7 +33,7 @@ class Kept:
         try:
             for snapshot, result in self.runs:
                 name = archive.claim()
-                spec = msgspec.structs.replace(snapshot.spec, files=self.files)
+                spec = msgspec.structs.replace(snapshot.spec, **self.reading)
                 noted = msgspec.structs.replace(snapshot, backtest_id=name, spec=spec, made_by=BY_COMMAND)
                 archive.keep(noted, None if result is None else self._on_files(result))
                 names.append(name)
@@ -42,9 +43,9 @@ class Kept:
             print(f"Kept in the history of runs: {', '.join(names)}", file=sys.stderr)
 
     def _on_files(self, result: StoredResult) -> StoredResult:
-        if not self.files:
+        if not self.reading:
             return result
         head = msgspec.msgpack.decode(result.head, type=BacktestHead)
-        spec = msgspec.structs.replace(head.result.spec, files=self.files)
+        spec = msgspec.structs.replace(head.result.spec, **self.reading)
         made = msgspec.structs.replace(head, result=msgspec.structs.replace(head.result, spec=spec))
         return msgspec.structs.replace(result, head=msgspec.msgpack.encode(made))

@@ -40,8 +40,9 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     to its effect. Of a bar's volume at most `volume_fraction` is ours, None for all that is asked.
 
     `files` are paths on the engine's machine, one a symbol, of the bars to run on in the place of the venue's. Then an
-    empty `timeframe` means theirs, and a range beyond theirs what they have of it. Raises ConfigError on values that
-    make no sense.
+    empty `timeframe` means theirs, and a range beyond theirs what they have of it; `tick` and `lot` are their
+    increments of price and quantity, None for such as round nothing that matters, and with `skip_bad` rows that cannot
+    be believed are left out. Raises ConfigError on values that make no sense.
     """
 
     path: str
@@ -61,12 +62,20 @@ class BacktestSpec(msgspec.Struct, frozen=True):
     latency_ns: int = 0
     volume_fraction: Decimal | None = Decimal("0.1")
     files: tuple[str, ...] = ()
+    tick: Decimal | None = None
+    lot: Decimal | None = None
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if not self.instruments:
             raise ConfigError("a back-test needs at least one symbol to run on")
         if self.files and len(self.files) != len(self.instruments):
             raise ConfigError(f"{len(self.files)} files for {len(self.instruments)} symbols: bring one for each")
+        if not self.files and (self.tick is not None or self.lot is not None or self.skip_bad):
+            raise ConfigError("a tick, a lot and rows to leave out are for bars from files: a venue has its own rules")
+        for name, size in (("tick", self.tick), ("lot", self.lot)):
+            if size is not None and not (size.is_finite() and 0 < size < 10**15):
+                raise ConfigError(f"a {name} is above zero and below 1E+15, not {size}")
         if self.since_ns >= self.until_ns:
             raise ConfigError("a back-test must end after it begins: choose another range")
         if not (self.cash.is_finite() and 0 < self.cash < 10**15):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import msgspec
 
@@ -16,6 +17,18 @@ from koc_qt.domain.instruments import Instrument, InstrumentId
 from koc_qt.domain.trust import utc_text
 from koc_qt.engine.backtest_feed import BarHistory
 from koc_qt.ports.bars import Span
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which files are read, one for each symbol, and how: see domain/backtests.BacktestSpec."""
+
+    files: tuple[str, ...]
+    instruments: tuple[InstrumentId, ...]
+    timeframe: str = ""
+    tick: Decimal | None = None
+    lot: Decimal | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,17 +45,19 @@ class FileBars:
     notes: tuple[str, ...] = ()
 
 
-OpenFiles = Callable[[tuple[str, ...], tuple[InstrumentId, ...], str], Awaitable[FileBars]]
+OpenFiles = Callable[[Reading], Awaitable[FileBars]]
 """Reads a file for each symbol beside the loop; bars of the timeframe, unless that is empty, can be had of them.
 
-Raises BadBars, which names the file and the row, and BadTimeframe.
+Raises BadBars, which names the file and the row, BadTimeframe, and InvalidOrder for a tick above the prices.
 """
 
 
 def check_files(spec: BacktestSpec) -> None:
     """Raise ConfigError for what cannot be asked of a file."""
-    if spec.slippage_ticks:
-        raise ConfigError("a file does not tell how large a tick is: give slippage as a share of the price")
+    if spec.slippage_ticks and spec.tick is None:
+        raise ConfigError(
+            "a file does not tell how large a tick is: give the tick, or slippage as a share of the price"
+        )
 
 
 def on_files(spec: BacktestSpec, found: FileBars) -> BacktestSpec:

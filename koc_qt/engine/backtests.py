@@ -17,7 +17,7 @@ from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.engine.backtest_archive import RUNS_KEPT, BacktestArchive, number_of
 from koc_qt.engine.backtest_feed import HistoryServices, Prepared
-from koc_qt.engine.backtest_files import check_files, on_files
+from koc_qt.engine.backtest_files import Reading, check_files, on_files
 from koc_qt.engine.backtest_run import PUBLISH_S, SILENCE_LIMIT_S, BacktestRun, StoredResult
 from koc_qt.engine.job_ending import play_to_end
 from koc_qt.engine.services import Services
@@ -329,7 +329,8 @@ async def prepare(spec: BacktestSpec, services: Services) -> Prepared:
 async def _prepare_on_files(spec: BacktestSpec, source: bytes, services: Services) -> Prepared:
     check_files(spec)
     files = tuple([await asyncio.to_thread(_absolute, file) for file in spec.files])
-    found = await services.open_files(files, spec.instruments, spec.timeframe)
+    reading = Reading(files, spec.instruments, spec.timeframe, spec.tick, spec.lot, spec.skip_bad)
+    found = await services.open_files(reading)
     spec = on_files(msgspec.structs.replace(spec, files=files), found)
     own = HistoryServices(services.clock, services.launcher, found.history)
     return Prepared(spec, source, found.instruments, own, found.notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from koc_qt.domain.errors import BadBars
 from koc_qt.domain.timeframes import bar_open_ns, duration_ns
-from koc_qt.engine.backtest_files import FileBars, OpenFiles
+from koc_qt.engine.backtest_files import FileBars, OpenFiles, Reading
 from koc_qt.link.messages import FetchBars
 from koc_qt.ports.bars import BarSeries, Span
 
@@ -32,7 +32,8 @@ class FileBarPages:
         series = BarSeries(command.instrument, command.timeframe)
         length_ns = duration_ns(command.timeframe)
         await asyncio.to_thread(_check_age, command)
-        found = await self._open_files((command.file,), (command.instrument,), command.timeframe)
+        reading = Reading((command.file,), (command.instrument,), command.timeframe, skip_bad=command.skips_bad_rows)
+        found = await self._open_files(reading)
         columns = await found.history.columns(series, _WHOLE)
         self._held = (client_id, found) if len(columns.open_time_ns) <= HELD_BARS else None
         until_ns = _WHOLE.until_ns if command.until_ns is None else _within(command.until_ns)

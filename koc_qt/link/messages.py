@@ -42,7 +42,7 @@ from koc_qt.link.backtest_messages import StopBacktest as StopBacktest
 from koc_qt.link.optimiser_messages import StudyCommand, StudyFact
 from koc_qt.link.trust_messages import TrustCommand, TrustFact
 
-PROTOCOL = 6  # raised with every change that an older peer could not read
+PROTOCOL = 7  # raised with every change that an older peer could not read
 
 MANUAL = "manual"  # the strategy id of orders that a person places; no strategy may have it
 
@@ -151,7 +151,7 @@ class FetchBars(msgspec.Struct, frozen=True, tag=True):
     """Answered with up to `count` closed bars before `until_ns` (now when None), oldest first.
 
     With `file` they are those of a file of bars on the engine's machine, which `written_before_ns` refuses once it was
-    changed after that time (UTC).
+    changed after that time (UTC); rows of it that cannot be believed are an error, or skipped.
     """
 
     instrument: InstrumentId
@@ -160,6 +160,7 @@ class FetchBars(msgspec.Struct, frozen=True, tag=True):
     until_ns: int | None = None
     file: str = ""
     written_before_ns: int | None = None
+    skips_bad_rows: bool = False
 
 
 class ListInstruments(msgspec.Struct, frozen=True, tag=True):

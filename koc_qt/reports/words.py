@@ -113,7 +113,7 @@ def asked(result: BacktestResult) -> list[tuple[str, str]]:
         ("File", spec.path),
         ("Engine", ENGINES[spec.engine]),
         ("Symbols", ", ".join(map(str, spec.instruments))),
-        *([("Bars from", ", ".join(spec.files))] if spec.files else []),
+        *_reading(spec),
         ("Timeframe", result.timeframe),
         ("Range", f"{moment(spec.since_ns)} to {moment(spec.until_ns)} UTC"),
         ("Bars", f"{result.bars:,}"),
@@ -122,6 +122,13 @@ def asked(result: BacktestResult) -> list[tuple[str, str]]:
         ("Short selling", "allowed" if spec.allow_short else "not allowed"),
         ("Seed", str(spec.seed)),
     ]
+
+
+def _reading(spec: BacktestSpec) -> list[tuple[str, str]]:
+    """Give which files were read, and how."""
+    said = [("Bars from", ", ".join(spec.files))] if spec.files else []
+    said += [(name, _plain(size)) for name, size in (("Tick", spec.tick), ("Lot", spec.lot)) if size is not None]
+    return said + ([("Bad rows", "left out")] if spec.skip_bad else [])
 
 
 def settings(result: BacktestResult) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -82,6 +83,33 @@ def test_a_file_takes_the_place_of_the_symbols_and_all_of_it_is_run(
     assert (spec.files, spec.instruments, spec.timeframe) == ((GOOG,), (symbol(),), "")
     assert (spec.since_ns, spec.until_ns) == ALL_NS
     assert setup.state()["files"] == [GOOG]
+
+
+def test_how_a_file_is_read_is_asked_for_and_remembered(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:
+    setup, reading = ready.setup, ready.setup.bars.reading
+    assert not reading.isVisible()
+    setup.bars.choose([GOOG])
+    assert reading.isVisible()
+    reading.edits["tick"].setText("a cent")
+    reading.edits["lot"].setText("-1")
+    assert setup.specs() == []
+    assert setup.hint.text() == "Nothing was started. Tick: A number above zero, or nothing"
+    assert reading.fields["lot"].problem == "A number above zero, or nothing"
+    reading.edits["tick"].setText("0.01")
+    reading.edits["lot"].setText("1,000")
+    reading.skip_bad.click()
+    spec = started(ready, fake, qtbot)
+    assert (spec.tick, spec.lot, spec.skip_bad) == (Decimal("0.01"), Decimal(1_000), True)
+    assert {"--tick 0.01", "--lot 1000", "--skip-bad"} <= {f"--{each}" for each in command_of(spec).split(" --")}
+    assert {("Tick", "0.01"), ("Lot", "1,000"), ("Bad rows", "left out")} <= set(settings(result(spec)))
+    state = setup.state()
+    setup.bars.leave()
+    assert (setup.specs()[0].tick, setup.specs()[0].skip_bad) == (None, False)
+    setup.take(msgspec.structs.replace(spec, tick=None, lot=Decimal("1E-8"), skip_bad=False))
+    assert (reading.edits["tick"].text(), reading.edits["lot"].text()) == ("", "0.00000001")
+    assert not reading.skip_bad.isChecked()
+    setup.restore(state)
+    assert setup.specs()[0] == spec
 
 
 def test_the_way_back_to_symbols(ready: BacktestPanel, fake: FakeBench, qtbot: QtBot) -> None:

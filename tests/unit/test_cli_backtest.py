@@ -444,13 +444,14 @@ def test_runs_are_kept_for_the_window_unless_nobody_wants_that(
     code, out, err = told(capsys, *command, "--no-keep")
     assert (code, kept(profile)) == (0, [])
     assert "history of runs" not in out + err
-    code, _, err = told(capsys, *command)
+    code, _, err = told(capsys, *command, "--tick", "0.01", "--lot", "0.001", "--skip-bad")
     assert code == 0
     assert err.splitlines()[-1] == "Kept in the history of runs: bt-1"
     assert told(capsys, strategy(tmp_path, "from koc_qt.sdk import Strategy\n1/0"), "--data", str(bars))[0] == 1
     done, failed = kept(profile)
     assert (done.backtest_id, done.state, done.made_by, done.name) == ("bt-1", JobState.DONE, BY_COMMAND, "SMA cross")
     assert (done.spec.files, done.spec.timeframe) == ((str(bars),), "1h")
+    assert (done.spec.tick, done.spec.lot, done.spec.skip_bad) == (Decimal("0.01"), Decimal("0.001"), True)
     assert done.statistics["trades"]
     assert (failed.state, failed.backtest_id) == (JobState.FAILED, "bt-2")
     assert "division by zero" in failed.reason

@@ -11,6 +11,8 @@ from koc_qt.domain.timeframes import SECOND_NS
 
 _OPTIONS = (
     ("engine", "--engine"),
+    ("tick", "--tick"),
+    ("lot", "--lot"),
     ("cash", "--cash"),
     ("fee", "--fee"),
     ("slippage", "--slippage"),
@@ -27,6 +29,7 @@ def command_of(spec: BacktestSpec) -> str:
     words = ["koc", "backtest", spec.path]
     for file in spec.files:
         words += ["--data", file]
+    words += ["--skip-bad"] if spec.skip_bad else []
     for instrument in spec.instruments:
         words += ["--symbol", str(instrument)]
     if spec.timeframe:

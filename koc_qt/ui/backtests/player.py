@@ -244,12 +244,12 @@ class PlayerPage(QWidget):
             await asyncio.sleep(0)
         self._bars_came()
 
-    def _file(self) -> tuple[str, int | None]:
-        """Give the file that the bars come from, and until when it may have been written; no file is a market."""
+    def _file(self) -> tuple[str, int | None, bool]:
+        """Give the file of the bars, until when it may have been written, and how it is read; no file is a market."""
         if self.playback is None or self._result is None or not self._result.spec.files:
-            return "", None
+            return "", None, False
         spec = self._result.spec
-        return spec.files[spec.instruments.index(self.playback.instrument)], self._begun_ns
+        return spec.files[spec.instruments.index(self.playback.instrument)], self._begun_ns, spec.skip_bad
 
     @property
     def _timeframe(self) -> str:

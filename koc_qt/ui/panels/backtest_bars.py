@@ -23,6 +23,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import Field
+from koc_qt.ui.panels.backtest_reading import ReadingFields
 from koc_qt.ui.theme import Theme, style_as
 
 FILES_MOST = 50  # as many as the engine takes symbols
@@ -60,11 +61,13 @@ class BarFiles(QWidget):
         self.elsewhere = QLabel(_ELSEWHERE, self)
         self.elsewhere.setWordWrap(True)
         style_as(self.elsewhere, face="small", tone="muted")
+        self.reading = ReadingFields(self)
         self._arrange()
         self.open.clicked.connect(self._begin)
         self.browse.clicked.connect(self.open_dialog)
         self.back.clicked.connect(self.leave)
         self.line.textEdited.connect(self._edited)
+        self.reading.changed.connect(self.changed)
         desk.linked.connect(self._show)
         self._show()
 
@@ -81,6 +84,7 @@ class BarFiles(QWidget):
         column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.field)
         column.addWidget(self.elsewhere)
+        column.addWidget(self.reading)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -172,6 +176,7 @@ class BarFiles(QWidget):
         self.open.setVisible(not self.is_on)
         self.field.setVisible(self.is_on)
         self.elsewhere.setVisible(self.is_on and is_remote)
+        self.reading.setVisible(self.is_on)
         self.browse.setVisible(not is_remote)
         self.line.setReadOnly(not is_remote)
         self.line.setPlaceholderText("/path/there/bars.parquet" if is_remote else "")

@@ -186,12 +186,14 @@ class BacktestSetup(QWidget):
             self.file_field.set_problem("Choose a strategy file first")
         symbols, bars = self.symbols, self.bars
         instruments = bars.check(len(symbols.fields)) if bars.is_on else symbols.check()
+        reading = bars.reading.check() if bars.is_on else {}
         costs = self.costs.values()
         parameters = self.parameters.values()
         span_ns = self._check_span()
         if (
             self.file_field.problem
             or instruments is None
+            or reading is None
             or self.timeframe_field.problem
             or span_ns is None
             or costs is None
@@ -207,6 +209,7 @@ class BacktestSetup(QWidget):
             "until_ns": span_ns[1],
             "parameters": parameters,
             "files": bars.paths,
+            **reading,
         }
         try:
             return [_spec(what, costs, engine) for engine in costs.engines]
@@ -220,6 +223,7 @@ class BacktestSetup(QWidget):
         self.costs.take(spec)
         if spec.files:
             self.bars.choose(spec.files, spec.instruments)
+            self.bars.reading.take(spec)
         else:
             self.bars.leave()
             self.symbols.restore([str(each) for each in spec.instruments])
@@ -264,6 +268,7 @@ class BacktestSetup(QWidget):
             "path": self.file.path,
             "symbols": [str(each) for each in self.symbols.chosen()],
             "files": list(self.bars.paths),
+            "reading": self.bars.reading.state(),
             "timeframe": self.timeframe.currentText() if self._has_own_timeframe else "",
             "span": self.span.state(),
             "parameters": self._typed.get(self.file.path, {}),
@@ -274,6 +279,7 @@ class BacktestSetup(QWidget):
         """Take that over, as far as it can be read."""
         self.costs.restore(state)
         self.bars.restore(state.get("files"))
+        self.bars.reading.restore(state.get("reading"))
         if isinstance(timeframe := state.get("timeframe"), str) and timeframe:
             self._has_own_timeframe = True
             self.timeframe.setEditText(timeframe)
@@ -405,7 +411,7 @@ class BacktestSetup(QWidget):
         self.costs.show_problems()
         fields = [
             self.file_field,
-            *([self.bars.field] if self.bars.is_on else self.symbols.fields),
+            *([self.bars.field, *self.bars.reading.fields.values()] if self.bars.is_on else self.symbols.fields),
             self.timeframe_field,
             self.span_field,
             *self.costs.fields.values(),

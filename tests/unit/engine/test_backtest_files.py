@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from koc_qt.domain.optimisation import StudySpec
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS
 from koc_qt.domain.trust import Check, TrustSpec, Verdict
+from koc_qt.engine.backtest_files import Reading
 from koc_qt.engine.backtests import Backtests, prepare
 from koc_qt.engine.trust import TrustService
 from koc_qt.link.results import fetch_result
@@ -162,6 +164,24 @@ async def test_files_that_cannot_be_believed_are_refused_at_once_with_the_row(de
     assert desk.tests.all == ()
 
 
+async def test_a_tick_a_lot_and_rows_to_leave_out_are_part_of_a_run(desk: Desk, tmp_path: Path) -> None:
+    bad = written(tmp_path, low=[50.0] * 10 + [1e6] + [50.0] * 289)
+    grid = {"tick": Decimal("0.5"), "lot": Decimal("0.25"), "skip_bad": True, "slippage_ticks": 2}
+    result = await desk.result(desk.spec(bad, **grid))
+    assert result.bars == 299
+    assert len(result.fills) > 5
+    assert {fill.price % Decimal("0.5") for fill in result.fills} == {0}
+    assert {fill.quantity % Decimal("0.25") for fill in result.fills} == {0}
+    assert result.provenance is not None
+    again = await desk.result(result.spec)  # as the panel does it again
+    assert again == result
+    assert "is above its lowest price" in await desk.refusal(desk.spec(bad, tick=Decimal(51), skip_bad=True))
+    with pytest.raises(ConfigError, match="a lot is above zero and below"):
+        desk.spec(bad, lot=Decimal(0))
+    with pytest.raises(ConfigError, match="are for bars from files"):
+        desk.spec(tick=Decimal(1), instruments=(BTC,))
+
+
 async def test_a_full_queue_refuses_before_a_file_is_read(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +194,11 @@ async def test_a_full_queue_refuses_before_a_file_is_read(
 async def test_a_file_is_read_once_for_runs_at_one_time_and_again_when_it_has_changed(tmp_path: Path) -> None:
     path, name = written(tmp_path), (InstrumentId(FILE_VENUE, "walk"),)
     files = BarFiles()
-    first, second = await asyncio.gather(*(files.open((path,), name, "") for _ in range(2)))
+    first, second = await asyncio.gather(*(files.open(Reading((path,), name)) for _ in range(2)))
     assert len(files._known) == 1
     written(tmp_path, count=200)
     os.utime(path, ns=(1, 1))
-    third = await files.open((path,), name, "")
+    third = await files.open(Reading((path,), name))
     assert (third.span.since_ns, third.span.until_ns < first.span.until_ns) == (first.span.since_ns, True)
     assert first.span == second.span
     del first, second, third
