@@ -11,7 +11,7 @@ from pathlib import Path
 _AT_ONCE = 200  # files that one call of objdump is given
 _TIMEOUT_S = 600.0
 # Where libraries lie that are there for others alone: nobody loads one of these by its name.
-_FOR_OTHERS = ("_internal/*.so*", "_internal/PySide6/Qt/lib/*.so*")
+_FOR_OTHERS = ("_internal/*.so*", "_internal/*.libs/*.so*", "_internal/PySide6/Qt/lib/*.so*")
 # ... but for these: Python's own, and what Qt opens when it is asked for text in other scripts.
 _LOADED_BY_NAME = ("libpython*", "*mypyc*", "_cffi_backend*", "libssl*", "libcrypto*", "libsqlite3*", "libffi*")
 

@@ -84,6 +84,7 @@ INDIRECT = (
     "keyring.backends.chainer",
     "keyring.backends.fail",
     "keyring.backends.null",
+    "numba._devicearray",  # by machine code of numba's
     "optuna",
     "optuna.samplers",
     "pandas",
