@@ -19,6 +19,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QScreen
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton, QWidget
 
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.ui.turns import turn_began
 from koc_qt.ui.window import MainWindow
 from koc_qt.wiring.window import main
 from koc_qt.wiring.window_options import WindowOptions
@@ -100,6 +101,7 @@ class Driver:
         """Save a picture of the window, of one of its widgets, or of all that is on the screen."""
         if isinstance(what, QScreen):
             return what.grabWindow(0).save(file)
+        turn_began(is_known=False)  # or what may be painted later is missing
         return (what or self.window).grab().save(file)
 
     def dialog(self) -> QDialog | None:

@@ -9,6 +9,8 @@ from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QFrame, QGraphicsItem, QGraphicsView, QStyleOptionGraphicsItem, QToolTip, QWidget
 
+from koc_qt.ui.late_paint import LatePaint
+
 pg.setConfigOptions(antialias=False, useOpenGL=False)
 
 _WHEEL_ZOOM = 1.0015  # an eighth of a degree: a notch of 120 makes a fifth
@@ -56,10 +58,12 @@ class ChartView(pg.GraphicsView):  # type: ignore[misc]  # pyqtgraph is untyped
         self.setAcceptDrops(False)
         self.viewport().setAcceptDrops(False)
         self.viewport().setMouseTracking(True)
-        self.viewport().setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self._late = LatePaint(self.viewport())
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Bring everything up to date first."""
+        """Bring everything up to date first, or do all of it a turn later."""
+        if self._late.waits(event):
+            return
         self._before_paint()
         super().paintEvent(event)
 

@@ -48,6 +48,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from koc_qt.ui.late_paint import LatePaint
 from koc_qt.ui.style_sheet import pill_colors
 from koc_qt.ui.tables.model import RecordModel
 from koc_qt.ui.theme import Theme, number_font
@@ -167,6 +168,7 @@ class RecordTable(QTableView, Generic[R]):
         self.records = model
         self._theme = theme
         self._empty = empty
+        self._late = LatePaint(self.viewport())
         self.setModel(model)
         self.setItemDelegate(CellDelegate(theme, model, self))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -359,7 +361,12 @@ class RecordTable(QTableView, Generic[R]):
         super().keyPressEvent(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Say what is missing where there is nothing."""
+        """Say what is missing where there is nothing. All of it may come a turn later."""
+        if self._late.waits(event):
+            return
+        painter = QPainter(self.viewport())
+        painter.fillRect(event.rect(), QColor(self._theme.colors.panel))
+        painter.end()
         super().paintEvent(event)
         if self.records.rowCount() == 0 and self._empty:
             painter = QPainter(self.viewport())
