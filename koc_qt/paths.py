@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from koc_qt.domain.errors import ConfigError
+from koc_qt.profile_version import refuse_newer
 
 HOME_VARIABLE = "KOC_HOME"
 _APP = "koc"
@@ -76,6 +77,26 @@ class Paths:
         return self.data / "trust"
 
     @property
+    def profile_file(self) -> Path:
+        """What says of which version the profile is."""
+        return self.data / "profile.json"
+
+    @property
+    def upgrade_file(self) -> Path:
+        """There while the profile is being brought up to date."""
+        return self.data / "upgrade.json"
+
+    @property
+    def backups(self) -> Path:
+        """The folder of copies from before the profile was brought up to date, made when needed."""
+        return self.data / "backups"
+
+    @property
+    def layout(self) -> Path:
+        """What the window remembers."""
+        return self.data / "window.json"
+
+    @property
     def crashes(self) -> Path:
         """The folder of crash reports, made when needed."""
         return self.data / "crashes"
@@ -96,7 +117,11 @@ class Paths:
         return self.run / "engine.lock"
 
     def ensure(self) -> None:
-        """Make the folders, readable by their owner alone. Raises ConfigError where that is not possible."""
+        """Make the folders, readable by their owner alone. Raises ConfigError where that is not possible.
+
+        So it does for a profile of a later version, in which nothing is made.
+        """
+        refuse_newer(self.profile_file)
         for folder in (self.config, self.data, self.logs, self.run, self.keys, self.bars, self.strategies):
             _make_private(folder)
 

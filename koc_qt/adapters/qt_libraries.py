@@ -71,3 +71,11 @@ def missing_libraries(
         except OSError:
             missing[soname] = package
     return missing
+
+
+def versions() -> str:
+    """Load Qt's core; gives the versions of PySide6 and of Qt. Raises ImportError; a broken one may end the process."""
+    import PySide6
+    from PySide6.QtCore import qVersion
+
+    return f"{PySide6.__version__} {qVersion()}"

@@ -243,6 +243,11 @@ def _insert(connection: sqlite3.Connection, record: JournalRecord) -> None:
         )
 
 
+def bring_journal_up_to_date(path: Path) -> None:
+    """Change a journal of an earlier version, all at once. Raises StorageError, also for one of a later version."""
+    _open(path).close()
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:

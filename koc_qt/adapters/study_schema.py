@@ -14,11 +14,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from loguru import logger
 
+from koc_qt.adapters.sqlite_copy import copy_database
 from koc_qt.domain.errors import StorageError
 
 VERSION = 2
 _LOCK = 4_931_567  # of PostgreSQL's advisory locks, one that is ours
-_COPIED_PAGES = 1_000  # at once
 
 _tables = sa.MetaData()
 STUDIES = sa.Table(
@@ -104,11 +104,9 @@ def _copy(engine: sa.Engine, version: int, where: str) -> None:
         half = Path(f"{kept}.part")
         try:
             half.unlink(missing_ok=True)  # of a process that was killed
-            half.touch(mode=0o600)
-            with contextlib.closing(sqlite3.connect(half)) as target:
-                source = connection.connection.driver_connection
-                assert source is not None  # noqa: S101 (for the type checker)
-                source.backup(target, pages=_COPIED_PAGES)
+            source = connection.connection.driver_connection
+            assert source is not None  # noqa: S101 (for the type checker)
+            copy_database(source, half)
             half.replace(kept)
         except (OSError, sqlite3.Error) as error:
             with contextlib.suppress(OSError):

@@ -78,10 +78,9 @@ def answer(name: str) -> int:
 
 
 def _qt() -> str:
-    import PySide6
-    from PySide6.QtCore import qVersion
+    from koc_qt.adapters.qt_libraries import versions
 
-    return f"{PySide6.__version__} {qVersion()}"
+    return versions()
 
 
 def _keyring() -> str:

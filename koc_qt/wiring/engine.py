@@ -73,6 +73,7 @@ from koc_qt.wiring.optimiser import engine_optimiser
 from koc_qt.wiring.qt_loop import qt_loop
 from koc_qt.wiring.signals import stop_signals
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
+from koc_qt.wiring.upgrading import bring_up_to_date
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
 
 Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
@@ -463,6 +464,7 @@ async def run(paths: Paths, config: Config, options: EngineOptions, observe: Obs
     """Run an engine on the running loop, `observe` beside it; give why it stopped. Raises KocError."""
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(ProfileLock(paths.engine_lock))
+        bring_up_to_date(paths)
         keys = load_or_create_keys(paths.keys)
         context: zmq.Context[Any] = stack.enter_context(zmq.Context())
         endpoint = config.engine.telemetry.endpoint

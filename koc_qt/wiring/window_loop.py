@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from koc_qt.wiring.window import Ending
 
 Observer = Callable[["MainWindow"], None]
-MEMORY_NAME = "window.json"
 SILENCE_S = 3.0
 _NOT_DONE = 1  # exit code, see cli/main.py
 
@@ -139,7 +138,7 @@ async def _show(
     window = MainWindow(
         desk,
         theme,
-        MemoryFile(paths.data / MEMORY_NAME),
+        MemoryFile(paths.layout),
         lambda bench, monitor: panel_kinds(
             bench, monitor, paths.strategies, [*program(), "doctor", "--json"], _folders(paths)
         ),
