@@ -22,6 +22,7 @@ from koc_qt.link.messages import EngageKillSwitch
 from koc_qt.ui.actions import Actions, Command
 from koc_qt.ui.bench import Bench, Panel, Requests
 from koc_qt.ui.closing import CloseDialog
+from koc_qt.ui.closing_work import WorkGuard
 from koc_qt.ui.commands import register_commands
 from koc_qt.ui.desk import Desk, Frame, Level, Notice
 from koc_qt.ui.drops import DropZone
@@ -123,6 +124,7 @@ class MainWindow(QMainWindow):
         self.drops = DropZone(self, theme)
         self._focus_guide = FocusGuide(theme, self)
         self.live_frame = LiveFrame(self.bench, self)
+        self.work_guard = WorkGuard(self, self.bench.work)
 
         self.workspace = Workspace(self, kinds(self.bench, self.monitor), partial(make_chart, self.bench))
         self._restore_geometry()
@@ -383,9 +385,13 @@ class MainWindow(QMainWindow):
             )
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
-        """Ask what becomes of the engine, unless there is none, or the answer is known."""
+        """Ask what becomes of a build and of the engine, unless there is none, or the answer is known."""
         ending = QGuiApplication.instance() is not None and _session_ends()
-        if not self._may_close and not ending and self._concerns_an_engine():
+        if not ending and self.work_guard.holds(may_ask=not self._may_close):
+            event.ignore()
+            return
+        knows = self._may_close or self.memory.on_close == "keep"
+        if not knows and not ending and self._concerns_an_engine():
             event.ignore()
             self._ask()
             return
@@ -405,9 +411,6 @@ class MainWindow(QMainWindow):
     def _ask(self) -> None:
         if self._closing is not None:
             self._closing.raise_()
-            return
-        if self.memory.on_close == "keep":
-            self.close_now()
             return
         self._closing = CloseDialog(self.bench, self)
         self._closing.decided.connect(lambda _choice: self.close_now())

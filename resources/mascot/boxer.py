@@ -30,6 +30,9 @@ CLOTH = QColor("#2f7df0")
 CLOTH_SHADE = QColor("#1f5cc0")
 GOLD = QColor("#f8c849")
 GOLD_SHADE = QColor("#d99a26")
+WOOD = QColor("#c98a4b")
+STEEL = QColor("#8d9aab")
+STEEL_LIGHT = QColor("#c3ccd8")
 MOUTH = QColor("#8c2f35")
 TONGUE = QColor("#f47f7c")
 TEAR = QColor("#74c7f7")
@@ -60,6 +63,8 @@ class Pose:
     ears: float = 0.0  # how far they droop
     tail: float = 0.0  # swing of the headband's ends
     sits: bool = False
+    hat: bool = False  # a hard one
+    hammer: float | None = None  # in the right glove, its angle; 0 is upright
     extras: tuple[Callable[[QPainter], None], ...] = field(default=())  # drawn over all, on the same grid
 
 
@@ -195,6 +200,8 @@ def _arms(painter: QPainter, pose: Pose) -> None:
 
 def _gloves(painter: QPainter, pose: Pose) -> None:
     for shoulder, glove, side in (((43.0, 88.0), pose.left, -1), ((85.0, 88.0), pose.right, 1)):
+        if side > 0 and pose.hammer is not None:
+            _hammer(painter, glove, pose.hammer)
         dx, dy = glove[0] - shoulder[0], glove[1] - shoulder[1]
         far = math.hypot(dx, dy)
         # A glove near the shoulder points up, as in a guard.
@@ -205,6 +212,48 @@ def _gloves(painter: QPainter, pose: Pose) -> None:
         painter.scale(-side, 1)
         _glove(painter)
         painter.restore()
+
+
+def _hammer(painter: QPainter, at: Point, angle: float) -> None:
+    """Draw a hammer that is held at a point."""
+    painter.save()
+    painter.translate(*at)
+    painter.rotate(angle)
+    handle = QPainterPath()
+    handle.addRoundedRect(QRectF(-2.4, -27, 4.8, 42), 2, 2)
+    shape(painter, handle, WOOD, line=ink(width=2.2))
+    head = QPainterPath()
+    head.addRoundedRect(QRectF(-10.5, -34, 21, 10.5), 2.5, 2.5)
+    shape(painter, head, STEEL)
+    shine = QPainterPath()
+    shine.addRect(QRectF(-10.5, -34, 21, 3.6))
+    patch(painter, head, shine, STEEL_LIGHT)
+    stroke(painter, head)
+    painter.restore()
+
+
+def _hat(painter: QPainter) -> None:
+    """Draw a hard hat, on the head."""
+    dome = path((37, 37), (36, 14, 49, 3, 64, 3), (79, 3, 92, 14, 91, 37), (74, 31, 54, 31, 37, 37))
+    shape(painter, dome, GOLD)
+    patch(painter, dome, dome.subtracted(oval(58, 24, 27, 27)), GOLD_SHADE)
+    stroke(painter, dome)
+    ridge = path(
+        (59, 31),
+        (58, 18, 58, 8, 60, 1.5),
+        (62, 0, 66, 0, 68, 1.5),
+        (70, 8, 70, 18, 69, 31),
+        (66, 30.6, 62, 30.6, 59, 31),
+    )
+    shape(painter, ridge, GOLD, line=ink(width=2.2))
+    brim = path(
+        (31, 40),
+        (40, 28.5, 88, 28.5, 97, 40),
+        (98, 44, 94, 44, 91, 42),
+        (78, 36, 50, 36, 37, 42),
+        (34, 44, 30, 44, 31, 40),
+    )
+    shape(painter, brim, GOLD)
 
 
 def _glove(painter: QPainter) -> None:
@@ -255,6 +304,8 @@ def _head(painter: QPainter, pose: Pose) -> None:
     patch(painter, head, band, CLOTH)
     patch(painter, head, band.subtracted(oval(58, 60, 36, 40)), CLOTH_SHADE)
     stroke(painter, head)
+    if pose.hat:
+        _hat(painter)
     _face(painter, pose)
 
 

@@ -21,7 +21,7 @@ from PySide6.QtGui import QGuiApplication, QImage, QPainter
 CELL = 320  # pixels, square
 WINDOW = (-10.0, -22.0, 148.0)  # the part of the grid that a cell shows: left, top, side; room for jumps and gloves
 COLUMNS = 12
-COLORS = 96
+COLORS = 112
 SAMPLES = 40_000
 ROUNDS = 14
 

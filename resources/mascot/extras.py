@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from boxer import GLOVE, GOLD, OUTLINE, TEAR, TEAR_LINE, WHITE, ink, oval, patch, path, shape, stroke
+from boxer import GLOVE, GOLD, OUTLINE, TEAR, TEAR_LINE, WHITE, WOOD, ink, oval, patch, path, shape, stroke
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen
 
@@ -18,6 +18,7 @@ _CLOUD_SHADE = QColor("#97a6ba")
 _SLEEP = QColor("#7fa8e8")
 _GLOW = QColor(255, 70, 80, 60)
 _BEAM = QColor(255, 90, 90, 46)
+_WOOD_SHADE = QColor("#a86c33")
 _BUBBLE = QColor(150, 215, 255, 150)
 
 
@@ -159,6 +160,33 @@ def alarm(x: float, y: float, turn: float, size: float) -> Extra:
         shape(painter, mark, GOLD, line=ink(width=2.2))
         shape(painter, oval(0, 7.5, 2.7, 2.7), GOLD, line=ink(width=2.2))
         painter.restore()
+
+    return paint
+
+
+def crate(x: float, y: float, hit: float) -> Extra:
+    """Make a wooden box whose top's middle is at a point; `hit` from 0 to 1 makes sparks fly from there."""
+
+    def paint(painter: QPainter) -> None:
+        box = QPainterPath()
+        box.addRoundedRect(QRectF(x - 15, y, 30, 121.5 - y), 2, 2)
+        shape(painter, box, WOOD)
+        shade = QPainterPath()
+        shade.addRect(QRectF(x + 8, y, 8, 30))
+        patch(painter, box, shade, _WOOD_SHADE)
+        for part in (0.34, 0.68):
+            across = QPainterPath(QPointF(x - 14, y + (121.5 - y) * part))
+            across.lineTo(x + 14, y + (121.5 - y) * part)
+            stroke(painter, across, _WOOD_SHADE, 1.6)
+        stroke(painter, box)
+        for index in range(5):
+            angle = math.radians(-155 + index * 32.5)
+            near, far = 6 + 5 * hit, 8 + 9 * hit
+            spark = QPainterPath(QPointF(x + near * math.cos(angle), y - 2 + near * math.sin(angle)))
+            spark.lineTo(x + far * math.cos(angle), y - 2 + far * math.sin(angle))
+            if hit > 0:
+                stroke(painter, spark, _faded(OUTLINE, 1.4 - hit), 3.8)
+                stroke(painter, spark, _faded(GOLD, 1.4 - hit), 2.2)
 
     return paint
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from boxer import Pose
-from extras import alarm, bubble, cloud, confetti, drop, lamp, note, snore
+from extras import alarm, bubble, cloud, confetti, crate, drop, lamp, note, snore
 
 TAU = math.tau
 
@@ -29,6 +29,7 @@ def moves() -> dict[str, Move]:
         "alarmed": _alarmed(),
         "asleep": _asleep(),
         "cheer": _cheer(),
+        "working": _working(),
     }
 
 
@@ -217,3 +218,32 @@ def _cheer() -> Move:
             )
         )
     return Move(tuple(cells), tuple((step, 85) for step in range(10)), still=2)
+
+
+def _working() -> Move:
+    """Hammer on a box, in a hard hat: lift, strike, bounce."""
+    cells = []
+    # how far the hammer is up, for each cell; the blow falls in the last but two, and sparks fly from there on
+    lifts = (0.1, 0.35, 0.65, 0.9, 1.0, 0.55, 0.0, 0.12, 0.06)
+    sparks = {6: 0.35, 7: 0.7, 8: 1.0}
+    for step, lift in enumerate(lifts):
+        cells.append(
+            Pose(
+                x=-11,
+                squash=0.05 if step == 6 else -0.015 * lift,
+                lean=2.5 - 5 * lift,
+                head=(0.5 - 2.5 * lift, 1.5 - 1.5 * lift),
+                tilt=4 - 8 * lift,
+                left=(36, 92 - 3 * lift),
+                right=(98 + 15 * lift, 87 - 25 * lift),
+                eyes="tight" if step in (6, 7) else "open",
+                look=(2.6, 2.2),
+                mouth="open" if 2 <= step <= 4 else "grit",
+                tail=-10 + 18 * lift,
+                hat=True,
+                hammer=90 - 94 * lift,
+                extras=(crate(116, 102, sparks.get(step, 0.0)),),
+            )
+        )
+    durations = (90, 90, 90, 90, 220, 60, 110, 90, 100)
+    return Move(tuple(cells), tuple(enumerate(durations)), still=3)

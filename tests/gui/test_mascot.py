@@ -82,7 +82,7 @@ def test_no_cell_is_cut_at_its_edges(sprite: Sprite) -> None:
 
 
 def test_the_sheet_stays_small() -> None:
-    assert (resource("mascot") / "sheet.png").stat().st_size < 420_000
+    assert (resource("mascot") / "sheet.png").stat().st_size < 500_000
 
 
 def test_there_is_no_cell_beyond_the_last(sprite: Sprite) -> None:
@@ -278,3 +278,16 @@ def test_its_panel_tells_it_with_the_frame_that_brings_the_news(fake: FakeBench,
         assert moods == [mood]
     fake.client.lose()
     assert panel.mascot.mood is Mood.ALARMED
+
+
+def test_it_works_along_while_the_window_does(qtbot: QtBot, fake: FakeBench) -> None:
+    panel = MascotPanel(fake.bench)
+    qtbot.addWidget(panel)
+    work = fake.bench.work
+    work.begin("Building for Ubuntu", lambda: None)
+    assert (panel.mascot.mood, panel.mascot.caption) == (Mood.WORKING, "Working: building for Ubuntu")
+    work.end(is_good=False)
+    assert panel.mascot.mood is Mood.ASLEEP
+    work.begin("Building for Windows", lambda: None)
+    work.end(is_good=True)
+    assert (panel.mascot.mood, panel.mascot.caption) == (Mood.CHEER, "Cheering: the work is done")

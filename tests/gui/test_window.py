@@ -370,6 +370,13 @@ def test_where_no_engine_runs_nothing_is_asked(open_window: Open, fake: FakeBenc
     assert not window.isVisible()
 
 
+def test_a_remembered_keep_closes_at_once(open_window: Open, fake: FakeBench) -> None:
+    window = open_window(Memory(on_close="keep"), Keeper())
+    window.close()
+    assert not window.isVisible()
+    assert not fake.sent(Shutdown)
+
+
 def test_a_remembered_stop_is_not_done_to_an_engine_on_another_machine(open_window: Open, fake: FakeBench) -> None:
     window = open_window(Memory(on_close="stop"))
     fake.desk.is_remote = True

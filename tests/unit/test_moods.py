@@ -179,3 +179,18 @@ def test_what_is_kept_is_bounded(keeper: MoodKeeper, clock: Clock) -> None:
         keeper.observe(earned("1"))
         clock.pass_s(0.016)
     assert len(keeper._profits) <= 60 / 0.5 + 3
+
+
+def test_works_whatever_runs_but_not_over_an_alarm_or_a_dance(keeper: MoodKeeper) -> None:
+    at_work = MoodInputs(running=2, work="Building for Ubuntu")
+    assert keeper.observe(at_work) == Shown(Mood.WORKING, "Working: building for Ubuntu")
+    assert keeper.dance().mood is Mood.DANCE
+    keeper.stop()
+    assert keeper.observe(MoodInputs(halted=True, work="Building for Ubuntu")).mood is Mood.ALARMED
+
+
+def test_cheers_when_work_came_to_a_good_end(keeper: MoodKeeper, clock: Clock) -> None:
+    keeper.observe(MoodInputs(work="Building for Ubuntu"))
+    assert keeper.observe(MoodInputs(work_done=1)).mood is Mood.CHEER
+    clock.pass_s(9)
+    assert keeper.shown().mood is Mood.ASLEEP

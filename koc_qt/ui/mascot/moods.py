@@ -21,6 +21,7 @@ class Mood(StrEnum):
     ALARMED = "alarmed"
     ASLEEP = "asleep"
     CHEER = "cheer"
+    WORKING = "working"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class MoodInputs:
     """How things stand.
 
     `halted`: the kill switch is engaged. `lost`: an engine was connected and is no more. `running`: strategies that
-    run. `pnl` and `equity` are totals in one currency, None where unknown; `backtests_done` counts up.
+    run. `pnl` and `equity` are totals in one currency, None where unknown; `backtests_done` and `work_done` count up.
+    `work` is what the window itself is at work on, such as "Building for Ubuntu"; empty where it is not.
     """
 
     halted: bool = False
@@ -37,6 +39,8 @@ class MoodInputs:
     pnl: Decimal | None = None
     equity: Decimal | None = None
     backtests_done: int = 0
+    work: str = ""
+    work_done: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def choose_mood(inputs: MoodInputs, *, dancing: bool, reaction: Shown | None) ->
         return Shown(Mood.DANCE, "Dancing: you asked for it")
     if reaction is not None:
         return reaction
+    if inputs.work:
+        return Shown(Mood.WORKING, f"Working: {inputs.work[:1].lower()}{inputs.work[1:]}")
     if inputs.running <= 0:
         return ASLEEP
     return Shown(Mood.IDLE, f"On guard: {inputs.running} {'strategy' if inputs.running == 1 else 'strategies'} running")
@@ -95,7 +101,7 @@ class MoodKeeper:
         self._until_s = 0.0
         self._rest_until_s = 0.0
         self._dancing = False
-        self._backtests_done: int | None = None
+        self._before: MoodInputs | None = None
 
     @property
     def is_dancing(self) -> bool:
@@ -109,9 +115,11 @@ class MoodKeeper:
         if inputs.halted or inputs.lost:
             self._reaction = None
         self._notice_profit(now_s, inputs)
-        if self._backtests_done is not None and inputs.backtests_done > self._backtests_done:
+        if self._before is not None and inputs.backtests_done > self._before.backtests_done:
             self._react(now_s, Shown(Mood.CHEER, "Cheering: a back-test is done"))
-        self._backtests_done = inputs.backtests_done
+        if self._before is not None and inputs.work_done > self._before.work_done:
+            self._react(now_s, Shown(Mood.CHEER, "Cheering: the work is done"))
+        self._before = inputs
         return self.shown()
 
     def dance(self) -> Shown:

@@ -32,6 +32,7 @@ class MascotPanel(Panel):
         self._was_connected = False
         self.desk.linked.connect(self.look)
         self.desk.framed.connect(self._on_frame)
+        bench.work.changed.connect(self.look)
         self.mascot.hide_wanted.connect(lambda: bench.requests.panel_unwanted.emit(self.NAME))
         self.look()
 
@@ -52,6 +53,8 @@ class MascotPanel(Panel):
                 pnl=engine.pnl if engine is not None else None,
                 equity=self._equity(),
                 backtests_done=sum(run.state is JobState.DONE for run in replica.backtests.values()),
+                work=self.bench.work.title,
+                work_done=self.bench.work.done,
             )
         )
 
