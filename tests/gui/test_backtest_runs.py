@@ -22,6 +22,7 @@ from koc_qt.ui.backtests.export import KINDS, Shown, proposed_name
 from koc_qt.ui.backtests.history import finder
 from koc_qt.ui.desk import Level
 from koc_qt.ui.panels.backtest import BacktestPanel
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 from tests.gui.backtest_stage import (
     field,
@@ -226,7 +227,7 @@ def test_a_run_is_written_whole(
     shown = ready.result.result
     assert shown is not None
     ready.exporter.write(tmp_path / f"run{ending}", Shown(key, shown, "USDT"))
-    qtbot.waitUntil(lambda: bool(fake.notices) and not ready.exporter.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(fake.notices) and not ready.exporter.is_busy, timeout=round(20_000 * PATIENCE))
     assert fake.notices[-1].level is Level.INFO
     assert str(tmp_path) in fake.texts[-1]
     files = list(tmp_path.iterdir())
@@ -244,7 +245,7 @@ def test_a_file_that_cannot_be_written_is_said_in_a_sentence(
     assert shown is not None
     (tmp_path / "file").write_text("in the way")
     ready.exporter.write(tmp_path / "file" / "run.json", Shown(key, shown, "USDT"))
-    qtbot.waitUntil(lambda: bool(fake.notices), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(fake.notices), timeout=round(10_000 * PATIENCE))
     assert fake.notices[-1].level is Level.ERROR
     assert fake.texts[-1].startswith("The run was not written: ")
 

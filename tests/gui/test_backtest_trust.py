@@ -35,6 +35,7 @@ from koc_qt.ui.backtests.text_table import TextTable
 from koc_qt.ui.backtests.trust_keeper import trials_made
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.theme import ThemeChoice
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import START_NS
 from tests.gui.backtest_stage import (
@@ -354,7 +355,7 @@ def test_a_run_is_written_with_what_was_checked(
     assert shown is not None
     file = tmp_path / "run.html"
     checked.exporter.write(file, Shown("backtest-1", shown, "USDT", checked.trust.report))
-    qtbot.waitUntil(lambda: bool(fake.notices) and not checked.exporter.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(fake.notices) and not checked.exporter.is_busy, timeout=round(20_000 * PATIENCE))
     text = file.read_text(encoding="utf-8")
     assert "It looks into the future." in text
     assert "Walk-forward" in text

@@ -41,12 +41,13 @@ from pytestqt.qtbot import QtBot
 from koc_qt.ui import dressing
 from koc_qt.ui.style_sheet import style_sheet
 from koc_qt.ui.theme import Theme, ThemeChoice, style_as
+from tests.conditions import PATIENCE
 
 KINDS: tuple[Callable[[], QWidget], ...] = (
     QLabel, QLineEdit, QPushButton, QCheckBox, QComboBox, QSpinBox, QProgressBar, QToolButton, QPlainTextEdit,
     QRadioButton, QTableWidget, QSlider, QGroupBox, QFrame,
 )  # fmt: skip
-SOON_MS = 30_000  # on a machine that is busy with other things
+SOON_MS = round(30_000 * PATIENCE)  # on a machine that is busy with other things
 ROUNDS = 4  # of one of each in a page
 
 

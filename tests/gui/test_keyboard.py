@@ -32,6 +32,7 @@ from koc_qt.ui.start_form.form import StartForm
 from koc_qt.ui.tables.view import RecordTable
 from koc_qt.ui.theme import ThemeChoice
 from koc_qt.ui.window import MainWindow
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 
 TITLE_BAR = ("qt_dockwidget_closebutton", "qt_dockwidget_floatbutton", "ScrollLeftButton", "ScrollRightButton")
@@ -49,7 +50,7 @@ def window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Path) ->
         chart_maker,
     )
     window.show()
-    with qtbot.waitSignal(window.workspace.filled, timeout=30_000):
+    with qtbot.waitSignal(window.workspace.filled, timeout=round(30_000 * PATIENCE)):
         window.start()
     yield window
     window.close_now()

@@ -145,7 +145,7 @@ def test_frames_follow_each_other_while_it_is_seen(mascot: MascotWidget, qtbot: 
     mascot.set_mood(Mood.DANCE)
     assert mascot.is_moving
     first = mascot.grab().toImage()
-    qtbot.waitUntil(lambda: mascot.grab().toImage() != first, timeout=3000)
+    qtbot.waitUntil(lambda: mascot.grab().toImage() != first)
 
 
 def test_rests_while_hidden(mascot: MascotWidget, qtbot: QtBot) -> None:
@@ -237,7 +237,7 @@ def test_a_reaction_ends_by_itself(mascot: MascotWidget, clock: Clock, qtbot: Qt
     mascot.show()
     assert mascot.mood is Mood.DANCE
     clock.now_s += 0.1
-    qtbot.waitUntil(lambda: mascot.mood is Mood.IDLE, timeout=3000)
+    qtbot.waitUntil(lambda: mascot.mood is Mood.IDLE)
 
 
 def test_can_be_sent_away(mascot: MascotWidget, qtbot: QtBot) -> None:

@@ -25,6 +25,7 @@ from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.panels.chart import ChartPanel
 from koc_qt.ui.window import Condition, MainWindow
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC
 
@@ -52,7 +53,7 @@ def open_window(fake: FakeBench, qapp: QApplication, qtbot: QtBot, tmp_path: Pat
         if keeper is not None:
             window.use_keeper(keeper)
         window.show()
-        with qtbot.waitSignal(window.workspace.filled, timeout=30_000):
+        with qtbot.waitSignal(window.workspace.filled, timeout=round(30_000 * PATIENCE)):
             window.start()
         return window
 

@@ -20,12 +20,12 @@ from koc_qt.adapters.ccxt_client import Timeouts
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.domain.errors import VenueError, VenueRejected, VenueUnavailable
 from koc_qt.domain.market import Bar, Book, MarketEvent, Quote, StreamState, StreamStatus, Trade
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.wire.exchange import Exchange
 from tests.wire.loopback import LoopbackServer
 
 E = TypeVar("E")
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0, dial_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=10.0, dial_s=2.0, connect_s=30 * PATIENCE)
 CONNECTED, INTERRUPTED, ENDED = StreamState.CONNECTED, StreamState.INTERRUPTED, StreamState.ENDED
 
 

@@ -21,14 +21,14 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, MarketEvent, Quote, Side, StreamState, StreamStatus, Trade
 from koc_qt.domain.timeframes import DAY_NS, bar_open_ns
 from koc_qt.ports.secrets import Credentials
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.wire.core.listings import listings
 from tests.wire.exchange import Exchange
 from tests.wire.loopback import LoopbackServer
 from tests.wire.venues.alpaca import AlpacaSite, add_person, make_exchange, make_site
 
 E = TypeVar("E")
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0, connect_s=30 * PATIENCE)
 CONNECTED, INTERRUPTED, ENDED = StreamState.CONNECTED, StreamState.INTERRUPTED, StreamState.ENDED
 STOCK, COIN = "AAPL", "BTC/USD"
 

@@ -37,13 +37,13 @@ from koc_qt.domain.orders import (
 from koc_qt.domain.state import TradingMode, VenueState
 from koc_qt.ports.clock import Clock
 from koc_qt.ports.secrets import Credentials
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.wire.core.accounts import ApiKey, User
 from tests.wire.core.orders import WireOrder
 from tests.wire.exchange import Exchange
 from tests.wire.loopback import LoopbackServer
 
-QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0)
+QUICK = Timeouts(first_backoff_s=0.02, max_backoff_s=0.1, request_s=1.5, dial_s=2.0, connect_s=30 * PATIENCE)
 BUY, SELL = Side.BUY, Side.SELL
 
 
