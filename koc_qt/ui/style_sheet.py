@@ -147,9 +147,8 @@ QCheckBox::indicator:checked:disabled, QRadioButton::indicator:checked:disabled 
   border-color: $disabled; background: $disabled; }
 
 QAbstractItemView { border: none; background: $panel; alternate-background-color: $stripe; }
-QTableView::item, QTreeView::item { padding: 0 4px; }
+QTableView::item { padding: 0; }
 QTreeView::item { padding: 3px 4px; min-height: 16px; }
-QCalendarWidget QTableView::item { padding: 0; }
 QWidget#qt_calendar_navigationbar { background: $raised; }
 QToolButton#qt_calendar_prevmonth { qproperty-icon: url("$art/left.svg"); }
 QToolButton#qt_calendar_nextmonth { qproperty-icon: url("$art/right.svg"); }
