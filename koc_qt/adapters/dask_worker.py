@@ -7,7 +7,6 @@ The cluster's machines need this program installed, in the same version.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from koc_qt.adapters.sandbox import SandboxSettings
-from koc_qt.adapters.worker_command import worker_command, worker_environment
+from koc_qt.adapters.worker_command import start_worker, worker_command, worker_environment
 from koc_qt.sdk.channel import (
     Failed,
     FrameReader,
@@ -118,17 +117,13 @@ class _Process:
         self._reader = FrameReader()
         self._heard: list[WorkerMessage] = []
         settings = msgspec.json.encode(SandboxSettings(preimport=_MODULES)).decode()
-        options = ["--channel", str(theirs.fileno()), "--parent", str(os.getpid()), "--settings", settings]
-        self._process = subprocess.Popen(
-            [*worker_command(), *options],
-            pass_fds=[theirs.fileno()],
-            env=worker_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
+        try:
+            self._process = start_worker(theirs, ["--settings", settings], worker_command(), worker_environment())
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self._far_end = theirs
         self._idle = threading.Timer(IDLE_LIMIT_S, self.close)
         self._idle.daemon = True
         with contextlib.ExitStack() as undoing:  # a process that cannot be used must not be left running
@@ -138,6 +133,7 @@ class _Process:
 
     def _load(self, setup: Setup) -> None:
         self._next(Ready, START_LIMIT_S)
+        self._far_end.close()
         self._channel.sendall(frame(msgspec.structs.replace(setup.start, kernel=_kernel(setup.start.kernel))))
         self._next(SweepLoaded, START_LIMIT_S)
         self._channel.settimeout(START_LIMIT_S)
@@ -160,6 +156,7 @@ class _Process:
     def close(self) -> None:
         """End it."""
         self._idle.cancel()
+        self._far_end.close()
         self._process.kill()
         self._process.wait()
         self._channel.close()

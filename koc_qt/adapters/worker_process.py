@@ -161,7 +161,7 @@ class _Worker:
     def _on_started(self) -> None:
         self.pid = self._process.processId()
         if sys.platform == "win32":
-            # Not run on real Windows yet. The far end stays open until the worker has opened its own copy of it.
+            # The far end stays open until the worker has opened its own copy of it. Run under Wine, not on Windows yet.
             self._process.write(self._far_end.share(self.pid))
             self._process.closeWriteChannel()
         if not self.start_error.done():

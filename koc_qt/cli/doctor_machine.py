@@ -92,8 +92,6 @@ def look_at_sandbox() -> Check:
     from koc_qt.domain.state import Badge
     from koc_qt.sdk.channel import Failed, Ready
 
-    if sys.platform == "win32":
-        return Check("sandbox", WARN, "not proven here", "The engine shows each strategy's badge when it starts.")
     near, far = socket.socketpair()
     try:
         message = _first_words_of_a_worker(near, far)
@@ -120,24 +118,14 @@ def _sandbox_advice() -> str:
 
 def _first_words_of_a_worker(near: socket.socket, far: socket.socket) -> WorkerMessage | None:
     import os
-    import subprocess
 
+    from koc_qt.adapters.worker_command import start_worker
     from koc_qt.sdk.channel import FrameReader, decode_worker
 
     program = [sys.executable] if is_bundle() else [sys.executable, "-P", "-s", "-m", "koc_qt"]
-    command = [*program, "worker", "--channel", str(far.fileno()), "--parent", str(os.getpid())]
     roots = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    worker = subprocess.Popen(
-        command,
-        pass_fds=[far.fileno()],
-        env=os.environ | {"PYTHONPATH": roots},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    worker = start_worker(far, [], [*program, "worker"], os.environ | {"PYTHONPATH": roots})
     try:
-        far.close()
         near.settimeout(PROBE_TIMEOUT_S)
         reader = FrameReader()
         while data := near.recv(65536):

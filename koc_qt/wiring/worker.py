@@ -80,7 +80,7 @@ def _parse(argv: Sequence[str]) -> WorkerOptions:
 
 def _open_channel(channel: str) -> socket.socket:
     if sys.platform == "win32":
-        # Not run on real Windows yet. The host writes what socket.share() gave for our process id, and closes stdin.
+        # The host writes what socket.share() gave for our process id, and closes stdin. Run under Wine alone so far.
         return socket.fromshare(sys.stdin.buffer.read())
     else:  # noqa: RET505 - type checkers know the platform in both branches only so
         # A host with many descriptors gives a high number, beyond what select() can wait for.

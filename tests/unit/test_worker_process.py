@@ -488,6 +488,14 @@ def test_a_bundle_is_its_own_interpreter(monkeypatch: pytest.MonkeyPatch) -> Non
     assert worker_environment()["PYTHONPATH"] == ""
 
 
+def test_an_environment_of_windows_is_left_for_the_interpreter_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its python.exe starts another process, and a channel that is shared with the first reaches nobody."""
+    monkeypatch.setattr(sys, "_base_executable", r"C:\Python\python.exe", raising=False)
+    assert worker_command()[0] == sys.executable
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert worker_command()[0] == r"C:\Python\python.exe"
+
+
 def test_many_void_calls_do_not_abort(qapp: QCoreApplication) -> None:
     """PySide6 6.12.0 on Python 3.11 loses a reference to None a void call, and aborts after some thousands."""
     thing = QObject()
