@@ -12,13 +12,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from koc_qt.domain.backtests import BacktestSpec, RoundTrip
+from koc_qt.domain.backtests import BacktestSpec, Provenance, RoundTrip
 from koc_qt.domain.errors import KocError
 from koc_qt.domain.performance import STATISTICS
 from koc_qt.domain.state import JobState
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.link.messages import Command, FetchBacktest, StartBacktest, StopBacktest
 from koc_qt.reports.words import money_decimals
+from koc_qt.ui.backtests.provenance import ProvenancePage
 from koc_qt.ui.backtests.trades import KINDS, TripRow
 from koc_qt.ui.backtests.words import groups, statistic_text, statistic_tip
 from koc_qt.ui.bench import MarkedTrips
@@ -55,7 +56,7 @@ def test_a_run_shows_how_far_it_is_and_stops(
     assert shown.equity.text() == "10,123.40  (+1.23 %)"
     assert shown.remaining.text() == "4.2 s"
     assert shown.until.toolTip() == "2023-11-14 22:13:20.000 UTC"
-    assert "43%" in ready.bar.runs.currentText()
+    assert "43 %" in ready.bar.runs.currentText()
     shown.stop.click()
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.message)
     assert fake.sent(StopBacktest) == [StopBacktest(key)]
@@ -86,7 +87,7 @@ def test_several_runs_and_another_is_looked_at(
     qtbot.waitUntil(lambda: ready.pages.currentWidget() is ready.result)
     assert fake.sent(FetchBacktest) == [FetchBacktest(first)]
     fake.engine.backtest(second, stage="run", progress=0.5)
-    qtbot.waitUntil(lambda: "50%" in ready.bar.runs.itemText(0))
+    qtbot.waitUntil(lambda: "50 %" in ready.bar.runs.itemText(0))
     assert ready.pages.currentWidget() is ready.result
     assert len(fake.sent(FetchBacktest)) == 1
     ready.look_at(second)
@@ -324,7 +325,7 @@ def test_a_result_that_does_not_come_is_asked_for_once_and_again_on_demand(
     qtbot.waitUntil(lambda: ready.message.title.text() == "The result did not come")
     assert "no result" in ready.message.text.text()
     fake.engine.backtest(second, stage="run", progress=0.5)
-    qtbot.waitUntil(lambda: "50%" in ready.bar.runs.itemText(0))
+    qtbot.waitUntil(lambda: "50 %" in ready.bar.runs.itemText(0))
     assert len(fake.sent(FetchBacktest)) == 1
     finish(fake, first)
     ready.message.retry.click()
@@ -357,3 +358,16 @@ def test_amounts_have_the_decimals_that_they_need() -> None:
 
 def test_a_trade_of_nothing_has_no_return() -> None:
     assert TripRow(1, RoundTrip(BTC, 0.0, 1, 1.0, 2, 1.0, 0.0, 0.0)).share is None
+
+
+def test_the_settings_of_run_after_run_take_the_same_rows(ready: BacktestPanel, fake: FakeBench) -> None:
+    page = ProvenancePage(fake.theme, ready)
+    spec = BacktestSpec("/my/sma.py", (BTC,), "1h", 0, 10 * DAY_NS, {"fast": 3})
+    made = Provenance("d", "s", "t", "r", {"koc": "1", "python": "3"})
+    rows = set()
+    for provenance in (made, None, made):
+        for _ in page.show_result(result(spec, provenance=provenance)):
+            pass
+        rows.add(page._grid.rowCount())
+    assert len(rows) == 1
+    assert (page.texts["Data"], page.texts["fast"], page.texts["python"]) == ("d", "3", "3")

@@ -62,7 +62,7 @@ class ProvenancePage(QScrollArea):
             row.addWidget(button)
         row.addStretch(1)
         column.addLayout(row)
-        self._grid = QGridLayout()
+        self._grid, self._row = QGridLayout(), 0  # the row of what comes next: a grid's own count never falls
         self._grid.setContentsMargins(0, 6, 0, 0)
         self._grid.setHorizontalSpacing(14)
         self._grid.setVerticalSpacing(3)
@@ -80,7 +80,7 @@ class ProvenancePage(QScrollArea):
     def show_result(self, result: BacktestResult) -> Iterator[None]:
         """Show what this run was made from, a group a step."""
         self.command.setText(command_of(result.spec))
-        self.texts = {}
+        self.texts, self._row = {}, 0
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
@@ -93,11 +93,11 @@ class ProvenancePage(QScrollArea):
             self._add("Parameters that differ", [(name, str(each)) for name, each in result.spec.parameters.items()])
         made = result.provenance
         if made is None:
-            self._grid.addWidget(heading("Made from", self._inside), self._grid.rowCount(), 0, 1, 2)
+            self._grid.addWidget(heading("Made from", self._inside), self._row, 0, 1, 2)
             note = QLabel(_OLDER, self._inside)
             note.setWordWrap(True)
             style_as(note, tone="muted")
-            self._grid.addWidget(note, self._grid.rowCount(), 0, 1, 2)
+            self._grid.addWidget(note, self._row + 1, 0, 1, 2)
             return
         hashes = [("Data", made.data), ("Strategy file", made.strategy), ("Settings hash", made.settings)]
         self._add("Made from (SHA-256)", [*hashes, ("Result", made.result)], is_code=True)
@@ -106,7 +106,7 @@ class ProvenancePage(QScrollArea):
 
     def _add(self, title: str, lines: Sequence[Line], *, is_code: bool = False) -> None:
         inside = self._inside
-        first = self._grid.rowCount()
+        first, self._row = self._row, self._row + 1 + len(lines)
         above = heading(title, inside)
         above.setContentsMargins(0, 8, 0, 2)
         self._grid.addWidget(above, first, 0, 1, 2)
