@@ -20,11 +20,11 @@ if sys.version_info < (3, 11):  # noqa: UP036 - said in words rather than by a t
 
 import argparse
 import contextlib
-import importlib
 import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -45,7 +45,7 @@ class Target:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._module = importlib.import_module(f"building.{name}")
+        self._module = import_module(f"building.{name}")
 
     def needs(self, build: Build, test: bool) -> list[tools.Need]:
         """Give what this machine lacks for it."""
@@ -83,8 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="only say what is missing")
     parser.add_argument("--fetch", action="store_true", help="install or download what is missing first")
     parser.add_argument("--out", metavar="DIR", type=Path, default=ROOT / "dist", help="where it goes (default: dist)")
+    parser.add_argument(
+        "--work", metavar="DIR", type=Path, default=ROOT / "build", help="where to work (default: build)"
+    )
     parser.add_argument("--bundle", metavar="DIR", type=Path, help="pack this frozen program instead of making one")
     parser.add_argument("--fresh", action="store_true", help="do everything again")
+    parser.add_argument("--quick", action="store_true", help="pack less tightly: for trying, not for giving away")
+    parser.add_argument("--report", action="store_true", help="write what came of it into docs/installers.md")
     parser.add_argument("--json", action="store_true", help="tell each event as a line of JSON")
     parser.add_argument("--verbose", action="store_true", help="show what programs write as well")
     return parser
@@ -93,17 +98,19 @@ def _parser() -> argparse.ArgumentParser:
 def _do(args: argparse.Namespace, events: Events, stopping: threading.Event) -> int:
     names = TARGETS if args.target == "all" else (args.target,)
     codes = []
+    builds = args.work.expanduser().absolute()
     try:
-        with _alone(ROOT / "build", writes=not args.check):
+        with _alone(builds, writes=not args.check):
             for name in names:
                 build = Build(
                     ROOT,
                     name,
                     events,
                     out=args.out.expanduser().absolute(),
-                    builds=ROOT / "build",
+                    builds=builds,
                     given_bundle=args.bundle and args.bundle.expanduser().absolute(),
                     is_cancelled=stopping.is_set,
+                    is_quick=args.quick,
                 )
                 codes.append(_one(build, args))
                 if codes[-1] == STOPPED:
@@ -118,44 +125,45 @@ def _do(args: argparse.Namespace, events: Events, stopping: threading.Event) -> 
 
 def _one(build: Build, args: argparse.Namespace) -> int:
     """Make one installer; gives the exit code."""
-    failure = _prepared(build, args)
-    if isinstance(failure, int):
-        return failure
-    if failure is None:
-        failure = run_stages(build, Target(build.target).stages(build, args.test), args.fresh)
+    try:
+        target = Target(build.target)
+        if needs := _missing(build, target, args):
+            return _tell(build, needs)
+        failure = None
+        if not args.check:
+            stages = target.stages(build, args.test)
+            failure = run_stages(build, stages, args.fresh)
+            if args.report and failure is None:
+                build.say(f"{import_module('building.report').write(build, stages)} has what came of it")
+    except Cancelled:
+        failure = Failure("prepare", "The build was stopped.", "Start it again.", True)
+    except BuildError as error:
+        failure = Failure("prepare", error.text, error.advice)
+    except OSError as error:
+        trouble = from_os_error(error)
+        failure = Failure("prepare", trouble.text, trouble.advice)
+    except ImportError as error:
+        failure = Failure("prepare", f"a part of the builder is missing: {error}", "Restore it from the repository.")
     if failure is None:
         return 0
     build.events.emit("failed", target=build.target, stage=failure.stage, text=failure.text, advice=failure.advice)
     return STOPPED if failure.is_cancelled else FAILED
 
 
-def _prepared(build: Build, args: argparse.Namespace) -> Failure | int | None:
-    """See to it that nothing is missing: gives None where all is there, or what ends this target."""
-    try:
-        target = Target(build.target)
+def _missing(build: Build, target: Target, args: argparse.Namespace) -> list[tools.Need]:
+    """Give what is missing, once what can be fetched has been where that is wanted. Raises BuildError, Cancelled."""
+    needs = target.needs(build, args.test)
+    if args.fetch and not args.check and any(need.can_fetch for need in needs):
+        tools.fetch(build, needs)
         needs = target.needs(build, args.test)
-        if args.fetch and not args.check and any(need.can_fetch for need in needs):
-            tools.fetch(build, needs)
-            needs = target.needs(build, args.test)
-    except Cancelled:
-        return Failure("prepare", "The build was stopped.", "Start it again.", True)
-    except BuildError as error:
-        return Failure("prepare", error.text, error.advice)
-    except OSError as error:
-        trouble = from_os_error(error)
-        return Failure("prepare", trouble.text, trouble.advice)
+    return needs
+
+
+def _tell(build: Build, needs: Sequence[tools.Need]) -> int:
     for need in needs:
-        build.events.emit(
-            "need",
-            target=build.target,
-            name=need.name,
-            text=need.text,
-            advice=need.advice,
-            can_fetch=need.can_fetch,
-        )
-    if needs:
-        return MISSING
-    return 0 if args.check else None
+        facts = {"name": need.name, "text": need.text, "advice": need.advice, "can_fetch": need.can_fetch}
+        build.events.emit("need", target=build.target, **facts)
+    return MISSING
 
 
 # ---- being stopped --------------------------------------------------------------------------------------------------
@@ -188,6 +196,7 @@ def _stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
     """End in order on Ctrl-C, SIGTERM, a terminal that is closed, and on Windows Ctrl-Break."""
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
     try:
         yield

@@ -32,7 +32,8 @@ class Stage:
     `seconds` is how long it takes on two cores, until it has been measured here. `inputs` names what its result is
     made of: files and folders (their content counts) and texts; it is skipped while these, its own code and the stages
     before it are as they were and `outputs` are there. Without `inputs` it is run every time. `part` is the folder
-    below build/ that it works in where that is not the target's own: other targets share what it made.
+    below build/ that it works in where that is not the target's own: other targets share what it made, and it depends
+    on stages of that part alone.
     """
 
     name: str
@@ -49,7 +50,8 @@ class Build:
     """What a stage is given: where to work, how to run programs, how to say how far it is.
 
     `root` is the checkout, `work` the target's own folder (build/TARGET), `out` where artefacts go (dist/). `bundle`
-    is the folder of the frozen program, one that the person named with --bundle, or else build/bundle/koc.
+    is the folder of the frozen program, one that the person named with --bundle, or else build/bundle/koc. With
+    `is_quick` artefacts may be larger than they need be.
     """
 
     root: Path
@@ -59,7 +61,7 @@ class Build:
     builds: Path
     given_bundle: Path | None = None
     is_cancelled: Callable[[], bool] = lambda: False
-    options: Mapping[str, str] = field(default_factory=dict)
+    is_quick: bool = False
     _now: _Progress | None = None
     _results: list[dict[str, Any]] = field(default_factory=list)
 
@@ -168,11 +170,15 @@ def run_stages(build: Build, stages: Sequence[Stage], fresh: bool = False) -> Fa
     try:
         with _in_order(build, progress):
             build.events.emit("plan", target=build.target, stages=progress.plan())
-            key, had_to_run = "", fresh
+            keys: dict[str, str] = {}
+            ran: set[str] = set()
             for stage in stages:
-                stage_name = stage.name
-                key = _key(key, stage, build)
-                had_to_run = _run_stage(build, stage, key, had_to_run, progress) or had_to_run
+                stage_name, part = stage.name, stage.part or build.target
+                # what other targets share depends on nothing of this one
+                before = [part] if stage.part else list(keys)
+                keys[part] = _key([keys.get(each, "") for each in before], stage, build)
+                if _run_stage(build, stage, keys[part], fresh or not ran.isdisjoint(before), progress):
+                    ran.add(part)
     except Cancelled:
         return Failure(stage_name, "The build was stopped.", "Start it again: it goes on where it stopped.", True)
     except BuildError as error:
@@ -232,9 +238,9 @@ def _usable(stamp: Path, key: str, stage: Stage, build: Build) -> list[dict[str,
     return results
 
 
-def _key(before: str, stage: Stage, build: Build) -> str:
+def _key(before: Sequence[str], stage: Stage, build: Build) -> str:
     """Give what tells two runs of a stage apart: all that came before, its code and its inputs."""
-    total = hashlib.sha256(f"{before}\0{stage.name}\0".encode())
+    total = hashlib.sha256("\0".join([*before, stage.name, ""]).encode())
     code = getattr(stage.run, "__code__", None)
     if code is not None and Path(code.co_filename).is_file():
         total.update(Path(code.co_filename).read_bytes())

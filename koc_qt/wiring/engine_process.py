@@ -29,6 +29,16 @@ def program() -> list[str]:
     return [sys.executable] if frozen else [sys.executable, "-P", "-m", "koc_qt"]
 
 
+def engine_program() -> list[str]:
+    """Give the program that runs an engine, which may outlive this process.
+
+    What an AppImage has inside is there only as long as the process that mounted it: an engine mounts it for itself.
+    """
+    image, inside = os.environ.get("APPIMAGE", ""), os.environ.get("APPDIR", "")
+    is_inside = bool(image and inside) and Path(sys.executable).is_relative_to(inside)
+    return [image] if getattr(sys, "frozen", False) and is_inside else program()
+
+
 def engine_output(paths: Paths) -> Path:
     """Give the file that has what the engine wrote to its terminal, which it has not."""
     return paths.logs / "engine-output.txt"
@@ -48,7 +58,7 @@ def spawn_engine(paths: Paths, *, held: bool = False) -> Process:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             return subprocess.Popen(
-                [*program(), "engine", "--no-live", *([HELD] if held else [])],
+                [*engine_program(), "engine", "--no-live", *([HELD] if held else [])],
                 stdin=subprocess.PIPE if held else subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

@@ -81,6 +81,17 @@ def test_targets_share_the_stages_of_a_part(make_build: Callable[..., Bench]) ->
     assert runs == ["ubuntu"]
 
 
+def test_what_is_shared_is_not_made_again_because_something_of_the_target_was(build: Bench) -> None:
+    shared = Stage("system", "System", made("system"), 1.0, lambda _b: ["same"], part="systems")
+    stages = [*stages_of(build, "first"), shared, *stages_of(build, "last")]
+    assert run_stages(build, stages) is None
+    (build.work / "first").unlink()
+    assert run_stages(build, stages) is None
+    assert build.heard.states()[-5:] == [
+        "first running", "first done", "system skipped", "last running", "last done",
+    ]  # fmt: skip
+
+
 def test_a_stage_that_fails_is_not_remembered_as_done(build: Bench) -> None:
     def fail(_build: Build) -> None:
         raise BuildError("the tool is broken", "Mend it.")
