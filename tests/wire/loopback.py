@@ -75,12 +75,19 @@ class Stream:
     async def _write(self) -> None:
         while True:
             data = await self._queue.get()
+            if self._is_lost():
+                return
             try:
                 await (self.socket.send_str(data) if isinstance(data, str) else self.socket.send_bytes(data))
             except ConnectionError:
                 return
             if self.lets_others_run:
                 await asyncio.sleep(0)  # TLS says only then that the other side is gone: asyncio warns of more writes
+
+    def _is_lost(self) -> bool:
+        """Whether the socket below TLS has found the other side gone; TLS hears of it in a turn of the loop alone."""
+        below = getattr(getattr(self._transport, "_ssl_protocol", None), "_transport", None)
+        return below is not None and below.is_closing()
 
     def cut(self, *, mid_frame: bool = False) -> None:
         """Break the connection as a network does, without goodbye, perhaps in the middle of a frame."""
