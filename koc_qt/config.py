@@ -22,7 +22,7 @@ from koc_qt.domain.state import TradingMode
 from koc_qt.domain.timeframes import duration_ns
 from koc_qt.files import write_durably
 from koc_qt.paths import Paths, profile_paths
-from koc_qt.yaml_reader import Where, YamlProblems, outline, read, spell, with_top_level, write
+from koc_qt.yaml_reader import Where, YamlProblems, outline, read, spell, with_top_level, with_value, write
 
 SIMULATED_VENUES = ("sim", "sim2")
 REAL_VENUES = ("binance", "kraken", "coinbase", "kucoin", "bitfinex", "alpaca", "polygon", "yahoo")
@@ -208,6 +208,23 @@ DEFAULT_ACCOUNTS = (
 )
 
 
+class UpdatesConfig(msgspec.Struct, frozen=True):
+    """Whether K.O.C. looks for new releases once a day, and at which address; see docs/updates.md.
+
+    It asks for one signed note, and downloads nothing. An empty address is none.
+    """
+
+    check: bool = False
+    address: Annotated[
+        str,
+        Meta(
+            max_length=500,
+            pattern=r"^(https://[^\s@\\]+)?$",
+            description="an https address, such as https://koc.example/release.json",
+        ),
+    ] = ""
+
+
 class Config(msgspec.Struct, frozen=True):
     """Everything that can be configured. `account` is used where none is named; `risk` limits each strategy."""
 
@@ -220,6 +237,7 @@ class Config(msgspec.Struct, frozen=True):
     risk: RiskLimits = RiskLimits()
     strategies: tuple[StrategyConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
+    updates: UpdatesConfig = UpdatesConfig()
 
     def find_account(self, account_id: str | None = None) -> AccountConfig:
         """Give an account, or the default one. Raises ConfigError for one that is not there."""
@@ -274,6 +292,25 @@ def switch_account(config: Config, account_id: str, paths: Paths | None = None) 
         raise ConfigError(f"{paths.config_file} is written in a way that cannot be changed here: set 'account' by hand")
     _write_text(paths.config_file, changed)
     return msgspec.structs.replace(config, account=account_id)
+
+
+def switch_updates(paths: Paths, *, check: bool) -> None:
+    """Set updates.check in the file, where comments and all else stay as they are.
+
+    Raises ConfigError for a file that is at fault or cannot be written.
+    """
+    text = read_text(paths.config_file) or ""
+    stored = _parse(text, paths)
+    if stored.updates.check == check:
+        return
+    try:
+        changed = with_value(text, ("updates", "check"), check)
+    except YamlProblems as error:
+        raise where_at_fault(paths.config_file, error) from None
+    wanted = msgspec.structs.replace(stored, updates=msgspec.structs.replace(stored.updates, check=check))
+    if _parse(changed, paths) != wanted:
+        raise ConfigError(f"{paths.config_file} is written in a way that cannot be changed here: set 'updates' by hand")
+    _write_text(paths.config_file, changed)
 
 
 def with_venues(config: Config, names: Iterable[str]) -> Config:

@@ -87,6 +87,11 @@ class Paths:
         return self.data / "upgrade.json"
 
     @property
+    def release_file(self) -> Path:
+        """What was seen last of newer releases."""
+        return self.data / "release.json"
+
+    @property
     def backups(self) -> Path:
         """The folder of copies from before the profile was brought up to date, made when needed."""
         return self.data / "backups"

@@ -104,18 +104,40 @@ def write(struct: msgspec.Struct | Mapping[str, Any]) -> str:
 
 def with_top_level(text: str, key: str, value: str) -> str:
     """Give `text` with one top-level key set, and all else, comments too, as it was. Raises YamlProblems."""
-    scalar = yaml.dump(value, Dumper=_Dumper, explicit_end=False).removesuffix("...\n").strip()
+    return with_value(text, (key,), value)
+
+
+def with_value(text: str, where: tuple[str, ...], value: str | bool) -> str:
+    """Give `text` with one key set, within mappings that need not be there, and all else, comments too, as it was.
+
+    Raises YamlProblems.
+    """
     root = _compose(text)
     if root is None or not isinstance(root, yaml.MappingNode):
-        return text + ("\n" if text and not text.endswith("\n") else "") + f"{key}: {scalar}\n"
-    for key_node, value_node in root.value:
+        return text + ("\n" if text and not text.endswith("\n") else "") + f"{where[0]}: {_flow(where[1:], value)}\n"
+    return _with_value(text, root, where, value)
+
+
+def _with_value(text: str, node: yaml.MappingNode, where: tuple[str, ...], value: str | bool) -> str:
+    key, rest = where[0], where[1:]
+    for key_node, value_node in node.value:
         if key_node.value == key:
+            if rest and isinstance(value_node, yaml.MappingNode):
+                return _with_value(text, value_node, rest, value)
             start, end = value_node.start_mark.index, value_node.end_mark.index
-            return text[:start] + (" " if text[start - 1] == ":" else "") + scalar + text[end:]
-    at = root.start_mark.index
-    if root.flow_style:
-        return text[: at + 1] + f"{key}: {scalar}, " + text[at + 1 :]
-    return text[:at] + f"{key}: {scalar}\n" + " " * root.start_mark.column + text[at:]
+            return text[:start] + (" " if text[start - 1] == ":" else "") + _flow(rest, value) + text[end:]
+    at = node.start_mark.index
+    if node.flow_style:
+        return text[: at + 1] + f"{key}: {_flow(rest, value)}, " + text[at + 1 :]
+    return text[:at] + f"{key}: {_flow(rest, value)}\n" + " " * node.start_mark.column + text[at:]
+
+
+def _flow(where: tuple[str, ...], value: str | bool) -> str:
+    """Write a value, within mappings of these names, on one line."""
+    scalar = yaml.dump(value, Dumper=_Dumper, explicit_end=False).removesuffix("...\n").strip()
+    for key in reversed(where):
+        scalar = f"{{{key}: {scalar}}}"
+    return scalar
 
 
 def take_out(text: str, is_secret: Callable[[str], bool]) -> tuple[str, tuple[TakenOut, ...]]:

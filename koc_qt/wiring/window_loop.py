@@ -117,8 +117,10 @@ async def _show(
     from koc_qt.ui.desk import Desk
     from koc_qt.ui.memory import MemoryFile
     from koc_qt.ui.panel_list import chart_maker, panel_kinds, preload
+    from koc_qt.ui.releases import ReleaseWatch
     from koc_qt.ui.window import MainWindow
     from koc_qt.wiring.keeper import EngineKeeper
+    from koc_qt.wiring.releases import LazyReleases
 
     desk = Desk()
     address = _address(options)
@@ -149,6 +151,7 @@ async def _show(
     desk.setParent(window)
     keeper.setParent(window)
     window.use_keeper(keeper)
+    ReleaseWatch(window, LazyReleases(paths))
     heard.to = CrashWatch(window, CrashReports(paths)).came.emit
     closed = asyncio.Event()
     window.closed.connect(closed.set)
