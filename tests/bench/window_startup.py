@@ -10,6 +10,9 @@ the machine has started (Linux; those that other processes use stay). The three 
 
 --turns [--trace] measures something else instead: every turn of the window's loop, from the first until everything is
 there. It prints those that took more than 8 ms, with what ran in them where --trace samples it, which costs a little.
+
+--program "/opt/koc/koc" measures an installed program instead, or any other command, from outside: until half the
+screen is painted, and until a chart has candles. With --evict also with its folder out of the page cache.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import os
 import pstats
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -36,6 +40,7 @@ from tests.bench.window_common import (
     say,
     wait_for_engine,
 )
+from tests.bench.window_screen import installed
 
 CASES = ("bare", "cold", "warm")
 INSTANTS = ("window", "candle", "filled")
@@ -189,6 +194,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="say what the time goes into instead")
     parser.add_argument("--turns", action="store_true", help="measure the turns of the loop instead")
     parser.add_argument("--trace", action="store_true", help="with --turns, say what ran in the long ones")
+    parser.add_argument("--program", metavar="COMMAND", help="measure an installed program, seen from outside")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     add_display_options(parser)
     args = parser.parse_args()
@@ -196,6 +202,10 @@ def main() -> None:
         bare()
         return
     print(load())
+    if args.program:
+        program = shlex.split(args.program)
+        installed(program, args.display, args.runs, Path(program[0]).resolve().parent if args.evict else None)
+        return
     with display(args) as environment:
         if args.profile:
             slow_imports()
