@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -172,7 +173,8 @@ class Inside:
     ) -> list[str]:
         """Run a command inside; gives its last lines. Raises BuildError, Cancelled."""
         words = self.words(command, user, env)
-        return self.build.run(words, timeout_s=timeout_s, allowed=allowed, heard=heard)
+        name = f"{shlex.join(command)[:200]} (as {user} in {self.root.name})"
+        return self.build.run(words, timeout_s=timeout_s, allowed=allowed, heard=heard, name=name)
 
     @contextlib.contextmanager
     def started(

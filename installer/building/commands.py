@@ -38,14 +38,16 @@ def run(
     meanwhile: Callable[[], None] = lambda: None,
     is_cancelled: Callable[[], bool] = lambda: False,
     allowed: Sequence[int] = (0,),
+    name: str = "",
 ) -> list[str]:
-    """Run a program to its end; gives the last lines that it wrote, to either output.
+    """Run a program to its end; gives the last lines that it wrote, to either output. Errors call it by `name`.
 
     `heard` is told each line, `meanwhile` is called a few times a second. Raises BuildError where the program cannot
     be started, takes longer than `timeout_s` or ends with a code that is not `allowed`, and Cancelled; in each case
     nothing of its process group is left running.
     """
     words = [os.fspath(word) for word in command]
+    name = name or _name(words)
     process = _start(words, cwd, env)
     kept: deque[str] = deque(maxlen=_KEPT)
     deadline = time.monotonic() + timeout_s
@@ -59,14 +61,14 @@ def run(
             if is_cancelled():
                 raise Cancelled
             if time.monotonic() > deadline:
-                raise BuildError(f"{_name(words)} did not end within {timeout_s:.0f} s", advice_for(list(kept)))
+                raise BuildError(f"{name} did not end within {timeout_s:.0f} s", advice_for(list(kept)))
         code = process.wait(timeout=_GRACE_S)
     finally:
         end_group(process)
         lines.close()
     if code not in allowed:
         said = [line for line in kept if line.strip()][-6:]
-        text = f"{_name(words)} failed with code {code}" + (": " + " | ".join(said) if said else "")
+        text = f"{name} failed with code {code}" + (": " + " | ".join(said) if said else "")
         raise BuildError(text, advice_for(list(kept)))
     return list(kept)
 

@@ -120,6 +120,7 @@ class Build:
         timeout_s: float = commands.TIMEOUT_S,
         heard: Callable[[str], None] = lambda _line: None,
         allowed: Sequence[int] = (0,),
+        name: str = "",
     ) -> list[str]:
         """Run a program, its output to the log; gives its last lines. Raises BuildError, Cancelled."""
 
@@ -127,7 +128,7 @@ class Build:
             self.say(line)
             heard(line)
 
-        self.say("$ " + " ".join(os.fspath(word) for word in command))
+        self.say("$ " + (name or " ".join(os.fspath(word) for word in command)))
         return commands.run(
             command,
             cwd=cwd or self.root,
@@ -137,6 +138,7 @@ class Build:
             meanwhile=self.check,
             is_cancelled=self.is_cancelled,
             allowed=allowed,
+            name=name,
         )
 
     @contextlib.contextmanager
@@ -150,6 +152,8 @@ class Build:
             digest = file_sha256(partial, self.check)
             sums = self.out / f".{name}.sha256.partial"
             sums.write_text(f"{digest}  {name}\n", encoding="ascii")
+            for made in (partial, sums):
+                _give_back(made)
             partial.replace(final)
             sums.replace(self.out / f"{name}.sha256")
         finally:
@@ -372,6 +376,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _give_back(path: Path) -> None:
+    """Let a file that was made with sudo belong to whoever used sudo."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if hasattr(os, "chown") and user.isdecimal() and group.isdecimal():
+        os.chown(path, int(user), int(group))
 
 
 def need_space(folder: Path, needed: int) -> None:
