@@ -92,7 +92,8 @@ class TelemetryConfig(msgspec.Struct, frozen=True):
 
 class EngineConfig(msgspec.Struct, frozen=True):
     """The engine. Strategies report every `heartbeat_s` seconds. `studies` is where optimisations are kept: the URL of
-    a database such as postgresql://USER:PASSWORD@HOST/NAME; empty for a file of the profile's own.
+    a database such as postgresql://USER:PASSWORD@HOST/NAME; empty for a file of the profile's own. With `warm_up`, an
+    installed copy prepares once, in the background, what the search of parameters needs of this machine.
     """
 
     heartbeat_s: Annotated[float, _seconds(60)] = 1.0
@@ -100,6 +101,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     link: LinkConfig = LinkConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     studies: str = ""
+    warm_up: bool = True
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from koc_qt.adapters.process_priority import make_idle
 from koc_qt.adapters.worker_command import worker_command, worker_environment
 
 COMPILE_TIMEOUT_S = 120.0
@@ -27,23 +28,38 @@ class KernelFile:
         self._folder = folder
         self._making = asyncio.Lock()
 
-    async def code(self) -> bytes:
-        """Give the code; empty where it cannot be made, which the log tells: sweeps are slow then, and as right."""
+    async def code(self, *, is_idle: bool = False) -> bytes:
+        """Give the code; empty where it cannot be made, which the log tells: sweeps are slow then, and as right.
+
+        With `is_idle` it is compiled in whatever time the machine has left over.
+        """
         async with self._making:
-            file = self._folder / f"sweep-{await asyncio.to_thread(_key)}.bin"
+            file = await self._file()
             try:
                 return await asyncio.to_thread(file.read_bytes)
             except OSError:
-                return await self._make(file)
+                return await self._make(file, is_idle=is_idle)
 
-    async def _make(self, file: Path) -> bytes:
+    async def is_there(self) -> bool:
+        """Whether it has been compiled for this machine and version."""
+        return (await self._file()).exists()
+
+    async def _file(self) -> Path:
+        return self._folder / f"sweep-{await asyncio.to_thread(_key)}.bin"
+
+    async def _make(self, file: Path, *, is_idle: bool) -> bytes:
         process = _compiling()
+        if is_idle:
+            make_idle(process.pid)
+        compiling = asyncio.ensure_future(asyncio.to_thread(_compiled, process))
         try:
-            code = await asyncio.to_thread(_compiled, process)
+            code, complaint = await asyncio.shield(compiling)
         finally:
-            if process.poll() is None:
+            if not compiling.done():  # whoever wanted it does not any more: the thread hears of its end, and ends too
                 process.kill()
-                await asyncio.to_thread(process.communicate)
+                await asyncio.wait([compiling])
+        if complaint:
+            logger.warning("{}", complaint)
         if code:
             await asyncio.to_thread(_keep, file, code)
         return code
@@ -51,12 +67,10 @@ class KernelFile:
 
 def compile_here() -> bytes:
     """Compile and wait for it; empty where it cannot be done."""
-    process = _compiling()
-    try:
-        return _compiled(process)
-    finally:
-        process.kill()
-        process.wait()
+    code, complaint = _compiled(_compiling())
+    if complaint:
+        logger.warning("{}", complaint)
+    return code
 
 
 def _compiling() -> subprocess.Popen[bytes]:
@@ -69,16 +83,19 @@ def _compiling() -> subprocess.Popen[bytes]:
     )
 
 
-def _compiled(process: subprocess.Popen[bytes]) -> bytes:
+def _compiled(process: subprocess.Popen[bytes]) -> tuple[bytes, str]:
+    """Wait for a process; gives the code, and why there is none. The process has ended then, however this is left."""
     try:
         code, errors = process.communicate(timeout=COMPILE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        logger.warning("the optimiser's kernel was not compiled within {:g} s", COMPILE_TIMEOUT_S)
-        return b""
+        return b"", f"the optimiser's kernel was not compiled within {COMPILE_TIMEOUT_S:g} s"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     if process.returncode or not code:
-        logger.warning("the optimiser's kernel cannot be compiled here: {}", errors.decode(errors="replace")[-2000:])
-        return b""
-    return code
+        return b"", f"the optimiser's kernel cannot be compiled here: {errors.decode(errors='replace')[-2000:]}"
+    return code, ""
 
 
 def _keep(file: Path, code: bytes) -> None:

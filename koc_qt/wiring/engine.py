@@ -75,6 +75,7 @@ from koc_qt.wiring.signals import stop_signals
 from koc_qt.wiring.startup import configured, is_same, with_venues_in_use
 from koc_qt.wiring.upgrading import bring_up_to_date
 from koc_qt.wiring.venues import make_bar_store, make_data_venues
+from koc_qt.wiring.warm_up import prepare_installed_copy
 
 Observer = Callable[["Engine"], Coroutine[Any, Any, None]]
 
@@ -243,6 +244,7 @@ class Engine:
         self._launcher.warm_up()
         self._plan()
         self._announce()
+        self._spawn(prepare_installed_copy(self.paths, self.config, self.store))
         self._starts = [asyncio.create_task(self._start_strategy(spec)) for spec in self._to_start(self._wanted)]
         for task in self._starts:
             self._keep(task)
