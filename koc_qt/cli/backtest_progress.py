@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from koc_qt.cli.lines import span
 from koc_qt.domain.backtests import BacktestSnapshot
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.trust import utc_text
 
 if TYPE_CHECKING:
@@ -67,6 +68,6 @@ def _lines(title: str) -> Iterator[Tell]:
             stage, shown = first, 0
         if (tenths := int(fraction * 10)) > shown or (begins and stage not in _STAGES.values()):
             shown = tenths
-            print(f"{title}: {fraction:.0%}, {text}", file=sys.stderr, flush=True)
+            print(f"{title}: {percentage(fraction)}, {text}", file=sys.stderr, flush=True)
 
     yield line

@@ -14,6 +14,7 @@ from koc_qt.cli.lines import clean, counted, span
 from koc_qt.domain.backtests import BacktestResult, Provenance
 from koc_qt.domain.figures import FIGURES, GROUPS, Unit
 from koc_qt.domain.parity import Absence
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.trust import Verdict, utc_text
 from koc_qt.reports.report import Report
 
@@ -68,7 +69,7 @@ def figure_text(name: str, result: BacktestResult, currency: str) -> str:
         case Unit.AMOUNT:
             return f"{value:,.{_decimals(result.spec.cash)}f} {currency}"
         case Unit.FRACTION:
-            return f"{value:,.2%}"
+            return percentage(value, 2)
         case Unit.COUNT:
             return f"{value:,.0f}"
         case Unit.SECONDS:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from koc_qt.config import load_config
 from koc_qt.domain.errors import ConfigError, VenueRejected
 from koc_qt.domain.instruments import InstrumentId
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.timeframes import SECOND_NS, duration_ns
 from koc_qt.logger import setup_logger
 from koc_qt.paths import profile_paths
@@ -160,6 +161,6 @@ def _progress(title: str) -> Iterator[Show]:
         nonlocal shown
         if fraction >= shown + _PLAIN_STEP or shown < fraction == 1.0:
             shown = fraction
-            print(f"{title}: {fraction:.0%}, {bars:,} bars", flush=True)
+            print(f"{title}: {percentage(fraction)}, {bars:,} bars", flush=True)
 
     yield line

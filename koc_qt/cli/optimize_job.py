@@ -20,6 +20,7 @@ from koc_qt.config import Config, load_config
 from koc_qt.domain.backtests import BacktestSpec
 from koc_qt.domain.errors import ConfigError, InvalidOrder, StorageError, StrategyError
 from koc_qt.domain.optimisation import Method, Objective, ParameterRange, StudySnapshot, StudySpec
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.state import JobState
 from koc_qt.engine.backtest_feed import Prepared
 from koc_qt.engine.optimiser import PAGE_LIMIT, Optimiser
@@ -235,7 +236,7 @@ def _progress(title: str) -> Iterator[Show]:
         now_s = study.time_ns / 1e9
         if study.stage != stage or now_s >= loop_s + _LINE_S:
             loop_s, stage = now_s, study.stage
-            print(f"{title}: {_share(study):.0%}, {progress_words(study)}", file=sys.stderr, flush=True)
+            print(f"{title}: {percentage(_share(study))}, {progress_words(study)}", file=sys.stderr, flush=True)
 
     yield line
 

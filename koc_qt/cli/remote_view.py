@@ -22,6 +22,7 @@ from rich.text import Text
 from koc_qt.domain.drift import shares
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.orders import Fill, Order
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.state import PositionSnapshot, StrategySnapshot
 from koc_qt.domain.trust import DriftReport, utc_text
 from koc_qt.link.messages import Snapshot
@@ -230,7 +231,7 @@ def print_drift(reports: Sequence[DriftReport]) -> None:
         console,
         ("STRATEGY", "PART", "AMOUNT", "SHARE"),
         (
-            [report.strategy_id, name, f"{report.parts[name]:+,.2f}", f"{share:.0%}"]
+            [report.strategy_id, name, f"{report.parts[name]:+,.2f}", percentage(share)]
             for report in reports
             for name, share in shares(report.parts).items()
             if abs(report.parts[name]) >= _SMALLEST

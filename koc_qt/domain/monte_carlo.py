@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from koc_qt.domain.fan import PERCENTILES, Fan, places_of, spread
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.trust import Verdict
 
 if TYPE_CHECKING:
@@ -167,21 +168,24 @@ def judge(
     worry = 0.0
     if bootstrapped is not None:
         notes.append(
-            f"Drawn again at random its trades lose in {bootstrapped.losing:.0%} of {bootstrapped.draws:,} draws; "
-            f"one in twenty falls {bootstrapped.drawdown.percentiles[-1]:.1%} or more below its peak."
+            f"Drawn again at random its trades lose in {percentage(bootstrapped.losing)} of {bootstrapped.draws:,} "
+            f"draws; one in twenty falls {percentage(bootstrapped.drawdown.percentiles[-1], 1)} or more below its peak."
         )
         worry = bootstrapped.losing
     if shuffled is not None:
         notes.append(
-            f"In another order {shuffled.worse:.0%} of them fall deeper than the {shuffled.observed_drawdown:.1%} seen."
+            f"In another order {percentage(shuffled.worse)} of them fall deeper than the "
+            f"{percentage(shuffled.observed_drawdown, 1)} seen."
         )
     if candles is not None:
         notes.append(
-            f"On {candles.count} markets of shuffled candles it makes {candles.percentiles[2]:+.2%} at the median."
+            f"On {candles.count} markets of shuffled candles it makes "
+            f"{percentage(candles.percentiles[2], 2, signed=True)} at the median."
         )
     if jitter is not None:
         notes.append(
-            f"With {jitter.count} neighbouring sets of parameters it makes {jitter.percentiles[2]:+.2%} at the median."
+            f"With {jitter.count} neighbouring sets of parameters it makes "
+            f"{percentage(jitter.percentiles[2], 2, signed=True)} at the median."
         )
         worry = max(worry, 0.5 if jitter.percentiles[2] <= 0 else 0.1 if jitter.percentiles[0] <= 0 else 0.0)
     found = (shuffled, bootstrapped, candles, jitter, candles_fan, jitter_fan)

@@ -10,6 +10,7 @@ from koc_qt.domain.deflated_sharpe import Moments, deflated_sharpe, probabilisti
 from koc_qt.domain.lookahead import DecisionCheck
 from koc_qt.domain.monte_carlo import MonteCarlo
 from koc_qt.domain.parity import Certificate
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.trust import Check, TrustSpec, Verdict, worst
 from koc_qt.domain.walk_forward import WalkForward
 
@@ -102,5 +103,5 @@ def judge_sharpe(found: Moments | None, trials: int, variance: float | None) -> 
         return SharpeCheck(Verdict.NONE, "Its returns are too uneven for the formula.", *values)
     verdict = Verdict.GREEN if deflated >= _SURE else Verdict.AMBER if deflated >= _LIKELY else Verdict.RED
     many = "" if trials == 1 else f" than that of the best of {trials:,} trials without any edge"
-    text = f"With {deflated:.1%} probability its Sharpe ratio is better{many or ' than zero'}."
+    text = f"With {percentage(deflated, 1)} probability its Sharpe ratio is better{many or ' than zero'}."
     return SharpeCheck(verdict, text, *values)

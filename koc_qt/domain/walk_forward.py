@@ -16,9 +16,12 @@ from typing import Any
 import msgspec
 
 from koc_qt.domain.errors import ConfigError
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.trust import WINDOWS_LIMIT, Verdict
 
 WORTH = 0.5  # efficiency from which on what was found in sample is taken to last (Pardo's rule of thumb)
+NEXT_TO_NOTHING = 1e-4  # earned in sample by all windows together: a multiple of less says nothing
+HIGHEST = 10.0  # efficiency: what was earned in sample is next to nothing beside more
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -44,7 +47,10 @@ class WindowResult(msgspec.Struct, frozen=True):
 
 
 class WalkForward(msgspec.Struct, frozen=True):
-    """What came of all windows. `efficiency` is the return a time out of sample over that in sample; see `judge`."""
+    """What came of all windows. `efficiency` is the return a time out of sample over that in sample; see `judge`.
+
+    It is None where the two cannot be compared.
+    """
 
     verdict: Verdict
     sentence: str
@@ -97,24 +103,27 @@ def judge(results: Sequence[WindowResult], *, anchored: bool) -> WalkForward:
     out = math.fsum(each.return_out for each in results)
     winners = sum(each.return_out > 0 for each in results)
     efficiency = _efficiency(results)
-    told = f"Out of sample it made {out:+.2%} in {len(results)} windows, {winners} of them above zero"
+    made = percentage(out, 2, signed=True)
+    told = f"Out of sample it made {made} in {len(results)} windows, {winners} of them above zero"
     if not any(each.trades_out for each in results):
         verdict, told = Verdict.NONE, "Out of sample it made no trade"
     elif out <= 0:
         verdict = Verdict.RED
     elif efficiency is None:
-        verdict, told = Verdict.AMBER, f"{told}; in sample it earned nothing, so that was luck"
+        inside = percentage(math.fsum(each.return_in for each in results), 2, signed=True)
+        verdict, told = Verdict.AMBER, f"{told}: not comparable with the {inside} in sample, so that may be luck"
     else:
         verdict = Verdict.GREEN if efficiency >= WORTH else Verdict.AMBER
-        told = f"{told}: {efficiency:.0%} of what it earned in sample in the same time"
+        told = f"{told}: {percentage(efficiency)} of what it earned in sample in the same time"
     return WalkForward(verdict, f"{told}.", anchored, tuple(results), efficiency, out, winners)
 
 
 def _efficiency(results: Sequence[WindowResult]) -> float | None:
-    """Give the return a time out of sample over that in sample; None where nothing was earned in sample."""
+    """Give the return a time out of sample over that in sample; None where next to nothing was earned in sample."""
     inside = math.fsum(each.return_in for each in results)
-    if inside <= 0:
+    if inside < NEXT_TO_NOTHING:
         return None
     inside_ns = sum(each.window.test_ns - each.window.since_ns for each in results)
     outside_ns = sum(each.window.until_ns - each.window.test_ns for each in results)
-    return math.fsum(each.return_out for each in results) / outside_ns / (inside / inside_ns)
+    efficiency = math.fsum(each.return_out for each in results) / outside_ns / (inside / inside_ns)
+    return efficiency if efficiency <= HIGHEST else None

@@ -15,6 +15,7 @@ from loguru import logger
 from koc_qt.domain.backtests import BacktestSnapshot, Engine
 from koc_qt.domain.errors import KocError, StorageError, StrategyError
 from koc_qt.domain.instruments import Instrument
+from koc_qt.domain.percentages import percentage
 from koc_qt.domain.state import JobState
 from koc_qt.domain.trust import Check, TrustSnapshot, TrustSpec
 from koc_qt.domain.trust_report import TrustReport, overall
@@ -147,7 +148,7 @@ class TrustJob:
     def _first_told(self, run: BacktestSnapshot) -> None:
         """Say how far the history is, which may take long to be fetched, and the first run."""
         if run.stage:
-            self.reason = f"{run.stage}: {run.progress:.0%}"
+            self.reason = f"{run.stage}: {percentage(run.progress)}"
             self._changed(self, False)
 
     def _enter(self, stage: str) -> None:

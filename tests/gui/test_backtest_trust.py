@@ -84,11 +84,11 @@ def report(spec: BacktestSpec, verdict: Verdict = Verdict.GREEN, **changes: obje
         "certificate": Certificate(
             Verdict.AMBER, "They differ.", ("replay",), (Absence("paper", "there is none"),), (same, other), {}
         ),
-        "sharpe": SharpeCheck(Verdict.AMBER, "With 81.0% probability it is better.", 9, 200, 0.1, 0.2, 1.0, 0.97, 0.81),
+        "sharpe": SharpeCheck(Verdict.AMBER, "With 81.0 % probability it is better.", 9, 200, 0.1, 0.2, 1.0, 0.97, 0.81),
         "monte_carlo": MonteCarlo(
-            verdict, "Drawn again its trades lose in 20%.", draws, draws, DRAWN, DRAWN, fan(4, ()), fan(6)
+            verdict, "Drawn again its trades lose in 20 %.", draws, draws, DRAWN, DRAWN, fan(4, ()), fan(6)
         ),
-        "walk_forward": WalkForward(Verdict.GREEN, "Out of sample it made +1.00%.", False, windows, 0.5, 0.01, 3),
+        "walk_forward": WalkForward(Verdict.GREEN, "Out of sample it made +1.00 %.", False, windows, 0.5, 0.01, 3),
     }
     return TrustReport(TrustSpec(spec), **(fields | changes))  # type: ignore[arg-type]
 

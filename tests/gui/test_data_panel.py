@@ -117,7 +117,7 @@ def test_a_download_runs_from_the_form_to_the_store(panel: DataPanel, fake: Fake
     assert fake.sent(StartDownload) == [StartDownload(BTC, "1m", minute_ns - 7 * DAY_NS, minute_ns)]
     line = panel._lines["download-1"]
     fake.engine.download("download-1", progress=0.43, bars=4_334)
-    qtbot.waitUntil(lambda: line.figures.text() == "43%  ·  4,334 bars")
+    qtbot.waitUntil(lambda: line.figures.text() == "43 %  ·  4,334 bars")
     assert line.bar.value() == 430
     assert not line.bar.isHidden()
     before = len(fake.sent(ListSeries))

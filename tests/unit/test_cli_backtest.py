@@ -100,14 +100,14 @@ def test_a_file_of_bars_is_run_and_told(bars: Path, capsys: pytest.CaptureFixtur
     assert lines[0] == "SMA cross on file:Bänke ☃ 1h, 2024-01-01 00:00:00 UTC to 2024-01-17 16:00:00 UTC, 400 bars"
     figures = {line[:24].strip(): line[24:].strip() for line in lines if re.match("  [A-Z]", line)}
     assert re.fullmatch(r"-?[\d,]+\.\d\d USD", figures["Net profit"])
-    assert re.fullmatch(r"-?[\d.]+%", figures["Return"])
+    assert re.fullmatch(r"-?[\d.]+ %", figures["Return"])
     assert int(figures["Closed trades"]) >= 3
     assert len(figures) == len(STATISTICS)
     assert sum("SHA-256 of " in line for line in lines) == 4
     assert lines[-1].startswith(f"Again: koc backtest {SMA} --symbol 'file:Bänke ☃' --timeframe 1h --from 2024-01-01 ")
     assert f"--data '{bars}'" in lines[-1]
     assert "mine" not in err
-    shares = [int(found[1]) for line in err.splitlines() if (found := re.search(r"replay: (\d+)%, run, ", line))]
+    shares = [int(found[1]) for line in err.splitlines() if (found := re.search(r"replay: (\d+) %, run, ", line))]
     assert shares == sorted(set(shares))
     assert shares[-1] == 100
 
@@ -496,10 +496,10 @@ def test_progress_without_a_terminal_is_lines_now_and_then(capsys: pytest.Captur
         tell(0.5, "no word from the strategy for 5 s")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
-    assert lines[0] == "mine.py on replay: 10%, history, 10 bars"
+    assert lines[0] == "mine.py on replay: 10 %, history, 10 bars"
     assert lines[-2:] == [
-        "mine.py on replay: 50%, run, 50 bars",
-        "mine.py on replay: 50%, no word from the strategy for 5 s",
+        "mine.py on replay: 50 %, run, 50 bars",
+        "mine.py on replay: 50 %, no word from the strategy for 5 s",
     ]
 
 

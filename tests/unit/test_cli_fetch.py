@@ -70,7 +70,7 @@ def test_history_is_kept_and_not_fetched_twice(profile: Paths, capsys: pytest.Ca
 def test_progress_is_plain_lines_without_a_terminal(profile: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", "sim2", "SOL/USDT", "--since", "2023-01-01", "--until", "2023-01-15"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    shares = [int(found[1]) for line in lines if (found := re.match(r"sim2 SOL/USDT 1m: (\d+)%, [\d,]+ bars$", line))]
+    shares = [int(found[1]) for line in lines if (found := re.match(r"sim2 SOL/USDT 1m: (\d+) %, [\d,]+ bars$", line))]
     assert shares == sorted(set(shares))
     assert shares[-1] == 100
     assert 2 <= len(shares) <= 10

@@ -35,7 +35,7 @@ def outcome(run: BacktestSnapshot) -> str:
     if run.state is JobState.DONE:
         return formats.percent(gain(run), signed=True)
     if run.state is JobState.RUNNING:
-        return f"{run.progress:.0%}" if run.stage == "run" else _STAGES.get(run.stage, "waiting").lower()
+        return formats.percent(run.progress, 0) if run.stage == "run" else _STAGES.get(run.stage, "waiting").lower()
     return run.state.value
 
 

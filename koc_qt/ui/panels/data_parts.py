@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from koc_qt.domain.market import StreamState, StreamStatus
 from koc_qt.domain.state import DownloadSnapshot, JobState, VenueSnapshot, VenueState
-from koc_qt.ui.formats import date
+from koc_qt.ui.formats import date, percent
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, number_font, style_as
 
@@ -80,11 +80,11 @@ class DownloadLine(QWidget):
         self.title.setToolTip(f"{date(download.since_ns)} to {date(download.until_ns)}, local time")
         bars = f"{download.bars:,} bar{'s'[: download.bars != 1]}"
         self.figures.setText(
-            f"{download.progress:.0%}  ·  {bars}" if running else f"{_ENDED[download.state]}  ·  {bars}"
+            f"{percent(download.progress, 0)}  ·  {bars}" if running else f"{_ENDED[download.state]}  ·  {bars}"
         )
         self.bar.setValue(round(download.progress * _STEPS))
         self.bar.setVisible(running)
-        self.bar.setAccessibleName(f"{self.title.text()}: {download.progress:.0%}")
+        self.bar.setAccessibleName(f"{self.title.text()}: {percent(download.progress, 0)}")
         self.reason.setText(download.reason)
         self.reason.setVisible(bool(download.reason))
         style_as(self.reason, tone="danger" if download.state is JobState.FAILED else "muted", face="small")

@@ -10,6 +10,7 @@ from koc_qt.domain.instruments import Instrument
 from koc_qt.domain.market import Side
 from koc_qt.domain.matching.market import exact_price
 from koc_qt.domain.orders import Fill, Liquidity
+from koc_qt.domain.percentages import percentage
 from koc_qt.sdk.channel import StartReplay
 from koc_qt.sdk.orders import to_decimal
 from koc_qt.worker.replay_desk import ACCOUNT
@@ -107,8 +108,8 @@ class Terms:
         found = []
         if self._above_share and has_volume and self.volume_fraction is not None:
             found.append(
-                f"{self._above_share:,} fills were more than {float(self.volume_fraction):.0%} of their bar's volume: "
-                f"{self.name} fills every order whole"
+                f"{self._above_share:,} fills were more than {percentage(float(self.volume_fraction))} of their bar's "
+                f"volume: {self.name} fills every order whole"
             )
         if self.slippage:
             found.append(f"{self.name} rounds no price to the tick: with slippage and spread it differs by up to one")

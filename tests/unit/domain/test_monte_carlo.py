@@ -94,10 +94,10 @@ def test_what_draws_tell() -> None:
     steady = draw([5.0] * 15 + [-1.0] * 5, replace=True)
     good = judge(draw(), steady, spread(0.01), spread(0.05, 0.04))
     assert good.verdict is Verdict.GREEN
-    assert good.sentence.startswith("Drawn again at random its trades lose in 0% of 500 draws; one in twenty falls ")
-    assert "of them fall deeper than the 12.0% seen." in good.sentence
-    assert "On 3 markets of shuffled candles it makes +1.00% at the median." in good.sentence
-    assert good.sentence.endswith("With 3 neighbouring sets of parameters it makes +5.00% at the median.")
+    assert good.sentence.startswith("Drawn again at random its trades lose in 0 % of 500 draws; one in twenty falls ")
+    assert "of them fall deeper than the 12.0 % seen." in good.sentence
+    assert "On 3 markets of shuffled candles it makes +1.00 % at the median." in good.sentence
+    assert good.sentence.endswith("With 3 neighbouring sets of parameters it makes +5.00 % at the median.")
     assert msgspec.json.decode(msgspec.json.encode(good), type=MonteCarlo) == good
     assert judge(None, draw(replace=True)).verdict is Verdict.AMBER
     assert judge(None, draw([-3.0] * 12, replace=True)).verdict is Verdict.RED

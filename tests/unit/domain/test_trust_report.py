@@ -69,12 +69,12 @@ def test_a_run_without_a_fill_is_not_to_be_believed(fills: int | None, found: Ve
 def test_what_a_sharpe_ratio_tells() -> None:
     good = judge_sharpe(Moments(1_000, 0.1, 0.0, 3.0), 1, None)
     assert good.verdict is Verdict.GREEN
-    assert good.sentence == "With 99.9% probability its Sharpe ratio is better than zero."
+    assert good.sentence == "With 99.9 % probability its Sharpe ratio is better than zero."
     assert good.deflated == good.probabilistic
     many = judge_sharpe(Moments(1_000, 0.1, 0.0, 3.0), 1_000, None)
     assert many.verdict is Verdict.RED
     assert many.sentence == (
-        "With 46.2% probability its Sharpe ratio is better than that of the best of 1,000 trials without any edge."
+        "With 46.2 % probability its Sharpe ratio is better than that of the best of 1,000 trials without any edge."
     )
     assert judge_sharpe(Moments(1_000, 0.1, 0.0, 3.0), 1_000, 0.0002).verdict is Verdict.GREEN
     assert judge_sharpe(Moments(1_000, 0.1, 0.0, 3.0), 500, None).verdict is Verdict.AMBER

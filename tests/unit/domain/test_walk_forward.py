@@ -84,8 +84,8 @@ def test_efficiency_is_what_is_earned_a_time_out_of_sample_over_in_sample() -> N
     assert found.efficiency == pytest.approx(0.05 / (0.2 / 2))
     assert (found.verdict, found.winners) == (Verdict.GREEN, 2)
     assert found.sentence == (
-        "Out of sample it made +5.00% in 2 windows, 2 of them above zero: 50% of what it earned in sample in the same "
-        "time."
+        "Out of sample it made +5.00 % in 2 windows, 2 of them above zero: 50 % of what it earned in sample in the "
+        "same time."
     )
     assert msgspec.json.decode(msgspec.json.encode(found), type=WalkForward) == found
 
@@ -95,7 +95,14 @@ def test_what_does_not_last() -> None:
     assert judge([result(0.10, -0.01), result(0.1, 0.01)], anchored=True).verdict is Verdict.RED
     lucky = judge([result(-0.10, 0.01)], anchored=True)
     assert (lucky.verdict, lucky.efficiency) == (Verdict.AMBER, None)
-    assert lucky.sentence.endswith("in sample it earned nothing, so that was luck.")
+    assert lucky.sentence.endswith(": not comparable with the -10.00 % in sample, so that may be luck.")
+
+
+@pytest.mark.parametrize(("return_in", "return_out"), [(0.00005, 0.00004), (0.0002, 0.03), (0.0, 0.03)])
+def test_next_to_nothing_in_sample_is_nothing_to_compare_with(return_in: float, return_out: float) -> None:
+    found = judge([result(return_in, return_out)], anchored=False)
+    assert (found.verdict, found.efficiency) == (Verdict.AMBER, None)
+    assert "not comparable with the +0.0" in found.sentence
 
 
 def test_nothing_to_judge() -> None:

@@ -305,7 +305,7 @@ async def test_all_checks_of_one_strategy(desk: Desk, monkeypatch: pytest.Monkey
     assert all(each.parameters["fast"] in (2, 3) for each in forward.windows)
     assert forward.windows[-1].window.until_ns == spec.backtest.until_ns
 
-    assert any(told.reason.startswith("history: 100%") for told in desk.told if told.stage == "first run")
+    assert any(told.reason.startswith("history: 100 %") for told in desk.told if told.stage == "first run")
     assert {told.reason for told in desk.told if told.stage not in ("", "first run")} == {""}
     stages = list(dict.fromkeys(told.stage for told in desk.told))
     assert [stage for stage in stages if stage] == ["first run", *map(str, Check)]

@@ -53,8 +53,8 @@ def test_what_was_measured_and_what_is_measured_now(profile: Paths, capsys: pyte
             koc("drift", "other")
     lines = [line.split() for line in text.splitlines()]
     assert lines[0] == ["sma-1:", "amber.", "Two", "worse."]
-    assert ["sma-1", "slippage", "-3.00", "75%"] in lines
-    assert ["sma-1", "fees", "+1.00", "25%"] in lines
+    assert ["sma-1", "slippage", "-3.00", "75", "%"] in lines
+    assert ["sma-1", "fees", "+1.00", "25", "%"] in lines
     assert before["shares"] == {"slippage": 0.75, "fees": 0.25, "data": 0.0}
     assert (before["verdict"], before["gap"]) == ("amber", -2)
     assert before["measured"] == "2023-11-14T22:13:20.000000Z"

@@ -344,7 +344,7 @@ def test_a_gap_that_makes_an_order_unpayable_is_told_by_backtrader() -> None:
 def test_fills_beyond_our_share_of_the_volume_are_told_by_vectorbt() -> None:
     message = bars(walk(300), volume=10.0)
     told = Ran(Engine.VECTORBT, Cross(), message, volume_fraction=Decimal("0.1"))
-    assert "fills were more than 10% of their bar's volume" in told.lines[-1]
+    assert "fills were more than 10 % of their bar's volume" in told.lines[-1]
     without = Ran(Engine.VECTORBT, Cross(), bars(walk(300), volume=0.0), volume_fraction=Decimal("0.1"))
     assert not without.lines
     assert same(Cross, message, engines=[Engine.BACKTRADER], volume_fraction=Decimal("0.1")).fills
