@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import sys
 import tempfile
@@ -28,11 +29,10 @@ def main() -> int:
     """Render the pictures and write the icon; gives the exit code."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "resources"))
     from PySide6.QtGui import QGuiApplication
-    from render_icon import render
 
     app = QGuiApplication([])
     with tempfile.TemporaryDirectory() as name:
-        render(Path(name))
+        importlib.import_module("render_icon").render(Path(name))
         ICON.write_bytes(icon([(size, Path(name, f"koc-{size}.png").read_bytes()) for size in SIZES]))
     del app
     return 0
