@@ -6,12 +6,15 @@ So this module loads none of these; wiring/window_loop.py, which it loads then, 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from koc_qt.domain.errors import KocError
 from koc_qt.paths import Paths, profile_paths
+from koc_qt.scrub import scrub
 from koc_qt.wiring.engine_process import let_go, spawn_where_none_runs
 from koc_qt.wiring.garbage import collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
@@ -29,8 +32,21 @@ def main(options: WindowOptions, paths: Paths | None = None, observe: Observer =
             window.workspace.filled.connect(loaded)
             observe(window)
 
-        _run(options, paths or profile_paths(), shown, ending)
+        try:
+            _run(options, paths or profile_paths(), shown, ending)
+        except KocError as error:
+            if is_alone():
+                from koc_qt.ui.refusal import show_refusal
+
+                show_refusal(scrub(str(error)))
+            raise
     return 0
+
+
+def is_alone() -> bool:
+    """Whether nobody would see what is written to the terminal: an installed copy that was started by its icon."""
+    is_seen = sys.stderr is not None and sys.stderr.isatty()
+    return bool(getattr(sys, "frozen", False)) and not is_seen and os.environ.get("QT_QPA_PLATFORM") != "offscreen"
 
 
 class Ending:
