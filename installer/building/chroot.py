@@ -26,6 +26,8 @@ PERSON = "person"
 PERSONS_HOME = "/home/Jürgen Groß"  # a home need not be plain ASCII, or without spaces
 _DEBOOTSTRAP_S, _INSTALL_S = 1800.0, 1800.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# what is mounted by a program that is started so ends with it, and so does all that it has started
+_APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _HOLDER = """
 import os, signal, subprocess, sys
 
@@ -124,7 +126,7 @@ class System:
 
         try:
             words: list[str | Path] = ["debootstrap", *options, self.release, partial, mirror(build)]
-            build.run(words, timeout_s=_DEBOOTSTRAP_S, heard=heard)
+            build.run([*_APART, *words], timeout_s=_DEBOOTSTRAP_S, heard=heard, name="debootstrap")
             _share_network(partial)
             with inside(build, partial) as system:
                 system.run(["apt-get", "-q", "update"], timeout_s=_INSTALL_S)
@@ -219,7 +221,7 @@ def inside(build: Build, root: Path, shared: Mapping[Path, str] | None = None) -
     `shared` are folders of the machine and where they are inside. Raises BuildError where this may not be done.
     """
     binds = [f"{place}|{name}" for place, name in (shared or {}).items()]
-    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", sys.executable, "-I", "-c", _HOLDER]
+    words = [*_APART, sys.executable, "-I", "-c", _HOLDER]
     holder = subprocess.Popen(
         [*words, str(root), *binds],
         stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ import os
 import queue
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,13 +90,19 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
                 process.wait(timeout=_GRACE_S)
 
 
+def bound(words: Sequence[str]) -> list[str]:
+    """Give a command that ends with this process, even where that is killed; where this system cannot, the same one."""
+    has_setpriv = sys.platform == "linux" and shutil.which("setpriv") is not None and shutil.which(words[0]) is not None
+    return [*(["setpriv", "--pdeathsig", "KILL", "--"] if has_setpriv else []), *words]
+
+
 def _start(words: list[str], cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP
     try:
         return subprocess.Popen(
-            words,
+            bound(words),
             cwd=cwd,
             env=None if env is None else dict(env),
             stdin=subprocess.DEVNULL,

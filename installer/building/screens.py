@@ -20,6 +20,7 @@ SIZE = "1600x1000x24"
 SOCKETS = Path("/tmp/.X11-unix")
 FEWEST_COLOURS = 150
 PROGRAMS = ("Xvfb", "import", "identify")
+_SERVER = ("Xvfb", "-nolisten", "tcp", "-ac", "-noreset")
 _START_S = 30.0
 
 
@@ -62,7 +63,7 @@ def screen(build: Build, size: str = SIZE) -> Iterator[Screen]:
     try:
         with (build.work / "screen.log").open("wb") as log:
             server = subprocess.Popen(
-                ["Xvfb", "-displayfd", str(writing), "-screen", "0", size, "-nolisten", "tcp", "-ac", "-noreset"],
+                commands.bound([*_SERVER, "-displayfd", str(writing), "-screen", "0", size]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -109,7 +109,7 @@ def space(folder: Path, needed: int) -> list[Need]:
     if free >= needed:
         return []
     text = f"{needed / 1e9:.1f} GB of disk space at {there}; {free / 1e9:.1f} GB are free"
-    return [Need("space", text, "Free some space, or choose another folder with --out.")]
+    return [Need("space", text, "Free some space, or choose other folders with --work and --out.")]
 
 
 def writable(folder: Path) -> list[Need]:

@@ -6,7 +6,10 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,7 @@ from building.stages import Build, BuildError, Stage, folder_sha256, need_space,
 from building.trouble import Cancelled, advice_for
 
 from tests.conditions import wait_until
-from tests.unit.installer.conftest import Bench
+from tests.unit.installer.conftest import ROOT, Bench
 
 needs_posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="starts shells")
 
@@ -258,6 +261,19 @@ def test_a_cancelled_program_ends_with_all_that_it_started(build: Bench, monkeyp
     with pytest.raises(Cancelled):
         build.run(["sh", "-c", script], heard=hear)
     wait_until(lambda: not psutil.pid_exists(children[0]) or psutil.Process(children[0]).status() == "zombie")
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs what Linux has")
+def test_a_killed_build_leaves_no_program_running() -> None:
+    code = (
+        f"import sys; sys.path.append({str(ROOT / 'installer')!r}); from building import commands; "
+        "commands.run(['sh', '-c', 'echo $$; exec sleep 60'], heard=lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None
+        child = int(builder.stdout.readline())
+        builder.kill()
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
 
 
 @needs_posix
