@@ -27,6 +27,7 @@ _POLL_S = 0.2
 _REST_S = 1.0  # for what a program wrote last, once it has ended
 _QUEUED = 10_000  # lines; a program that writes faster waits
 _KEPT = 60
+_SAID = 240  # letters of a line that an error repeats; the log has all
 
 
 def run(
@@ -68,7 +69,7 @@ def run(
         end_group(process)
         lines.close()
     if code not in allowed:
-        said = [line for line in kept if line.strip()][-6:]
+        said = [line.strip()[:_SAID] for line in kept if line.strip()][-4:]
         text = f"{name} failed with code {code}" + (": " + " | ".join(said) if said else "")
         raise BuildError(text, advice_for(list(kept)))
     return list(kept)

@@ -46,7 +46,8 @@ def fetched(build: Build, wanted: Pinned) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as name:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--no-deps"]
-        build.run([*pip, "--dest", name, *wanted.pip, wanted.requirement], timeout_s=_TIMEOUT_S)
+        words = [*pip, "--dest", name, *wanted.pip, wanted.requirement]
+        build.run(words, timeout_s=_TIMEOUT_S, name=f"pip download {wanted.requirement}")
         partial = Path(name) / wanted.file
         if not partial.is_file():
             there = ", ".join(path.name for path in Path(name).iterdir()) or "nothing"

@@ -169,9 +169,9 @@ def _trade(place: Place, proof: Proof, window: Running, badge: str) -> None:
         found = until(place.build, lambda: alive() and fills(place), FILLS_S, "no fill")
         note(f"{len(found or [])} fills")
     with proof.holds("its worker is locked up as far as this system can, and its badge says how far") as note:
-        said = status(place)["strategies"][0].get("sandbox")
+        said = status(place)["strategies"][0].get("badge")
         note(str(said))
-        need(said == badge, f"the badge says {said!r}, and should say {badge!r}")
+        need(str(said).startswith(badge), f"the badge says {said!r}, and should say {badge!r}")
 
 
 def _look(place: Place, proof: Proof) -> None:

@@ -17,7 +17,7 @@ _KNOWN = (  # what programs write, and what to do about it; the first that fits
     (
         r"could not resolve|temporary failure (in name )?resol|network is unreachable|connection (refused|reset|timed"
         r" out)|failed to establish a new connection|read ?timed? ?out|max retries|name or service not known|"
-        r"proxyerror|remote end closed|couldn't download|failed to fetch",
+        r"proxyerror|remote end closed|couldn't download|failed (to fetch|getting release)|no matching distribution",
         "The network failed: check it, then start the build again. What is downloaded whole is kept.",
     ),
     (
