@@ -12,7 +12,10 @@ from PySide6.QtWidgets import QWidget
 
 @dataclass(frozen=True)
 class Command:
-    """What is known of a command. `name` is like ``engine.kill``; `menu` the menu that shows it, empty for none."""
+    """What is known of a command. `name` is like ``engine.kill``; `menu` the menu that shows it, empty for none.
+
+    One that `leads` stands at the top of its menu, apart from the others, whenever it comes.
+    """
 
     name: str
     text: str
@@ -20,6 +23,7 @@ class Command:
     icon: str = ""
     shortcut: str = ""
     tip: str = ""
+    leads: bool = False
 
 
 class Actions(QObject):

@@ -100,7 +100,7 @@ class MainWindow(QMainWindow):
             self.memory = Memory(theme=self.memory.theme, on_close=self.memory.on_close)
         self.setWindowTitle("K.O.C.")
         self.setWindowIcon(icon_of_app())
-        self.setMinimumSize(SMALLEST)
+        self.setMinimumSize(SMALLEST.boundedTo(self.screen().availableSize()))  # or its right would be out of reach
         theme.set_choice(self.memory.theme)
         self.monitor = FrameMonitor(self)
         self.monitor.count_paints(self)
@@ -133,6 +133,7 @@ class MainWindow(QMainWindow):
         self._connect()
         if complaint:
             self.notices.show_notice(Notice(Level.WARNING, complaint))
+        self.setFocus()  # Qt would give it to the first button, which looks as if it were chosen
 
     # ---- making -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +149,9 @@ class MainWindow(QMainWindow):
             action.setIcon(icon(command.icon, self.bench.theme))
         if command.menu:
             menu, last = self._menus[command.menu], "help.about"
-            if command.menu == "&Help" and last in self.actions_:
+            if command.leads and menu.actions():
+                menu.insertAction(menu.insertSeparator(menu.actions()[0]), action)
+            elif command.menu == "&Help" and last in self.actions_:
                 menu.insertAction(self.actions_[last], action)
             else:
                 menu.addAction(action)

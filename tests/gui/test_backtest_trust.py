@@ -84,7 +84,9 @@ def report(spec: BacktestSpec, verdict: Verdict = Verdict.GREEN, **changes: obje
         "certificate": Certificate(
             Verdict.AMBER, "They differ.", ("replay",), (Absence("paper", "there is none"),), (same, other), {}
         ),
-        "sharpe": SharpeCheck(Verdict.AMBER, "With 81.0 % probability it is better.", 9, 200, 0.1, 0.2, 1.0, 0.97, 0.81),
+        "sharpe": SharpeCheck(
+            Verdict.AMBER, "With 81.0 % probability it is better.", 9, 200, 0.1, 0.2, 1.0, 0.97, 0.81
+        ),
         "monte_carlo": MonteCarlo(
             verdict, "Drawn again its trades lose in 20 %.", draws, draws, DRAWN, DRAWN, fan(4, ()), fan(6)
         ),

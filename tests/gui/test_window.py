@@ -371,6 +371,23 @@ def test_where_no_engine_runs_nothing_is_asked(open_window: Open, fake: FakeBenc
     assert not window.isVisible()
 
 
+def test_nothing_looks_chosen_at_first(open_window: Open, qtbot: QtBot) -> None:
+    window = open_window()
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window)
+    assert QApplication.focusWidget() in (None, window)
+    window.focusNextPrevChild(True)
+    assert QApplication.focusWidget() is not window
+
+
+def test_a_strategy_is_opened_at_the_top_of_the_menu(open_window: Open) -> None:
+    window = open_window()
+    actions = window._menus["&File"].actions()
+    assert actions[0].objectName() == "strategies.open"
+    assert actions[1].isSeparator()
+    assert actions[-1].objectName() == "window.close"
+
+
 def test_a_remembered_keep_closes_at_once(open_window: Open, fake: FakeBench) -> None:
     window = open_window(Memory(on_close="keep"), Keeper())
     window.close()

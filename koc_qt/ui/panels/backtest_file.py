@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
 from koc_qt.domain.errors import StrategyError
+from koc_qt.ui.file_names import told_apart
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.backtest_fields import WheelGuard
 from koc_qt.ui.resources import library_folder
@@ -85,8 +86,8 @@ class StrategyFile(QWidget):
         """Show the offered files first, then the samples."""
         self.box.blockSignals(True)
         self.box.clear()
-        for path in (*self._recent, *self._library):
-            self.box.addItem(PurePath(path).name, path)
+        for path, name in told_apart((*self._recent, *self._library)).items():
+            self.box.addItem(name, path)
             self.box.setItemData(self.box.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
         if self._recent and self._library:
             self.box.insertSeparator(len(self._recent))

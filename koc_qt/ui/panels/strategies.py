@@ -138,7 +138,15 @@ class StrategiesPanel(Panel):
     def _make_commands(self) -> None:
         add = self.bench.actions.add
         self._open = add(
-            Command(OPEN, "&Open a strategy…", "&File", "folder", "Ctrl+O", "Choose a strategy file and set it up"),
+            Command(
+                OPEN,
+                "&Open a strategy…",
+                "&File",
+                "folder",
+                "Ctrl+O",
+                "Choose a strategy file and set it up",
+                leads=True,
+            ),
             self.browse,
         )
         self._start_all = add(

@@ -13,6 +13,7 @@ from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
 
 from koc_qt.ui.desk import Desk
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.file_names import told_apart
 from koc_qt.ui.tables.columns import Column
 
 HEAD_BYTES = 8 << 10  # of a file, in which its first words are looked for
@@ -24,16 +25,15 @@ _OPENING = re.compile(r"""\s*[rRuU]?("{3}|'{3}|"|')""")
 
 @dataclass(frozen=True)
 class LibraryFile:
-    """A strategy file; `about` is the first sentence of what it says of itself, empty where it says nothing."""
+    """A strategy file; `about` is the first sentence of what it says of itself, empty where it says nothing.
+
+    `name` is that of the file, with its folder where another has the same.
+    """
 
     path: str
     about: str
     is_sample: bool
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return Path(self.path).name
+    name: str
 
 
 FILE_COLUMNS: tuple[Column[LibraryFile], ...] = (
@@ -79,7 +79,7 @@ def read_folders(folders: Sequence[tuple[Path, bool]]) -> list[LibraryFile]:
 
     What cannot be read is listed without words: the form says why.
     """
-    found: dict[str, LibraryFile] = {}
+    found: dict[str, tuple[str, bool]] = {}
     for folder, is_sample in folders:
         try:
             paths = sorted(path for path in folder.iterdir() if path.suffix == ".py" and path.name[:1] not in "_.")
@@ -93,8 +93,9 @@ def read_folders(folders: Sequence[tuple[Path, bool]]) -> list[LibraryFile]:
                     about = first_words(file.read(HEAD_BYTES).decode("utf-8", errors="replace"))
             except OSError as error:
                 about = f"It cannot be read: {error.strerror}"
-            found[str(path)] = LibraryFile(str(path), about, is_sample)
-    return list(found.values())
+            found[str(path)] = (about, is_sample)
+    names = told_apart(found)
+    return [LibraryFile(path, about, is_sample, names[path]) for path, (about, is_sample) in found.items()]
 
 
 class Library(QObject):
