@@ -49,7 +49,7 @@ def test_an_offered_file_brings_the_panel_and_what_it_declares(
     assert wanted == ["backtest"]
     qtbot.waitUntil(lambda: panel.setup.described is not None)
     assert fake.sent(DescribeStrategy) == [DescribeStrategy(FILE)]
-    assert panel.setup.file.box.currentText() == "sma_cross.py"
+    assert panel.setup.file.box.currentText() == "sma_cross.py  ·  /strategies"  # the library has one, too
     assert panel.setup.about.text() == "SMA cross: Long while the fast average is above."
     assert list(panel.setup.parameters.fields) == [info.name for info in PARAMETERS]
     assert panel.setup.timeframe.currentText() == "5m"
