@@ -24,12 +24,14 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["KOC_HOME"] = __file__
 
 import pytest
+import pytest_timeout
 from hypothesis import HealthCheck, settings
 from loguru import logger
 from loguru._better_exceptions import ExceptionFormatter
 
 from koc_qt import scrub
 from koc_qt.paths import Paths, profile_paths
+from tests.conditions import PATIENCE
 from tests.leaks import held, leaked_since, watched_loops
 
 # Derandomized: a red test is red again. KOC_HYPOTHESIS=explore looks for new examples instead.
@@ -62,6 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "expected_warnings(*patterns): log lines of WARNING or worse that must come")
     if not config.pluginmanager.hasplugin("pytest-qt"):
         config.pluginmanager.import_plugin("tests.without_windows")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
+    """Stretch how long a test may take as everything within it is."""
+    return pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=settings.timeout * PATIENCE))
 
 
 def pytest_collection_finish() -> None:
