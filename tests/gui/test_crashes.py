@@ -89,3 +89,13 @@ def test_without_reports_it_says_so(window: MainWindow, profile: Paths, qtbot: Q
     assert not dialog.copy.isEnabled()
     names = [action.objectName() for action in window._menus["&Help"].actions()]
     assert names[-2:] == ["help.crashes", "help.about"]
+
+
+def test_on_a_small_screen_all_of_the_window_can_be_reached(window: MainWindow) -> None:
+    room = window.screen().availableSize()
+    assert window.minimumWidth() <= room.width()
+    assert window.minimumHeight() <= room.height()
+    window.resize(800, 560)
+    assert window.width() == 800
+    kill = window.header.kill
+    assert window.rect().contains(kill.mapTo(window, kill.rect().bottomRight()))
