@@ -16,11 +16,14 @@ from pytestqt.qtbot import QtBot
 
 from koc_qt.ui.panels.deploy import DeployPanel
 from koc_qt.ui.panels.deploy_build import TARGETS, BuildSection
+from koc_qt.ui.panels.deploy_build_events import End, Lines, Need, event_of
 from koc_qt.ui.panels.deploy_build_log import BuildLog, BuildLogView
 from koc_qt.ui.panels.deploy_build_parts import NeedRow, ResultCard, split_advice
 from koc_qt.ui.panels.deploy_build_place import Place, build_place
-from koc_qt.ui.panels.deploy_build_run import LINES_KEPT, BuildRun, Phase
+from koc_qt.ui.panels.deploy_build_process import BuildProcess
+from koc_qt.ui.panels.deploy_build_run import LINES_KEPT, Phase
 from koc_qt.ui.panels.deploy_parts import CodeLine
+from tests.conditions import wait_until
 from tests.fakes.desk import FakeBench
 from tests.gui.build_script import BuildScript
 
@@ -413,13 +416,18 @@ def test_the_log_can_be_put_away(section: BuildSection, script: BuildScript, qtb
 # ---- the real one ---------------------------------------------------------------------------------------------------
 
 
-def test_the_build_of_this_checkout_says_what_it_needs(fake: FakeBench, qtbot: QtBot) -> None:
-    run = BuildRun(fake.window, find=build_place)
-    run._begin(Phase.CHECKING, "--help")  # to know the options, without looking at the machine
-    run.target = "ubuntu"
-    lines: list[str] = []
-    run.logged.connect(lines.extend)
-    qtbot.waitUntil(lambda: not run.is_running, timeout=10_000)
-    usage = " ".join(lines)
-    assert all(option in usage for option in ("--check", "--fetch", "--test", "--json"))
-    assert all(target.name in usage for target in TARGETS)
+def test_the_build_of_this_checkout_says_what_it_needs_in_words_that_are_understood() -> None:
+    place = build_place()
+    process = BuildProcess([*place.command, "ubuntu", "--check", "--json"], place.folder)
+    lines, found = Lines(), []
+    try:
+        while (data := wait_until(lambda: (piece := process.read()) is not None and [piece])[0]) != b"":
+            found += [event_of(line) for line in lines.feed(data)]
+        wait_until(lambda: process.code() is not None, what="its end")
+    finally:
+        process.end()
+    needs = [event for event in found if isinstance(event, Need)]
+    assert found[-1] == End(not needs)
+    assert found[:-1] == needs  # nothing that was taken for a line of the log
+    assert process.code() == (3 if needs else 0)
+    assert all(need.target == "ubuntu" and need.text and need.advice for need in needs)
