@@ -193,7 +193,9 @@ def crashes_reported(
     reports.collect()
     _last_lines.clear()
     end_listening = listen(_last_lines.append)
-    sink = logger.add(watch.hear, level="ERROR", format="{message}", filter=_is_unforeseen, backtrace=False)
+    sink = logger.add(
+        watch.hear, level="ERROR", format=lambda _: "{message}", filter=_is_unforeseen, backtrace=False, diagnose=False
+    )
     with _dump_of_hard_crashes(reports.folder, part):
         try:
             yield

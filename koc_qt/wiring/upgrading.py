@@ -96,7 +96,9 @@ def _upgrade(paths: Paths, found: ProfileVersion | None, there: Sequence[Part]) 
             if part.change is not None:
                 part.change(part.file(paths))
         _say_version(paths)
-    except (OSError, sqlite3.Error, KocError) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, sqlite3.Error, KocError)):
+            logger.exception("bringing the profile up to date failed in a way nobody foresaw")
         _put_back(paths, backup, [part for part in there if part.name in changed])
         raise StorageError(
             f"the profile could not be brought from {before} to {PRESENT.program}: {error}. Everything is as it was; a "

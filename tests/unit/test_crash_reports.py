@@ -194,8 +194,10 @@ from koc_qt.paths import profile_paths
 from loguru import logger
 paths = profile_paths()
 setup_logger(paths, console=False)
+secret = "canary-" + "in-a-variable"
+os.environ["SOME_KEY"] = "canary-in-the-environment"
 with crashes_reported(paths, "engine"):
-    logger.info("the last words")
+    logger.info("the last words, password=canary-in-the-log")
     print("ready", flush=True)
     word = sys.stdin.readline().strip()
     if word == "abort":
@@ -229,6 +231,7 @@ def test_a_hard_crash_is_reported_by_whoever_looks_next(profile: Paths) -> None:
         assert "Fatal Python error: Aborted" in text
         assert "the last words" in text
         assert f"process {crashing.pid}" in text
+        assert "canary" not in text
         assert len(list(profile.crashes.glob("running-*"))) == 1
         living.communicate("end\n", timeout=30)
         assert living.returncode == 0

@@ -199,6 +199,17 @@ def test_what_fails_is_put_back_and_said(kind: type[Exception], old: Paths) -> N
     assert is_whole_and_new(old)
 
 
+@pytest.mark.expected_warnings("nobody foresaw")
+def test_what_nobody_foresaw_is_put_back_too(old: Paths) -> None:
+    def fail(file: Path) -> None:
+        add_column(file)
+        raise ZeroDivisionError
+
+    with pytest.raises(StorageError):
+        bring_up_to_date(old, (LAYOUT, replace(JOURNAL, change=fail), TEXT))
+    assert is_whole_and_old(old)
+
+
 def test_what_others_use_too_is_copied_and_not_put_back(old: Paths) -> None:
     def fail(file: Path) -> None:
         raise StorageError("no luck")
