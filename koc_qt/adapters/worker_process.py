@@ -18,6 +18,7 @@ import msgspec
 from PySide6.QtCore import QCoreApplication, QProcess, QProcessEnvironment, QSocketNotifier
 
 from koc_qt.adapters.sandbox import SandboxSettings
+from koc_qt.adapters.sandbox.windows_job import Job, hold
 from koc_qt.adapters.worker_command import worker_command as worker_command
 from koc_qt.adapters.worker_command import worker_environment as worker_environment
 from koc_qt.adapters.worker_flow import OutgoingQueue, TokenBucket, WorkerLimits
@@ -65,6 +66,7 @@ class _Worker:
         self.start_error: asyncio.Future[str] = self._loop.create_future()  # empty once it has started
         self.ended: asyncio.Future[WorkerExit] = self._loop.create_future()
         self.pid = 0
+        self._job: Job | None = None
 
         self._is_ready = False
         self._unannounced: Ready | None = None
@@ -162,6 +164,7 @@ class _Worker:
         self.pid = self._process.processId()
         if sys.platform == "win32":
             # The far end stays open until the worker has opened its own copy of it. Run under Wine, not on Windows yet.
+            self._job = hold(self.pid)  # before it has the channel, and with it anything to do
             self._process.write(self._far_end.share(self.pid))
             self._process.closeWriteChannel()
         if not self.start_error.done():
@@ -204,6 +207,8 @@ class _Worker:
             notifier.deleteLater()
         self._socket.close()
         self._far_end.close()
+        if self._job is not None:
+            self._job.close()
         self._process.deleteLater()
         if not self.start_error.done():
             self.start_error.set_result(why.reason)
