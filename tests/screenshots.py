@@ -19,10 +19,30 @@ from tests.e2e.display import screen
 from tests.e2e.exchange_process import venue
 from tests.e2e.processes import ROOT, SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
+from tests.gui.build_script import BuildScript
 
 FOLDER = ROOT / "docs" / "images"
 CHARTS = "len(charts) >= 2 and all(chart.chart.bar_count > 100 for chart in charts)"
 OF_ACCOUNTS = {"account", "live"}
+BUILDING = """
+if check:
+    end()
+stages = (("env", "Make the build environment", 41), ("freeze", "Freeze the program", 270),
+          ("pack", "Pack the .deb", 14), ("system", "Make a clean system to test in", 67),
+          ("test", "Install it, trade with it, remove it", 190))
+tell("plan", target=target, stages=[{"name": name, "title": title, "seconds": took} for name, title, took in stages])
+tell("stage", target=target, name="env", state="skipped", seconds=0)
+tell("stage", target=target, name="freeze", state="done", seconds=262.8)
+tell("stage", target=target, name="pack", state="running")
+for part in ("koc", "_internal/libpython3.11.so.1.0", "_internal/numpy", "_internal/pandas", "_internal/pyarrow"):
+    tell("log", text=f"adding /opt/koc/{part}")
+tell("progress", target=target, name="pack", fraction=0.4, stage_fraction=0.5, remaining_s=264)
+wait_for("go")
+for name in ("pack", "system", "test"):
+    tell("stage", target=target, name=name, state="done", seconds=14.2)
+result()
+end()
+"""
 RUNNING = "any(strategy.state == 'running' for strategy in replica.strategies.values())"
 
 
@@ -86,6 +106,7 @@ def _workspace(profile: Profile, display: str, wanted: set[str]) -> None:
         camera.take("light")
         _theme(shown, "dark")
         _backtest(camera)
+        _deploy(camera)
         _floating(camera)
         _size(shown, 1024, 700)
         camera.take("small")
@@ -157,6 +178,27 @@ def _file(camera: Photographer) -> None:
     shown.ask(f"{panel}.result.tabs.setCurrentIndex(0)")
     camera.take("backtest-file", "window.workspace.docks['backtest']")
     shown.ask(f"{panel}.setup.bars.leave()")
+
+
+def _deploy(camera: Photographer) -> None:
+    """Installers being built, by a script that only says so: the real one takes a quarter of an hour."""
+    shown, panel, dock = camera.shown, "panel('deploy')", "window.workspace.docks['deploy']"
+    script = BuildScript(camera.sample.parent, BUILDING)
+    place = "__import__('koc_qt.ui.panels.deploy_build_place', fromlist=['Place']).Place"
+    folder = f"__import__('pathlib').Path({str(script.folder)!r})"
+    shown.ask(f"setattr({panel}.run, '_find', lambda: {place}({script.place().command!r}, {folder}))")
+    shown.ask("window.workspace.show_panel('deploy')")
+    shown.ask(f"{dock}.setFloating(True)")
+    shown.ask(f"{dock}.resize(440, 720)")
+    shown.ask(f"{panel}.installers.with_test.setChecked(True)")
+    shown.ask(f"{panel}.installers.buttons['ubuntu'].click()")
+    shown.until(f"{panel}.run.book.fraction() == 0.4 and {panel}.installers.log.total == 5")
+    shown.until(f"not {panel}.doctor.is_running", timeout_s=60)
+    camera.take("deploy", dock)
+    script.allow("go")
+    shown.until(f"not {panel}.run.is_running")
+    shown.ask(f"{dock}.setFloating(False)")
+    shown.ask("window.workspace.show_panel('strategies')")
 
 
 def _floating(camera: Photographer) -> None:

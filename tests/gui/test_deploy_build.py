@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtGui import QColor, QDesktopServices, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
@@ -226,6 +226,10 @@ def test_cancelling_says_that_it_takes_a_moment(
     ended(section, qtbot, Phase.CANCELLED)
     assert section.headline.text() == "Ubuntu: cancelled"
     assert "goes on from there" in section.words.text()
+    assert section.run.book.is_cancelled
+    danger = QColor(fake.theme.colors.danger).rgb()
+    picture = section.stages.grab().toImage()  # that it was stopped is no fault of the stage
+    assert all(picture.pixel(x, y) != danger for x in range(picture.width()) for y in range(picture.height()))
     assert (fake.bench.work.title, fake.bench.work.done) == ("", 0)
 
 

@@ -52,6 +52,7 @@ class Book:
     results: list[Result] = field(default_factory=list)
     failure: Failed | None = None
     is_ok: bool | None = None  # once it has said its last word
+    is_cancelled: bool = False
     _remaining: tuple[float, float] | None = None  # seconds, and when that was said
     _said: float | None = None  # how far it said it is
 
@@ -112,8 +113,9 @@ class Book:
         """Give what the build can fetch by itself."""
         return [need for need in self.needs if need.can_fetch]
 
-    def stop(self) -> None:
-        """Note that nothing runs any more: a stage at work did not end."""
+    def stop(self, *, is_cancelled: bool = False) -> None:
+        """Note that nothing runs any more: a stage at work did not end, perhaps because the person had it cancelled."""
+        self.is_cancelled = is_cancelled
         for stage in self.stages:
             if stage.state == RUNNING:
                 stage.took_s = self.clock_s() - stage.began_s

@@ -119,8 +119,9 @@ class StageList(QWidget):
     def _paint(self, painter: QPainter, area: QRect, stage: Stage) -> None:
         colors = self._theme.colors
         mark = QRect(area.left(), area.top() + (_ROW_PX - _MARK_PX) // 2, _MARK_PX, _MARK_PX)
+        is_stopped = stage.state == FAILED and self._book is not None and self._book.is_cancelled
         if stage.state in _MARKS:
-            name, role = _MARKS[stage.state]
+            name, role = ("cancel", "muted") if is_stopped else _MARKS[stage.state]
             icon(name, self._theme, role).paint(painter, mark)
         else:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -134,7 +135,7 @@ class StageList(QWidget):
         inside = area.adjusted(_MARK_PX + _GAP_PX, 0, -time_px - _GAP_PX, 0)
         tones = {RUNNING: colors.text, DONE: colors.text, FAILED: colors.danger}
         painter.setFont(self.font())
-        painter.setPen(QColor(tones.get(stage.state, colors.muted)))
+        painter.setPen(QColor(colors.muted if is_stopped else tones.get(stage.state, colors.muted)))
         title = self.fontMetrics().elidedText(stage.title, Qt.TextElideMode.ElideRight, inside.width())
         painter.drawText(inside, Qt.AlignmentFlag.AlignVCenter.value, title)
 

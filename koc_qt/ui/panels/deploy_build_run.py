@@ -222,7 +222,7 @@ class BuildRun(QObject):
 
     def _ended(self, code: int) -> None:
         phase, book = self.phase, self.book
-        book.stop()
+        book.stop(is_cancelled=self.is_stopping)
         is_good = code == 0 and book.is_ok is True and book.failure is None
         if phase is Phase.BUILDING and is_good and book.results:
             self._become(Phase.DONE)
