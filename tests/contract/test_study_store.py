@@ -26,6 +26,7 @@ from koc_qt.domain.errors import StorageError
 from koc_qt.domain.optimisation import ParameterRange, StudySnapshot, StudySpec, Trial, TrialState
 from koc_qt.domain.state import JobState
 from koc_qt.ports.studies import KeptStudy, LeaseLost
+from tests.conditions import PATIENCE
 from tests.fakes.trading import BTC
 
 SPEC = StudySpec(BacktestSpec("/x/sma.py", (BTC,), "1m", 0, 10), (ParameterRange("fast", 1, 9, 1),))
@@ -51,7 +52,7 @@ def server() -> Iterator[str]:
         subprocess.run(
             command,
             check=True,
-            timeout=60,
+            timeout=60 * PATIENCE,
             user=NOBODY if os.getuid() == 0 else None,  # the server does not run as root
             env={"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder)},
             cwd=folder,
@@ -183,7 +184,7 @@ def test_threads_may_write_at_the_same_time(store: SqlStudyStore) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(30 * PATIENCE)
     assert [each.number for each in store.page("study-1", -1, 1_000)] == list(range(120))
 
 
@@ -227,7 +228,7 @@ def test_of_several_who_take_a_study_over_one_gets_it(stand: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(30 * PATIENCE)
     for each in stores:
         each.close()
     assert sorted(map(bool, got)) == [False, False, False, True]
@@ -252,7 +253,7 @@ def test_a_process_that_ended_is_known_to_be_gone() -> None:
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert mark.is_gone()  # though nobody has waited for it yet
-        process.wait(10)
+        process.wait(10 * PATIENCE)
         assert mark.is_gone()
         assert not msgspec.structs.replace(mark, machine="elsewhere").is_gone()  # who knows
 
@@ -387,7 +388,7 @@ def test_the_first_version_is_brought_up_to_date(stand: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(30 * PATIENCE)
     for store in opened:
         [kept] = store.studies().changed
         assert (kept.study, kept.holder) == (STUDY, None)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from koc_qt.adapters.study_store import open_study_store
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.unit.worker.replays import walk
 from tests.unit.worker.sweeps import CROSS
 
@@ -72,7 +72,7 @@ class Bench:
     def run(self, *more: str) -> tuple[int, str]:
         """Run to the end; gives the exit code and what was said."""
         with self.running(*more) as process:
-            said, _ = process.communicate(timeout=110)
+            said, _ = process.communicate(timeout=110 * PATIENCE)
             return process.returncode, said
 
     def trials(self, name: str) -> list[Any]:
@@ -111,7 +111,7 @@ def test_a_killed_search_is_resumed_and_finds_the_same(bench: Bench) -> None:
         for child in children:
             child.suspend()  # so that there is something left
         process.kill()
-        process.wait(30)
+        process.wait(30 * PATIENCE)
     for child in children:
         with suppress(psutil.NoSuchProcess):
             child.resume()  # one that had only begun is not bound to its parent yet, and would stay as it is
@@ -143,11 +143,11 @@ def test_a_cluster_that_loses_its_workers_finds_what_one_machine_finds(bench: Be
             wait_until(lambda: bench.kept("study-2") >= 20, timeout_s=90, what="twenty trials")
             for worker in workers:  # their nannies start others, which join while the study runs
                 os.kill(int(worker), signal.SIGKILL)
-            said, _ = process.communicate(timeout=110)
+            said, _ = process.communicate(timeout=110 * PATIENCE)
             assert process.returncode == 0, said
         assert bench.trials("dask.json") == bench.trials("local.json")
     finally:
-        cluster.communicate(timeout=60)
+        cluster.communicate(timeout=60 * PATIENCE)
 
 
 def test_a_scheduler_that_is_not_there_is_said(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from koc_qt.domain.market import Side
 from koc_qt.domain.orders import OrderRequest, OrderType
 from koc_qt.link.client import connect
 from koc_qt.link.messages import PROTOCOL, SubmitOrder
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.e2e.books import check_books, halt_and_count, open_orders
 from tests.e2e.processes import STRATEGIES, Profile, runs, strategy, trades
 
@@ -60,7 +60,7 @@ def test_a_client_of_another_version(home: Profile, step: int) -> None:
                 env=home.environment,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=60 * PATIENCE,
                 check=False,
             )
             assert other.returncode == 1

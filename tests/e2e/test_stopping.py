@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.e2e.books import check_books, open_orders
 from tests.e2e.processes import STRATEGIES, EngineProcess, Profile, runs, strategy, trades
 
@@ -83,7 +83,7 @@ def test_a_terminal_that_is_closed(home: Profile) -> None:
     finally:
         os.close(master)
     try:
-        assert process.wait(30) == 0
+        assert process.wait(30 * PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from koc_qt.link.rendezvous import process_runs
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.e2e.processes import SAMPLES, Profile
 from tests.e2e.window import WindowProcess, window
 
@@ -131,7 +131,7 @@ def test_a_signal_while_the_window_starts_closes_it(home: Profile) -> None:
                 try:
                     wait_until(lambda: part in maps.read_text(), timeout_s=30, what=f"{part} to be loaded")  # noqa: B023
                     process.send_signal(signal.SIGINT)
-                    assert process.wait(30) == 0, f"{part}: {output.read_text()}"
+                    assert process.wait(30 * PATIENCE) == 0, f"{part}: {output.read_text()}"
                 finally:
                     process.kill()
             assert output.read_text() == "", part

@@ -9,6 +9,7 @@ from koc_qt.domain.errors import SecretsUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.ports.secrets import Credentials
 from koc_qt.scrub import register_secret
+from tests.conditions import PATIENCE
 
 
 class MemoryStore:
@@ -55,7 +56,7 @@ class MemoryStore:
 
     def _check(self) -> None:
         if self.hold is not None:
-            self.hold.wait(10)
+            self.hold.wait(10 * PATIENCE)
         if self.is_locked:
             raise SecretsUnavailable("the store is locked: type its passphrase")
         if self.broken:

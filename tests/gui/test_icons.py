@@ -17,6 +17,7 @@ from koc_qt.ui.colors import DARK, LIGHT
 from koc_qt.ui.icons import app_icon, icon, icon_names, pixmap
 from koc_qt.ui.resources import resource
 from koc_qt.ui.theme import Theme, ThemeChoice
+from tests.conditions import PATIENCE
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROMISED = tuple(
@@ -116,7 +117,7 @@ def test_the_programs_own_icon_comes_in_the_sizes_of_desktops(qapp: QApplication
 
 
 def test_the_programs_icon_is_rendered_for_packages(tmp_path: object) -> None:
-    subprocess.run([sys.executable, str(resource("render_icon.py")), str(tmp_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, str(resource("render_icon.py")), str(tmp_path)], check=True, timeout=60 * PATIENCE)
     assert QImage(f"{tmp_path}/koc-512.png").size() == QSize(512, 512)
     assert not QImage(f"{tmp_path}/koc-16.png").isNull()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.bench.window_common import ROOT
+from tests.conditions import PATIENCE
 
 # As the window does it: what it needs for its first paint is there, and what charts need was loaded by a thread.
 PROGRAM = """
@@ -26,7 +27,9 @@ print(json.dumps(found))
 
 
 def test_each_step_imports_one_module() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60 * PATIENCE
+    )
     assert done.stderr == ""
     steps = [[name for name in step if not _is_package(name)] for step in json.loads(done.stdout)]
     assert len(steps) > 40

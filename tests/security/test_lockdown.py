@@ -18,6 +18,7 @@ from koc_qt.adapters.sandbox.probes import judge
 from koc_qt.adapters.sandbox.syscalls import ABSENT, ALLOWED, CHECKED, LAST_KNOWN, MACHINES
 from koc_qt.domain.state import Badge
 from koc_qt.sdk.channel import Ready
+from tests.conditions import PATIENCE
 from tests.security.attacks import SECRET
 from tests.security.harness import Watched, in_worker, unlocked
 
@@ -83,7 +84,7 @@ report = linux.lock_down(theirs.fileno(), SandboxSettings(), {os.getpid()})
 os.write(theirs.fileno(), json.dumps(linux.self_test(report)).encode())
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60 * PATIENCE, check=True)
     badge, reason, proofs = json.loads(done.stdout)
     return badge, reason, proofs
 
@@ -133,7 +134,9 @@ from koc_qt.adapters.sandbox import SandboxSettings, lock_down
 try: lock_down(0, SandboxSettings(), 1 << 22)
 except RuntimeError as error: sys.exit(str(error))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60 * PATIENCE, check=False
+    )
     assert "the process that started this worker is gone" in done.stderr
 
 
@@ -141,7 +144,7 @@ except RuntimeError as error: sys.exit(str(error))
 def test_a_person_who_tries_it_by_hand_is_told(arguments: list[str]) -> None:
     program = "import sys; from koc_qt.wiring.worker import serve; sys.exit(serve(['worker', *sys.argv[1:]], None))"
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     assert done.returncode == 64
     assert done.stderr.startswith("koc worker is started by the engine")
 
@@ -160,7 +163,9 @@ def attack():
 """
     inherit = [sys.executable, "-c", f"import os; os.fstat({leaked}); print('inherited')"]
     try:
-        control = subprocess.run(inherit, capture_output=True, text=True, close_fds=False, timeout=60, check=True)
+        control = subprocess.run(
+            inherit, capture_output=True, text=True, close_fds=False, timeout=60 * PATIENCE, check=True
+        )
         outcome = in_worker(qapp, lambda worker: worker.attack(source))
     finally:
         os.close(leaked)
@@ -289,6 +294,6 @@ os.write(theirs.fileno(), json.dumps(answer).encode())
 os._exit(0)
 """
     command = [str(python), "-B", "-c", program]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True, **as_nobody)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60 * PATIENCE, check=True, **as_nobody)
     badge, reason, _proofs = json.loads(done.stdout.strip())
     assert (badge, "every attempt" in reason) == (Badge.ISOLATED, True), reason

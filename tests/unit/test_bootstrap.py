@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="fakes system programs with shell scripts")
@@ -372,7 +372,7 @@ def test_an_environment_is_made_used_again_renewed_and_repaired(
     assert commands == ["venv", "pip"]
 
     koc = subprocess.run(
-        [bootstrap.launcher(venv), "a b"], cwd="/", capture_output=True, text=True, check=True, timeout=60
+        [bootstrap.launcher(venv), "a b"], cwd="/", capture_output=True, text=True, check=True, timeout=60 * PATIENCE
     )
     assert koc.stdout == f"koc runs ['a b'] {venv}\n"
 
@@ -470,7 +470,7 @@ def test_two_at_once_do_not_get_in_each_others_way(
     for thread in both:
         thread.start()
     for thread in both:
-        thread.join(60)
+        thread.join(60 * PATIENCE)
     assert len(made) == 1, "the second one finds all done"
     assert said == [f"another process is making {checkout / '.venv'}: waiting for it"]
 
@@ -496,7 +496,7 @@ def test_a_locale_that_cannot_spell_the_folder_is_no_obstacle(checkout: Path) ->
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for command in ([sys.executable, "installer/bootstrap.py", "run", "x"], [".venv/bin/koc", "x"]):
         done = subprocess.run(
-            command, cwd=checkout, env=os.environ | ascii_only, capture_output=True, timeout=120, check=False
+            command, cwd=checkout, env=os.environ | ascii_only, capture_output=True, timeout=120 * PATIENCE, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
         assert done.stdout.endswith(f"koc runs ['x'] {checkout / '.venv'}\n".encode())

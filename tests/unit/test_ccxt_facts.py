@@ -17,6 +17,7 @@ from koc_qt.adapters.ccxt_facts import MalformedError
 from koc_qt.domain.errors import ConfigError
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar, Book, BookLevel, Quote, Side, Trade
+from tests.conditions import PATIENCE
 from tests.fakes.clock import FakeClock
 
 BTC = InstrumentId("binance", "BTC/USDT")
@@ -168,5 +169,7 @@ def test_importing_the_venue_is_cheap() -> None:
         "import sys, koc_qt.adapters.venues.binance;"
         "print([name for name in ('ccxt', 'aiohttp', 'pandas') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60 * PATIENCE, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -19,6 +19,7 @@ from koc_qt.cli import main as cli
 from koc_qt.domain.errors import ConfigError
 from koc_qt.paths import Paths
 from koc_qt.version import __version__
+from tests.conditions import PATIENCE
 
 COMMANDS = (
     "window",
@@ -201,7 +202,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(profile: Paths) -> None:
     with koc("doctor", "--json") as process:
         assert process.stdout
         process.stdout.close()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60 * PATIENCE)
     assert err == ""
     assert process.returncode == cli.FAILED
 
@@ -210,6 +211,6 @@ def test_a_profile_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for command in ("engine", "status", "doctor"):
         with koc(command, KOC_HOME=str(tmp_path / "file")) as process:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=60 * PATIENCE)
         assert process.returncode == cli.FAILED
         assert err == f"koc: {tmp_path / 'file'} is a file, not a folder: point KOC_HOME at a folder\n"

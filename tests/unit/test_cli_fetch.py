@@ -20,6 +20,7 @@ from koc_qt.domain.timeframes import DAY_NS, SECOND_NS
 from koc_qt.paths import Paths
 from koc_qt.ports.bars import BarSeries, Span
 from koc_qt.wiring.venues import make_bar_store
+from tests.conditions import PATIENCE
 
 NOW_NS = 1_709_294_400_000_000_000  # 2024-03-01T12:00Z
 BTC = InstrumentId("sim", "BTC/USDT")
@@ -126,7 +127,7 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(profile: Paths) -> 
         while not list(profile.bars.rglob("*.parquet")):
             assert running.poll() is None, running.communicate()
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=60 * PATIENCE)
     assert running.returncode == 130, err
     assert err == ""
     kept = re.search(r"Stopped\. Kept: sim:BTC/USDT 1s, 2023-01-01 00:00:00 to (\S+ \S+) UTC\.", out)

@@ -17,6 +17,7 @@ from koc_qt.link.keys import KeyPair, load_or_create_keys, read_public, write_pu
 from koc_qt.link.servers import checked_endpoint, known_server, remember_server, remote_engine, server_file
 from koc_qt.paths import Paths
 from koc_qt.wiring.window_options import WindowOptions
+from tests.conditions import PATIENCE
 
 HERE = "tcp://192.0.2.7:5555"
 
@@ -38,7 +39,7 @@ def test_what_people_wait_for_loads_no_other_command(words: list[str]) -> None:
         f"import sys; from koc_qt.cli.main import parse; parse({words}); "
         "print(sorted(name for name in sys.modules if name.startswith('koc_qt.cli.')))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60 * PATIENCE)
     expected = ["koc_qt.cli.display", "koc_qt.cli.engine", "koc_qt.cli.main", "koc_qt.cli.window"]
     assert (done.stdout.strip(), done.stderr) == (str(expected), "")
 

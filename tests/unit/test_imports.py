@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conditions import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {"PySide6", "qasync", "pandas", "numpy", "pyarrow", "ccxt", "aiohttp", "zmq", "keyring", "apscheduler", "rich"}
 
@@ -34,7 +36,7 @@ def loaded_by(*arguments: str) -> set[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=True,
     )
     return set(json.loads(result.stdout))
@@ -66,7 +68,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 * PATIENCE,
         check=False,
     )
 

@@ -27,6 +27,7 @@ from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.market import Bar
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, duration_ns
 from koc_qt.ports.bars import BarSeries, Span, columns_of
+from tests.conditions import PATIENCE
 
 MINUTE_NS = 60 * SECOND_NS
 MARCH_NS = 1_709_251_200_000_000_000  # 2024-03-01T00:00Z
@@ -224,7 +225,7 @@ store.write(series, bars, span)
 print(len(bars), "pandas" in sys.modules)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "bars")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, str(tmp_path / "bars")], capture_output=True, text=True, timeout=60 * PATIENCE
     )
     assert (done.stdout, done.stderr) == ("4 False\n", "")
 
@@ -414,7 +415,9 @@ try:
 except StorageError as error:
     print("said:", error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60 * PATIENCE, check=True
+    )
     assert "said: bars cannot be read or written" in done.stdout
     assert store.read(SERIES, LONG) == bars
     assert files(tmp_path, ".*.tmp") == []
@@ -485,7 +488,7 @@ def test_threads_that_write_one_series_lose_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=60 * PATIENCE)
     store = ParquetBarStore(tmp_path / "bars")
     assert store.read(SERIES, LONG) == bars
     assert store.covered(SERIES, LONG) == [span_of(bars)]
@@ -502,7 +505,7 @@ for index in range(first, 30, 2):
     store.write(SERIES, part, span_of(part))
 """
     writers = [subprocess.Popen([sys.executable, "-c", script, str(first)]) for first in range(2)]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=60 * PATIENCE) for writer in writers] == [0, 0]
     assert ParquetBarStore(tmp_path / "bars").read(SERIES, LONG) == make_bars(MARCH_NS, 120)
 
 

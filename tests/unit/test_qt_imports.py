@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.bench.window_common import ROOT
+from tests.conditions import PATIENCE
 
 PROGRAM = """
 import linecache, sys
@@ -24,5 +25,5 @@ print(any(name.endswith("style_sheet.py") for name in linecache.cache))
 @pytest.mark.parametrize(("before", "read"), [("qt_imports.read_no_sources()", "False"), ("", "True")])
 def test_the_source_of_what_is_imported_is_not_read(before: str, read: str) -> None:
     program = [sys.executable, "-c", PROGRAM.format(before=before)]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60 * PATIENCE)
     assert (done.stdout.strip(), done.stderr) == (read, "")

@@ -18,6 +18,7 @@ from koc_qt.domain.curves import benchmark, months
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.domain.performance import statistics
 from koc_qt.domain.timeframes import DAY_NS, SECOND_NS, YEAR_NS
+from tests.conditions import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "../shared/market_data"
@@ -99,7 +100,7 @@ def theirs(runs: dict[str, Run]) -> dict[str, dict[str, Any]]:
     }
     answer = subprocess.run(
         [sys.executable, "-m", "tests.reference_metrics"],
-        input=json.dumps(asked), cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+        input=json.dumps(asked), cwd=ROOT, capture_output=True, text=True, timeout=100 * PATIENCE, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     found: dict[str, dict[str, Any]] = json.loads(answer.stdout)

@@ -28,7 +28,7 @@ from koc_qt.domain.orders import (
     TimeInForce,
 )
 from koc_qt.domain.state import TradingMode
-from tests.conditions import stopwatch, until
+from tests.conditions import PATIENCE, stopwatch, until
 from tests.wire.trading_bench import BUY, QUICK, SELL, TradingBench, failure_of, open_bench
 from tests.wire.trading_faults import ACCEPTED, CANCELED, CONNECTED, FILLED, REJECTED, TradingFaults
 from tests.wire.venues import alpaca
@@ -515,4 +515,4 @@ def test_nothing_of_the_vendor_is_imported_before_it_is_used() -> None:
         "import sys; from koc_qt.adapters.venues.alpaca import ABILITIES; "
         "sys.exit(any(name.split('.')[0] in ('alpaca', 'requests', 'websockets', 'ccxt') for name in sys.modules))"
     )
-    assert run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert run([sys.executable, "-c", code], check=False, timeout=60 * PATIENCE).returncode == 0

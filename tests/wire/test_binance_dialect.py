@@ -21,7 +21,7 @@ import pytest
 
 from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint, make_session
 from koc_qt.adapters.clock import SystemClock
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.wire.core.accounts import TRADE, ApiKey
 from tests.wire.core.rates import RateCounter
 from tests.wire.exchange import Exchange
@@ -142,7 +142,7 @@ async def test_the_book_grows_from_snapshot_and_changes(client: Any, exchange: E
 async def test_a_shown_market_is_what_streams_and_rest_say(client: Any, exchange: Exchange) -> None:
     await client.watch_bids_asks([BTC])
     show(exchange)
-    while (await asyncio.wait_for(client.watch_bids_asks([BTC]), 5))[BTC]["bid"] != 100:
+    while (await asyncio.wait_for(client.watch_bids_asks([BTC]), 5 * PATIENCE))[BTC]["bid"] != 100:
         pass
     book = await client.fetch_order_book(BTC)
     assert (book["bids"], book["asks"]) == ([[100.0, 10.0]], [[101.0, 10.0]])
@@ -382,7 +382,7 @@ async def orders_until(client: Any, status: str) -> list[Any]:
     """Wait for an order update of that status; ccxt gives the newest of several of one order that came at once."""
     updates: list[Any] = []
     while not updates or updates[-1]["status"] != status:
-        updates += await asyncio.wait_for(client.watch_orders(), 5)
+        updates += await asyncio.wait_for(client.watch_orders(), 5 * PATIENCE)
     return updates
 
 
@@ -451,24 +451,24 @@ async def test_private_frames_come_twice_late_and_not_at_all(
     async with http.ws_connect("wss://ws-api.binance.com/ws-api/v3") as socket:
         params = client.sign_params({})
         await socket.send_json({"id": "1", "method": "userDataStream.subscribe.signature", "params": params})
-        assert (await socket.receive_json(timeout=5))["result"] == {"subscriptionId": 0}
+        assert (await socket.receive_json(timeout=5 * PATIENCE))["result"] == {"subscriptionId": 0}
         site.fault_duplicate(1)
         await client.create_order(BTC, "limit", "buy", 1, 90)
-        frames = [await socket.receive_json(timeout=5) for _ in range(3)]
+        frames = [await socket.receive_json(timeout=5 * PATIENCE) for _ in range(3)]
         assert [frame["event"]["e"] for frame in frames] == ["executionReport"] * 2 + ["outboundAccountPosition"]
         assert frames[0] == frames[1]
         site.fault_reorder(4)
         await client.create_order(BTC, "market", "buy", 1)
-        late = [(await socket.receive_json(timeout=5))["event"] for _ in range(4)]
+        late = [(await socket.receive_json(timeout=5 * PATIENCE))["event"] for _ in range(4)]
         assert [event.get("x") for event in late] == [None, "TRADE", None, "NEW"]
         site.fault_silence(public=False)
         await client.create_order(BTC, "limit", "buy", 1, 90)
         await socket.send_json({"id": "2", "method": "ping"})
-        assert (await socket.receive_json(timeout=5))["id"] == "2", "answers are still given"
+        assert (await socket.receive_json(timeout=5 * PATIENCE))["id"] == "2", "answers are still given"
         site.fault_clear()
         assert site.fault_drop("private", mid_frame=True) == 1
         with pytest.raises((TypeError, aiohttp.WSMessageTypeError)):
-            await socket.receive_json(timeout=5)
+            await socket.receive_json(timeout=5 * PATIENCE)
 
 
 # ---- limits and faults ----------------------------------------------------------------------------------------------
@@ -581,7 +581,7 @@ def test_it_can_be_started_by_hand() -> None:
         assert process.stdout is not None
         line = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(10 * PATIENCE) == 0
     assert set(line) == {"host", "port", "ca_file", "venue", "symbols", "accounts"}
     assert line["accounts"]["live"]["permissions"] == ["read", "trade"]
     assert line["accounts"]["live"]["key"] != line["accounts"]["testnet"]["key"]

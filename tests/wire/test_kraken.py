@@ -22,7 +22,7 @@ from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.kraken import KrakenTrading, KrakenVenue, kraken_id
 from koc_qt.domain.errors import VenueTimeout
 from koc_qt.domain.orders import Liquidity, Order
-from tests.conditions import stopwatch, until
+from tests.conditions import PATIENCE, stopwatch, until
 from tests.wire.core.dialect import Call
 from tests.wire.core.rates import RateCounter
 from tests.wire.data_faults import CONNECTED, INTERRUPTED, DataBench, DataFaults, open_data
@@ -250,7 +250,9 @@ class TestData(DataFaults):
         ):
             await socket.send_json({"method": "subscribe", "params": params})
             for _ in range(20):
-                message = json.loads(await socket.receive_str(timeout=5), parse_float=Decimal, parse_int=Decimal)
+                message = json.loads(
+                    await socket.receive_str(timeout=5 * PATIENCE), parse_float=Decimal, parse_int=Decimal
+                )
                 if message.get("channel") == "book":
                     assert data_checksum(message["data"][0], sides) == message["data"][0]["checksum"]
         assert len(sides["bids"]) == len(sides["asks"]) == 10
@@ -295,15 +297,17 @@ class TestCcxt:
 
     async def test_candles_of_a_second_length_are_those_of_the_first(self, client: Any) -> None:
         """So candles are made of trades, as everywhere here."""
-        minute = await asyncio.wait_for(client.watch_ohlcv("ETH/USD", "1m"), 5)
-        again = await asyncio.wait_for(client.watch_ohlcv("ETH/USD", "1d"), 5)
+        minute = await asyncio.wait_for(client.watch_ohlcv("ETH/USD", "1m"), 5 * PATIENCE)
+        again = await asyncio.wait_for(client.watch_ohlcv("ETH/USD", "1d"), 5 * PATIENCE)
         assert again[-1][0] % 86_400_000 != 0 or again[-1][0] == minute[-1][0]
         assert client.ohlcvs["ETH/USD"].keys() == {"1m"}
 
     async def test_a_word_about_an_order_has_no_id_of_ours(self, client: Any) -> None:
         watching = asyncio.ensure_future(client.watch_orders())
-        await asyncio.wait_for(client.create_order("BTC/USD", "limit", "buy", 0.5, 90, {"clientOrderId": "mine"}), 5)
-        (order,) = await asyncio.wait_for(watching, 5)
+        await asyncio.wait_for(
+            client.create_order("BTC/USD", "limit", "buy", 0.5, 90, {"clientOrderId": "mine"}), 5 * PATIENCE
+        )
+        (order,) = await asyncio.wait_for(watching, 5 * PATIENCE)
         assert order["info"]["cl_ord_id"] == "mine"
         assert order["clientOrderId"] == "0"
 

@@ -26,7 +26,7 @@ from koc_qt.domain.timeframes import DAY_NS, bar_open_ns
 from koc_qt.ports.secrets import Credentials
 from koc_qt.resilience import Breaker
 from koc_qt.scrub import scrub
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.wire.conftest import Heard
 from tests.wire.core.accounts import ApiKey
 from tests.wire.exchange import Exchange
@@ -222,7 +222,7 @@ async def test_the_vendors_stream_ends_without_a_word(bench: Bench) -> None:
     await until(lambda: got, what="a message")
     [channel] = bench.site.channels
     await channel.socket.close(code=1000)
-    assert await asyncio.wait_for(running, 5) is None
+    assert await asyncio.wait_for(running, 5 * PATIENCE) is None
     await client.close()
 
 

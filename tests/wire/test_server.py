@@ -21,7 +21,7 @@ from koc_qt.adapters.ccxt_exchange import LoopbackEndpoint, make_session
 from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.venues.binance import BinanceVenue
 from koc_qt.domain.market import Book, StreamState, Trade
-from tests.conditions import until, wait_until
+from tests.conditions import PATIENCE, until, wait_until
 from tests.wire.binance import BinanceSite
 from tests.wire.conftest import QUICK, Heard, MakeBench, twenty_seconds
 from tests.wire.loopback import LoopbackServer
@@ -47,7 +47,7 @@ async def http(site: BinanceSite, tmp_path: Path) -> AsyncIterator[aiohttp.Clien
 
 
 async def next_json(socket: aiohttp.ClientWebSocketResponse) -> Any:
-    return json.loads(await socket.receive_str(timeout=5))
+    return json.loads(await socket.receive_str(timeout=5 * PATIENCE))
 
 
 async def test_combined_streams_are_wrapped_and_raw_ones_are_not(http: aiohttp.ClientSession) -> None:
@@ -234,7 +234,7 @@ def test_as_a_process_it_loops_until_it_is_told_to_end() -> None:
 
 def test_as_a_process_it_says_what_it_cannot_read(tmp_path: Path) -> None:
     with start("--frames", str(tmp_path / "nothing.gz")) as process:
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=30 * PATIENCE)
     assert process.returncode == 2
     assert "cannot serve" in error
     assert "nothing.gz" in error

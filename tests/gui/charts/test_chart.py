@@ -25,6 +25,7 @@ from koc_qt.ui.charts.colors import dark_colors, light_colors
 from koc_qt.ui.charts.markers import Marker, PriceLine
 from koc_qt.ui.charts.overlays import NewestButton
 from koc_qt.ui.charts.view import ChartView
+from tests.conditions import PATIENCE
 from tests.gui.charts.conftest import MINUTE_NS, START_NS, walk
 
 
@@ -474,7 +475,9 @@ chart = CandleChart(); chart.set_bars(walk(100)); chart.show(); app.processEvent
 {ending}
 app.processEvents()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60 * PATIENCE, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -506,7 +509,7 @@ assert colors.up.rgb() in found and colors.down.rgb() in found
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
         env={**os.environ, "QT_SCALE_FACTOR": scaling, "QT_QPA_PLATFORM": "offscreen"},
     )

@@ -31,7 +31,7 @@ from koc_qt.link.backtest_messages import (
 from koc_qt.link.replica import Replica
 from koc_qt.link.results import fetch_result
 from koc_qt.sdk.channel import LoadFailed, ReplayEnd, ReplayTrades
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.fakes.trading import BTC, NOW_NS
 from tests.unit.engine.desk import EngineDesk
 from tests.unit.engine.test_backtests import Asking, Bench, done
@@ -209,7 +209,7 @@ def test_many_at_once_get_a_number_each(folder: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(30 * PATIENCE)
     assert len(set(got)) == 20
     assert len(BacktestArchive(folder).load()) == 20
 

@@ -11,6 +11,7 @@ import pytest
 from koc_qt.domain.backtests import Engine
 from koc_qt.engine.backtest_run import NEEDS
 from koc_qt.sdk.channel import LoadFailed, StartReplay
+from tests.conditions import PATIENCE
 from tests.unit.engine.desk import EngineDesk
 from tests.unit.engine.test_backtests import Bench
 
@@ -35,5 +36,7 @@ def test_what_they_load_is_there_and_loads_nothing_elsewhere() -> None:
         "import koc_qt.worker, koc_qt.worker.engines, koc_qt.engine.backtests, sys;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60 * PATIENCE
+    )
     assert done.stdout.strip() == "[]"

@@ -18,7 +18,7 @@ from koc_qt.sdk.channel import (
     StopRun,
     Submit,
 )
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.fakes.trading import BTC, limit_buy, quote
 from tests.unit.engine.desk import POLICY, EngineDesk, running, state
 
@@ -119,7 +119,7 @@ def slow_file(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threadi
 
     def slowly(path: str) -> bytes:
         asked.set()
-        assert gate.wait(10)
+        assert gate.wait(10 * PATIENCE)
         return read(path)
 
     monkeypatch.setattr(strategies_module, "read_source", slowly)

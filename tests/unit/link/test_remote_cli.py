@@ -25,6 +25,7 @@ from koc_qt.link.client import connect
 from koc_qt.paths import Paths
 from koc_qt.ports.journal import OrderRecord
 from koc_qt.version import __version__
+from tests.conditions import PATIENCE
 from tests.fakes.link import FakeEngine, engine_process, market_buy
 
 
@@ -158,7 +159,7 @@ def test_stop_waits_for_the_end(profile: Paths, capsys: pytest.CaptureFixture[st
     with engine_process(home(profile)) as process:
         assert koc("stop") == 0
         assert "has stopped" in capsys.readouterr().out
-        assert process.wait(10) == 0
+        assert process.wait(10 * PATIENCE) == 0
     assert koc("stop") == 3
 
 

@@ -9,6 +9,7 @@ import pytest
 import koc_qt.sdk
 from koc_qt.sdk import Bar, Strategy, StrategyError, param
 from koc_qt.sdk.strategy import describe, overrides, subscriptions_of
+from tests.conditions import PATIENCE
 
 
 def make(**attributes: Any) -> type[Strategy]:
@@ -41,7 +42,9 @@ def test_the_sdk_is_light() -> None:
     code = (
         f"import koc_qt.sdk, koc_qt.sdk.indicators, koc_qt.worker, sys; print([m for m in {heavy} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60 * PATIENCE
+    )
     assert done.stdout.strip() == "[]"
 
 

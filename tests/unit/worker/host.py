@@ -192,4 +192,4 @@ def in_process(*, address_space_mb: int = 0) -> Iterator[tuple[Host, subprocess.
             yield Host(ours), process
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(10 * PATIENCE)

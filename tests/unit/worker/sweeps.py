@@ -14,6 +14,7 @@ from koc_qt.sdk.channel import ReplayBars, ReplayEnd, StartReplay, StartSweep, S
 from koc_qt.sdk.sweep_messages import EvaluateTrials, SweepReady, TrialAsked, TrialFound, TrialsEvaluated
 from koc_qt.worker import sweep  # noqa: F401 - loaded before a strategy's world has it hidden, as wiring has it
 from koc_qt.worker.sweep_compiler import compile_kernel
+from tests.conditions import PATIENCE
 from tests.unit.worker.host import Host, in_thread
 from tests.unit.worker.replays import start_replay
 
@@ -88,7 +89,7 @@ def sweeping(start: StartSweep, messages: Sequence[ReplayBars]) -> Iterator[Swee
         feeding = threading.Thread(target=lambda: host.send(*messages, ReplayEnd()))
         feeding.start()
         ready = host.wait_for(SweepReady)
-        feeding.join(10)
+        feeding.join(10 * PATIENCE)
         yield Sweep(host, loaded, ready)
 
 

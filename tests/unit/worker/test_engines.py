@@ -24,6 +24,7 @@ from koc_qt.worker.engines import backtrader_library, run_class, vectorbt_librar
 from koc_qt.worker.engines import vectorbt as _vectorbt  # noqa: F401
 from koc_qt.worker.loader import load_strategy
 from koc_qt.worker.replay import Replay
+from tests.conditions import PATIENCE
 from tests.unit.sdk.desk import BTC, MINUTE_NS, OTHER
 from tests.unit.worker.replays import SINCE_NS, bars, flat, start_replay, walk
 
@@ -374,6 +375,8 @@ def test_a_library_that_cannot_be_loaded_keeps_no_process_from_starting(engine: 
         f"import sys; sys.modules[{needs!r}] = None; import koc_qt.worker.engines.{engine};"
         f"from koc_qt.worker.engines import {engine}_library; print({engine}_library.missing)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60 * PATIENCE
+    )
     assert done.stdout.startswith(f"{engine} cannot be loaded (import of {needs} halted")
     assert "install it with pip install" in done.stdout

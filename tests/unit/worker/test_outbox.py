@@ -13,7 +13,7 @@ from koc_qt.sdk.channel import (
     frame,
 )
 from koc_qt.worker.outbox import BUFFER_LIMIT, LOG_BURST, EngineGone, LogGate, Outbox, PrintStream
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_writes_wait_for_a_reader_and_nothing_is_lost(pair: tuple[socket.socket,
         assert outbox.pending <= BUFFER_LIMIT
     assert outbox.drain(10)
     theirs.shutdown(socket.SHUT_WR)
-    thread.join(10)
+    thread.join(10 * PATIENCE)
     assert bytes(received) == frame(sent) * 40
 
 

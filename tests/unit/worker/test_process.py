@@ -8,6 +8,7 @@ import pytest
 
 from koc_qt.sdk.channel import BarClosed, Failed, LoadFailed, LogLine, MetricValue, Ready, Running, StopRun
 from koc_qt.worker.loop import EXIT_DONE, EXIT_ENGINE_GONE, EXIT_FAILED
+from tests.conditions import PATIENCE
 from tests.unit.sdk.desk import bar
 from tests.unit.worker.host import QUIET, in_process, on_bar
 
@@ -18,14 +19,14 @@ def test_a_process_ends_with_code_0_when_it_is_stopped() -> None:
     with in_process() as (host, process):
         host.start(QUIET)
         host.send(StopRun("done", 1.0))
-        assert process.wait(10) == EXIT_DONE
+        assert process.wait(10 * PATIENCE) == EXIT_DONE
 
 
 def test_a_process_ends_when_the_engine_is_gone() -> None:
     with in_process() as (host, process):
         host.start(QUIET)
         host.channel.close()
-        assert process.wait(10) == EXIT_ENGINE_GONE
+        assert process.wait(10 * PATIENCE) == EXIT_ENGINE_GONE
 
 
 def test_a_process_that_runs_out_of_memory_can_still_tell() -> None:
@@ -36,14 +37,14 @@ def test_a_process_that_runs_out_of_memory_can_still_tell() -> None:
         failed = host.wait_for(Failed)
         assert failed.reason.startswith("the strategy ran out of memory")
         assert failed.line == 6
-        assert process.wait(10) == EXIT_FAILED
+        assert process.wait(10 * PATIENCE) == EXIT_FAILED
 
 
 def test_a_process_that_runs_out_of_memory_at_import_can_still_tell() -> None:
     with in_process(address_space_mb=400) as (host, process):
         host.start("hoard = []\nwhile True: hoard.append([0] * 10_000)\n", wait=False)
         assert host.wait_for(LoadFailed).reason.startswith("the strategy ran out of memory")
-        assert process.wait(10) == EXIT_FAILED
+        assert process.wait(10 * PATIENCE) == EXIT_FAILED
 
 
 def test_a_process_that_dies_closes_the_channel() -> None:
@@ -52,7 +53,7 @@ def test_a_process_that_dies_closes_the_channel() -> None:
         host.send(BarClosed(bar(1.0)))
         while host.read():
             pass
-        assert process.wait(10) == 9
+        assert process.wait(10 * PATIENCE) == 9
 
 
 def test_what_is_written_past_python_goes_nowhere_near_the_channel() -> None:
