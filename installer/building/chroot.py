@@ -29,7 +29,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # what is mounted by a program that is started so ends with it, and so does all that it has started
 _APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _HOLDER = """
-import os, signal, subprocess, sys
+import os, signal, stat, subprocess, sys
 
 def mount(*words):
     subprocess.run(["mount", *words], check=True)
@@ -38,8 +38,18 @@ root, shared = sys.argv[1], sys.argv[2:]
 mount("--bind", root, root)
 mount("-t", "proc", "proc", root + "/proc")
 mount("-t", "sysfs", "-o", "ro", "sysfs", root + "/sys")
-mount("--rbind", "/dev", root + "/dev")
-mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root + "/dev/shm")
+mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root + "/dev")
+os.umask(0)
+devices = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+for name, (major, minor) in {**devices, "fuse": (10, 229)}.items():
+    os.mknod(root + "/dev/" + name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+links = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+for name, target in links.items():
+    os.symlink(target, root + "/dev/" + name)
+for name, kind, options in (("shm", "tmpfs", "mode=1777"), ("pts", "devpts", "newinstance,ptmxmode=0666")):
+    os.mkdir(root + "/dev/" + name, 0o755)
+    mount("-t", kind, "-o", options, kind, root + "/dev/" + name)
+os.umask(0o022)
 mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root + "/tmp")
 for each in shared:
     place, _, name = each.partition("|")

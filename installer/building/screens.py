@@ -34,7 +34,7 @@ class Screen:
     def picture(self, path: Path) -> int:
         """Write a picture of the screen; gives its number of colours. Raises BuildError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.build.run(["import", "-silent", "-display", self.display, "-window", "root", path], timeout_s=60)
+        self.build.run(["import", "-display", self.display, "-window", "root", path], timeout_s=60)
         return colours(self.build, path)
 
     def drawn(self, path: Path, timeout_s: float = 60.0) -> int:
