@@ -14,6 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from building import licences, sbom, shared_libraries
-from building.stages import Build, BuildError, Stage, file_sha256, read_json, write_whole
+from building.events import TextEvents
+from building.stages import Build, BuildError, Stage, file_sha256, read_json, run_stages, write_whole
 from building.tools import Need, programs, space
 
 EPOCH = 1_735_689_600  # 2025-01-01: the time that every file of a bundle says it was made
@@ -30,22 +33,34 @@ NEWEST_GLIBC = (2, 35)  # Ubuntu 22.04's
 SPACE = 6_000_000_000
 _LOCKS = ("requirements.txt", "requirements-build.txt")
 _OURS = ("koc_qt", "resources", "strategies", "koc.spec", "LICENSE", "installer/licences")
-_PIP_TIMEOUT_S, _FREEZE_TIMEOUT_S = 3600.0, 7200.0
+_PIP_TIMEOUT_S, _FREEZE_TIMEOUT_S, _PROVE_TIMEOUT_S = 3600.0, 7200.0, 600.0
 Say = Callable[[str], None]
 
 
 def needs(build: Build) -> list[Need]:
     """Give what this machine lacks to make one."""
     needed = programs(("strip",), "makes the program's libraries smaller") if sys.platform == "linux" else []
-    if not (Path(sys.base_prefix) / ("libs" if sys.platform == "win32" else "lib")).is_dir():
-        needed.append(Need("python", "the library of this Python", "Install python3-dev, or Python of python.org."))
+    library = sysconfig.get_config_var("INSTSONAME")  # of a Python without one, none can be frozen
+    folder = Path(sysconfig.get_config_var("LIBDIR") or sys.base_prefix)
+    if sys.platform == "linux" and not (".so" in (library or "") and _is_there(folder, str(library))):
+        package = f"libpython{sys.version_info[0]}.{sys.version_info[1]}"
+        text = f"the shared library of the Python that freezes, {sys.executable}"
+        advice = f"On Debian or Ubuntu: sudo apt-get install {package}. Elsewhere: a Python built with --enable-shared."
+        needed.append(Need("libpython", text, advice, [package]))
     return [*needed, *space(build.builds, SPACE)]
+
+
+def _is_there(folder: Path, library: str) -> bool:
+    multiarch = folder / str(sysconfig.get_config_var("MULTIARCH") or "")
+    return (folder / library).exists() or (multiarch / library).exists()
 
 
 def stages(build: Build) -> list[Stage]:
     """Give what is done for one, in order."""
     here = Path(__file__).parent
-    helpers = [here / f"{name}.py" for name in ("licences", "sbom", "shared_libraries", "pruning", "bundle_entry")]
+    helpers = [
+        here / f"{name}.py" for name in ("licences", "sbom", "shared_libraries", "pruning", "rehearsal", "bundle_entry")
+    ]
     return [
         Stage(
             "environment",
@@ -57,6 +72,14 @@ def stages(build: Build) -> list[Stage]:
             part="bundle",
         ),
         Stage(
+            "rehearsal",
+            "Import all of it without what is left out",
+            _rehearse,
+            30,
+            lambda b: [b.root / "koc_qt", *helpers],
+            part="bundle",
+        ),
+        Stage(
             "freeze",
             "Freeze the program",
             _freeze,
@@ -65,6 +88,7 @@ def stages(build: Build) -> list[Stage]:
             lambda b: [b.bundle],
             part="bundle",
         ),
+        Stage("imports", "Import all of it in the bundle", _prove, 20, lambda b: [b.bundle], part="bundle"),
     ]
 
 
@@ -78,22 +102,29 @@ def _install(build: Build) -> None:
     python, folder = python_of(build), build.builds / "bundle" / "env"
     shutil.rmtree(folder, ignore_errors=True)
     build.run([sys.executable, "-m", "venv", folder], timeout_s=_PIP_TIMEOUT_S)
-    quiet: list[str | Path] = [
-        "-I",
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "install",
-        "-q",
-        "--no-compile",
-        "--progress-bar",
-        "off",
-    ]
+    pip = ["-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    quiet = ["-q", "--no-compile", "--progress-bar", "off"]
     for number, lock in enumerate(_LOCKS):
         locked: list[str | Path] = ["--require-hashes", "--only-binary", ":all:", "-r", build.root / "installer" / lock]
-        build.run([python, *quiet, *locked], timeout_s=_PIP_TIMEOUT_S)
+        build.run([python, *pip, *quiet, *locked], timeout_s=_PIP_TIMEOUT_S)
         build.step((number + 1) / len(_LOCKS))
+
+
+def _rehearse(build: Build) -> None:
+    program = Path(__file__).with_name("rehearsal.py")
+    build.run(
+        [python_of(build), "-P", program], env={**os.environ, **freezing_environment()}, timeout_s=_PROVE_TIMEOUT_S
+    )
+
+
+def _prove(build: Build) -> None:
+    """Have the frozen program import all that it loads by name, as somebody who has nothing but the bundle."""
+    with tempfile.TemporaryDirectory() as home:
+        kept = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
+        program = build.bundle / ("koc.exe" if sys.platform == "win32" else "koc")
+        build.run(
+            [program, "doctor", "--imports"], cwd=Path(home), env={**kept, "KOC_HOME": home}, timeout_s=_PROVE_TIMEOUT_S
+        )
 
 
 def _freeze(build: Build) -> None:
@@ -283,6 +314,13 @@ def _component(parts: tuple[str, ...]) -> str:
     return "metadata" if parts[1].endswith(".dist-info") else parts[1].removesuffix(".libs")
 
 
+def _make(build: Build) -> int:
+    failure = run_stages(build, stages(build))
+    if failure is not None:
+        build.events.emit("failed", target=build.target, stage=failure.stage, text=failure.text, advice=failure.advice)
+    return 0 if failure is None else 1
+
+
 def main(arguments: list[str]) -> int:
     """Do what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,7 +334,11 @@ def main(arguments: list[str]) -> int:
     finishing.add_argument("--packages", type=Path, required=True)
     finishing.add_argument("--python", type=Path, required=True)
     finishing.add_argument("--licence", type=Path, help="that of the Python in it")
+    commands.add_parser("make")
     args = parser.parse_args(arguments)
+    root = Path(__file__).resolve().parents[2]
+    if args.command == "make":
+        return _make(Build(root, "bundle", TextEvents(verbose=True), root / "dist", root / "build"))
     if args.command == "compare":
         lines = differences(args.first, args.second)
         print("\n".join(lines) or "no difference")
@@ -306,7 +348,6 @@ def main(arguments: list[str]) -> int:
             print(f"{size / 1e6:8.1f} MB  {name}")
         print(f"{total(args.folder) / 1e6:8.1f} MB  in all")
         return 0
-    root = Path(__file__).resolve().parents[2]
     finish(Finish(root, args.folder, args.packages, args.python, args.licence), print, lambda: None)
     return 0
 
