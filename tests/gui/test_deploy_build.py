@@ -190,7 +190,15 @@ def test_where_nothing_can_be_fetched_nothing_is_offered(
     assert commands(section) == []
 
 
-def test_a_full_disk_is_said_where_it_happened(section: BuildSection, script: BuildScript, qtbot: QtBot) -> None:
+def danger_in(section: BuildSection, fake: FakeBench) -> bool:
+    """Whether the stages have something in the colour of what went wrong."""
+    danger, picture = QColor(fake.theme.colors.danger).rgb(), section.stages.grab().toImage()
+    return any(picture.pixel(x, y) == danger for x in range(picture.width()) for y in range(picture.height()))
+
+
+def test_a_full_disk_is_said_where_it_happened(
+    section: BuildSection, script: BuildScript, qtbot: QtBot, fake: FakeBench
+) -> None:
     script.say("""
 if check:
     end()
@@ -206,6 +214,7 @@ end(1)
     qtbot.waitUntil(lambda: "Free some space." in texts(section))
     assert section.stages.words(0) == ("Stage 1", "2.0 s")
     assert section.log.lines == ["zstd: write error"]  # still there to be read
+    assert danger_in(section, fake)
     assert section.lines.isVisible()
     assert section.again.text() == "Build again"
     script.say("wait_for('never')")
@@ -227,9 +236,7 @@ def test_cancelling_says_that_it_takes_a_moment(
     assert section.headline.text() == "Ubuntu: cancelled"
     assert "goes on from there" in section.words.text()
     assert section.run.book.is_cancelled
-    danger = QColor(fake.theme.colors.danger).rgb()
-    picture = section.stages.grab().toImage()  # that it was stopped is no fault of the stage
-    assert all(picture.pixel(x, y) != danger for x in range(picture.width()) for y in range(picture.height()))
+    assert not danger_in(section, fake)  # that it was stopped is no fault of the stage
     assert (fake.bench.work.title, fake.bench.work.done) == ("", 0)
 
 
@@ -258,6 +265,16 @@ def test_what_comes_to_nothing_behind_a_closed_panel_is_told(
     script.allow("go")
     ended(section, qtbot, Phase.FAILED)
     assert fake.texts == ["The installer for Docker could not be built: the Deploy panel says why."]
+
+
+def test_whether_one_tests_is_remembered(section: BuildSection, fake: FakeBench, script: BuildScript) -> None:
+    panel = fake.window.findChild(DeployPanel)
+    assert isinstance(panel, DeployPanel)
+    assert panel.state() == {"test": False}
+    panel.restore({"test": True})
+    assert section.with_test.isChecked()
+    panel.restore({"test": None, "other": 3})
+    assert panel.state() == {"test": False}
 
 
 def test_an_installed_copy_says_what_it_takes(fake: FakeBench, tmp_path: Path, qtbot: QtBot) -> None:

@@ -14,7 +14,7 @@ import shiboken6
 from PySide6.QtCore import QObject, QTimer
 from pytestqt.qtbot import QtBot
 
-from koc_qt.ui.panels import deploy_build_place
+from koc_qt.ui.panels import deploy_build_place, deploy_build_run
 from koc_qt.ui.panels.deploy_build_book import Book
 from koc_qt.ui.panels.deploy_build_events import LONGEST_LINE, Lines, LogLine, Plan, event_of, shown
 from koc_qt.ui.panels.deploy_build_place import Place, build_place
@@ -330,6 +330,37 @@ def test_it_ends_with_its_owner(script: BuildScript, owner: QObject, qtbot: QtBo
     shiboken6.delete(owner)  # the rails look for the process
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="priorities")
+def test_it_lets_an_engine_go_first(script: BuildScript, owner: QObject, qtbot: QtBot) -> None:
+    script.say("if check: end()\nwait_for('go'); tell('log', text=str(os.nice(0))); result(); end()")
+    run, lines = run_of(script, owner)
+    run.start("ubuntu")
+    qtbot.waitUntil(lambda: run.phase is Phase.BUILDING)
+    script.allow("go")
+    assert over(run, qtbot) is Phase.DONE
+    assert int(lines[0]) >= min(19, os.nice(0) + 10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_one_left_behind_that_floods_is_not_read_for_ever(
+    script: BuildScript, owner: QObject, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy_build_run, "_LATE_OUTPUT_S", 0.1)
+    script.say("""
+if check:
+    end()
+result(); tell("end", ok=True)
+if os.fork():
+    os._exit(0)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+while True:
+    os.write(1, b"still here\\n" * 100)
+""")
+    run, _ = run_of(script, owner)
+    run.start("ubuntu")
+    assert over(run, qtbot) is Phase.DONE
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_what_it_left_behind_does_not_keep_it_open(script: BuildScript, owner: QObject, qtbot: QtBot) -> None:
     script.say("""
@@ -395,6 +426,16 @@ def test_what_is_said_goes_before_and_never_goes_back() -> None:
     assert book.fraction() == 0.4
     now_s[0] += 600
     assert book.remaining_s() == 0.0
+
+
+def test_what_is_said_is_never_pages_long() -> None:
+    book = Book(lambda: 0.0)
+    long = "x" * 50_000
+    told(book, f'{{"event":"need","text":"{long}","advice":"{long}"}}', f'{{"event":"failed","text":"{long}"}}')
+    told(book, f'{{"event":"stage","name":"{long}","state":"running"}}')
+    assert book.failure is not None
+    said = (book.needs[0].text, book.needs[0].advice, book.failure.text, book.stages[0].title)
+    assert [len(text) for text in said] == [602] * 4
 
 
 def test_nothing_grows_without_end() -> None:

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QSize, QSysInfo, Qt, QTimer, QUrl, qVersion
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QHideEvent, QShowEvent
@@ -268,6 +269,14 @@ class DeployPanel(Panel):
         lines = [f"{name}: {value}" for name, value in {**self._facts, "Engine": self._engine_words()}.items()]
         lines += [f"{check.status:<4} {check.name}: {check.text} {check.advice}".rstrip() for check in self.checks]
         return "\n".join(lines) + "\n"
+
+    def state(self) -> dict[str, Any]:
+        """Give whether what is built is tested."""
+        return {"test": self.installers.with_test.isChecked()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Test what is built, or do not."""
+        self.installers.with_test.setChecked(bool(state.get("test", False)))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for the width of a side dock."""

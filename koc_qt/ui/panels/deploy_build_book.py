@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from koc_qt.ui.panels.deploy_build_events import (
     MOST_ROWS,
     End,
@@ -16,6 +18,7 @@ from koc_qt.ui.panels.deploy_build_events import (
     Progress,
     Result,
     StageChanged,
+    clipped,
 )
 
 WAITING, RUNNING, DONE, SKIPPED, FAILED = "waiting", "running", "done", "skipped", "failed"
@@ -66,13 +69,15 @@ class Book:
             case Progress():
                 self._progress(event)
             case Need():
-                if len(self.needs) < MOST_ROWS and event not in self.needs:
-                    self.needs.append(event)
+                need = msgspec.structs.replace(event, text=clipped(event.text), advice=clipped(event.advice))
+                if len(self.needs) < MOST_ROWS and need not in self.needs:
+                    self.needs.append(need)
             case Result():
                 if len(self.results) < MOST_ROWS:
                     self.results.append(event)
             case Failed():
-                self.failure = self.failure or event  # the first is why, what follows is because of it
+                said = msgspec.structs.replace(event, text=clipped(event.text), advice=clipped(event.advice))
+                self.failure = self.failure or said  # the first is why, what follows is because of it
             case End():
                 self.is_ok = event.ok
             case _:
@@ -133,12 +138,12 @@ class Book:
         for planned in event.stages[: MOST_ROWS - len(self.stages)]:
             if planned.name not in known:
                 seconds = _finite(planned.seconds) or 0.0
-                self.stages.append(Stage(planned.name, planned.title or planned.name, seconds))
+                self.stages.append(Stage(planned.name, clipped(planned.title or planned.name), seconds))
 
     def _stage(self, event: StageChanged) -> None:
         stage = self._named(event.name)
         if stage is None and len(self.stages) < MOST_ROWS:
-            stage = Stage(event.name, event.name, 0.0)
+            stage = Stage(event.name, clipped(event.name), 0.0)
             self.stages.append(stage)
         if stage is None or event.state not in _STATES:
             return

@@ -8,6 +8,7 @@ import msgspec
 
 LONGEST_LINE = 1 << 16  # bytes; of a longer one the beginning is shown
 LONGEST_SHOWN = 2_000  # characters of a line in the log
+LONGEST_SAID = 600  # characters of what is missing, or went wrong
 MOST_ROWS = 200  # stages, needs and results that are kept of one build
 
 
@@ -96,6 +97,11 @@ def event_of(line: bytes) -> Event:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return LogLine(line.decode(errors="replace").rstrip())
+
+
+def clipped(text: str) -> str:
+    """Give what is said to a person, which is never pages long."""
+    return text if len(text) <= LONGEST_SAID else f"{text[:LONGEST_SAID]} …"
 
 
 def shown(text: str) -> str:

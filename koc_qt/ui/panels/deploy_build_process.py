@@ -14,19 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PIECE = 1 << 16  # bytes that are read at a time
+_MOST_NICE = 19
+_NICENESS = 10  # more than the window's: an engine that trades goes first; what the build starts inherits it
 _STOP = b"cancel\n"
 _ORDERLY_S = 3.0  # that the end of the window waits for the end of a build
 _FORCED_S = 2.0
 
 
 class BuildProcess:
-    """Starts the command in a session of its own. Raises OSError where it cannot be started."""
+    """Starts the command in a session of its own, with little priority. Raises OSError where it cannot be started."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("QT_", "QML"))}
         flags = 0
         if sys.platform == "win32":
-            flags = subprocess.CREATE_NEW_PROCESS_GROUP
+            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+            flags |= subprocess.BELOW_NORMAL_PRIORITY_CLASS
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
@@ -44,6 +47,9 @@ class BuildProcess:
         self._output = self._process.stdout.fileno()
         if sys.platform != "win32":
             os.set_blocking(self._output, False)
+            with contextlib.suppress(OSError):  # it may have ended already
+                niceness = min(_MOST_NICE, os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS)
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
 
     @property
     def pid(self) -> int:

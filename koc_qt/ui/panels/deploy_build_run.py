@@ -21,6 +21,7 @@ STOP_S = 30.0  # that a build may take to end in order
 _TICK_MS = 30
 _BUSY_MS = 4
 _BUDGET_NS = 3_000_000  # a turn of the window's loop
+_KILL_AGAIN_S = 2.0
 _LATE_OUTPUT_S = 2.0  # after its end, while what it started still holds its output
 _WORDS_KEPT = 300  # characters
 
@@ -160,9 +161,9 @@ class BuildRun(QObject):
         process = self._held[0]
         is_busy = self._read(process)
         if self.is_stopping and self._clock_s() > self._kill_at_s:
+            self._kill_at_s = self._clock_s() + _KILL_AGAIN_S
             process.kill()
-        is_over = process.code() is not None and not is_busy and (self._is_read or self._is_late())
-        if is_over:
+        if process.code() is not None and ((self._is_read and not is_busy) or self._is_late()):
             self._timer.stop()
             self._take_last()
             process.close()
