@@ -32,7 +32,7 @@ class SecretsDesk:
         self._choose = choose
         self._timeout_s = timeout_s
         self._chosen: tuple[SecretStore, str] | None = None
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LIMIT)
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LIMIT + 1)  # one more: the end
         self._thread: threading.Thread | None = None
 
     async def state(self) -> SecretsState:
@@ -89,8 +89,7 @@ class SecretsDesk:
     def close(self) -> None:
         """End the thread; one that a keyring holds up is left behind, and ends with the process."""
         if self._thread is not None:
-            with contextlib.suppress(queue.Full):
-                self._work.put_nowait(None)
+            self._work.put_nowait(None)
             self._thread.join(_CLOSE_S)
             self._thread = None
 
@@ -118,10 +117,9 @@ class SecretsDesk:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="koc-secrets", daemon=True)
             self._thread.start()
-        try:
-            self._work.put_nowait(work)
-        except queue.Full:
-            raise SecretsUnavailable("too much waits for the keyring: see whether it asks for its password") from None
+        if self._work.qsize() >= QUEUE_LIMIT:
+            raise SecretsUnavailable("too much waits for the keyring: see whether it asks for its password")
+        self._work.put_nowait(work)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await answer

@@ -15,6 +15,7 @@ from koc_qt.domain.errors import SecretsUnavailable
 from koc_qt.domain.state import TradingMode
 from koc_qt.engine import secrets as secrets_module
 from koc_qt.engine.secrets import SecretsDesk
+from tests.conditions import until
 from tests.fakes.secrets import MemoryStore
 
 LIVE = TradingMode.LIVE
@@ -110,6 +111,21 @@ async def test_too_many_questions_are_refused(
     assert any("did not answer" in text for text in texts)
     store.hold.set()
     small.close()
+
+
+async def test_the_end_is_heard_also_where_too_much_waits(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets_module, "QUEUE_LIMIT", 1)
+    monkeypatch.setattr(secrets_module, "_CLOSE_S", 0.01)
+    store.hold = threading.Event()
+    desk = SecretsDesk(lambda: (store, ""))
+    asked = [asyncio.create_task(desk.get("main", LIVE)) for _ in range(3)]
+    await until(lambda: any(each.done() for each in asked), what="a refusal")
+    thread = desk._thread
+    assert thread is not None
+    desk.close()
+    store.hold.set()
+    await until(lambda: not thread.is_alive(), what="the thread to end")
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def test_what_nobody_foresaw_shows_its_kind_alone(
