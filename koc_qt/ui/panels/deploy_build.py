@@ -89,8 +89,7 @@ class BuildSection(QWidget):
         yield
         self._add_body(column)
         yield
-        self._add_log(column)
-        yield
+        yield from self._add_log(column)
         self.run.changed.connect(self._show)
         self.run.logged.connect(self._take_lines)
         self._show()
@@ -154,7 +153,7 @@ class BuildSection(QWidget):
         self.stages = StageList(self.bench.theme, self)
         column.addWidget(self.stages)
 
-    def _add_log(self, column: QVBoxLayout) -> None:
+    def _add_log(self, column: QVBoxLayout) -> Iterator[None]:
         theme = self.bench.theme
         self.log_toggle = QToolButton(self)
         self.log_toggle.setText("Log")
@@ -175,11 +174,13 @@ class BuildSection(QWidget):
         head.addWidget(self.follow)
         head.addWidget(self.copy_log)
         column.addLayout(head)
+        yield
         self.lines = BuildLogView(self.log, theme, self)
         column.addWidget(self.lines)
         self.follow.clicked.connect(self.lines.set_follows)
         self.lines.following_changed.connect(lambda: self.follow.setChecked(self.lines.follows))
         self.copy_log.clicked.connect(self.lines.copy)
+        yield
 
     def _button(self, text: str, picture: str, run: Callable[[], object], *, role: str | None = None) -> QPushButton:
         button = QPushButton(text, self)
