@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -11,7 +11,7 @@ from koc_qt.adapters.clock import SystemClock
 from koc_qt.adapters.rate_budget import WAITING_LIMIT, Priority, RateBudget, Span
 from koc_qt.domain.errors import VenueUnavailable
 from koc_qt.domain.venues import Quota
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import FakeClock, leap
 
 CANCEL, ORDER, QUERY, DATA = Priority
 
@@ -19,6 +19,21 @@ CANCEL, ORDER, QUERY, DATA = Priority
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+Elapse = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def elapse(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Elapse:
+    """Give a function that lets so many seconds pass for the clock and the event loop, and what was due then happen."""
+
+    async def pass_(seconds: float) -> None:
+        clock.advance(seconds)
+        leap(monkeypatch, seconds)
+        await asyncio.sleep(0.001)
+
+    return pass_
 
 
 def budget(clock: FakeClock | SystemClock, *spans: Span) -> RateBudget:
@@ -77,54 +92,62 @@ async def test_a_request_heavier_than_its_share_waits_for_an_empty_span_and_goes
     assert await let_through(limits, CANCEL) == 0
 
 
-async def test_who_waits_goes_by_urgency_then_by_age() -> None:
-    limits = budget(SystemClock(), Span("weight", 4, 0.05))
+async def test_who_waits_goes_by_urgency_then_by_age(clock: FakeClock, elapse: Elapse) -> None:
+    limits = budget(clock, Span("weight", 4, 60.0))
     for _ in range(4):
         await limits.acquire(CANCEL)
     gone: list[str] = []
 
     async def request(name: str, priority: Priority) -> None:
-        await limits.acquire(priority, within_s=5.0)
+        await limits.acquire(priority, within_s=3_600.0)
         gone.append(name)
 
     names = (("data", DATA), ("query", QUERY), ("order 1", ORDER), ("order 2", ORDER), ("cancel", CANCEL))
-    async with asyncio.timeout(10):
-        await asyncio.gather(*(request(*each) for each in names))
+    requests = asyncio.gather(*(request(*each) for each in names))
+    await asyncio.sleep(0)
+    for _ in names:
+        await elapse(60.0)
+    await requests
     assert gone == ["cancel", "order 1", "order 2", "query", "data"]
 
 
-async def test_a_late_comer_does_not_overtake_its_equals() -> None:
-    limits = budget(SystemClock(), Span("weight", 1, 0.05))
+async def test_a_late_comer_does_not_overtake_its_equals(clock: FakeClock, elapse: Elapse) -> None:
+    limits = budget(clock, Span("weight", 1, 60.0))
     await limits.acquire(CANCEL)
-    waiting = asyncio.create_task(limits.acquire(CANCEL, within_s=5.0))
+    waiting = asyncio.create_task(limits.acquire(CANCEL, within_s=3_600.0))
     await asyncio.sleep(0)
     with pytest.raises(VenueUnavailable, match="no room within 0 s"):
         await limits.acquire(CANCEL, within_s=0.0)
+    await elapse(60.0)
     await waiting
 
 
-async def test_what_is_urgent_goes_at_once_while_data_waits_and_the_data_still_gets_its_turn() -> None:
-    limits = budget(SystemClock(), Span("weight", 10, 0.1))
+async def test_what_is_urgent_goes_at_once_while_data_waits_and_the_data_still_gets_its_turn(
+    clock: FakeClock, elapse: Elapse
+) -> None:
+    limits = budget(clock, Span("weight", 10, 60.0))
     assert await let_through(limits, DATA) == 6
-    waiting = asyncio.create_task(limits.acquire(DATA, within_s=5.0))
+    waiting = asyncio.create_task(limits.acquire(DATA, within_s=3_600.0))
     await asyncio.sleep(0)
     order = limits.acquire(ORDER, within_s=0.0)
     with pytest.raises(StopIteration):
         order.send(None)  # it is over without a turn of the loop
     assert limits.used("weight") == 7
+    await elapse(60.0)
     await waiting
     assert limits.used("weight") == 1
 
 
-async def test_one_that_gives_up_leaves_the_others_their_turn() -> None:
-    limits = budget(SystemClock(), Span("weight", 1, 0.05))
+async def test_one_that_gives_up_leaves_the_others_their_turn(clock: FakeClock, elapse: Elapse) -> None:
+    limits = budget(clock, Span("weight", 1, 60.0))
     await limits.acquire(CANCEL)
-    first = asyncio.create_task(limits.acquire(CANCEL, within_s=5.0))
-    second = asyncio.create_task(limits.acquire(ORDER, within_s=5.0))
+    first = asyncio.create_task(limits.acquire(CANCEL, within_s=3_600.0))
+    second = asyncio.create_task(limits.acquire(ORDER, within_s=3_600.0))
     await asyncio.sleep(0)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+    await elapse(60.0)
     await second
     assert limits.used("weight") == 1
 
