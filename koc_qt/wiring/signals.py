@@ -29,6 +29,8 @@ def handled(received: Callable[[int, object], None]) -> Iterator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)  # Ctrl-Break, and a console that is closed
     before = {number: signal.signal(number, received) for number in numbers}
     try:
         yield
