@@ -59,7 +59,8 @@ def _frozen(build: Build) -> list[Stage]:
     """Give the stages that freeze the program."""
     wine = windows_wine.system(build)
     if build.given_bundle is not None and frozen(build) == build.given_bundle:
-        return [wine.stage(180), windows_wine.prefix_stage()] if sys.platform != "win32" else []
+        for_proof = [wine.stage(180), windows_wine.prefix_stage(), windows_python.stages()[0]]
+        return for_proof if sys.platform != "win32" else []
     if sys.platform == "win32":
         return bundle.stages(build)
     environment = [stage for stage in bundle.stages(build) if stage.name == "environment"]  # writes the SBOM

@@ -143,7 +143,7 @@ def _install(build: Build) -> None:
 
     proof = Proof(build)
     proof.begin()
-    windows_wine.fresh(build, build.work / "installed")
+    windows_wine.fresh(build, build.work / "installed", PERSON)
     with _place(build) as (wine, place):
         with proof.holds("it refuses a folder that holds something else"):
             foreign = f"{windows_wine.DRIVE}/{HOME}/Köche und Wände"

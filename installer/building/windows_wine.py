@@ -1,4 +1,4 @@
-"""Windows for a build on Linux: Wine 10 in a Debian system of its own, with three libraries that it lacks put in.
+"""Windows for a build on Linux: Wine 10 in a Debian system of its own, with two libraries that it lacks put in.
 
 What is made and tried here is verified under Wine, with these stand-ins, and not on Windows. None of them is packed.
 """
@@ -23,6 +23,7 @@ PACKAGES = ("wine", "wine64", "binutils-mingw-w64-x86-64")
 PREFIX = "/prefix"  # where a Windows of its own is inside: drive C: is /prefix/drive_c, and Z: is /
 DRIVE = f"{PREFIX}/drive_c"
 SYSTEM32 = "drive_c/windows/system32"
+STAND_INS = ("icuuc.dll", "ucrtbase.dll")
 # Qt asks these of ICU for text in other encodings, and does without; Wine has no ICU.
 ICU = (
     *("ucnv_open", "ucnv_close", "ucnv_reset", "ucnv_getName", "ucnv_getMaxCharSize", "ucnv_fromUnicode"),
@@ -140,10 +141,16 @@ def on_c(path: str) -> str:
     return "C:\\" + path.replace("/", "\\")
 
 
-def fresh(build: Build, to: Path) -> Path:
-    """Give a copy of the Windows that nothing was installed in."""
+def fresh(build: Build, to: Path, user: str = "root") -> Path:
+    """Make a Windows of this user's in which nothing was installed."""
     chroot.removed(to)
-    build.run(["cp", "--archive", "--reflink=auto", pristine(build), to])
+    to.mkdir(parents=True)
+    with windows(build, to, None, user) as wine:
+        words, given = ["wineboot", "--init"], wine.environment()
+        wine.inside.run(words, user=user, env=given, timeout_s=_BOOT_S)
+        wine.end()
+    for name in STAND_INS:
+        shutil.copyfile(pristine(build) / SYSTEM32 / name, to / SYSTEM32 / name)
     return to
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import windows, windows_proof, windows_python, windows_wine
+from building import bundle, windows, windows_proof, windows_python, windows_wine
 from building.stages import Stage
 from building.trouble import BuildError
 
@@ -99,13 +99,13 @@ def test_a_bundle_for_windows_that_is_given_is_packed_as_it_is(make_build: Calla
     build = make_build("windows")
     build.given_bundle = frozen
     assert windows.frozen(build) == frozen
-    assert named(windows.stages(build, False)) == ["system-trixie-wine", "prefix", "pack"]
+    assert named(windows.stages(build, False)) == ["system-trixie-wine", "prefix", "python", "pack"]
 
 
 def test_windows_itself_needs_no_wine(make_build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     build = make_build("windows")
     monkeypatch.setattr(sys, "platform", "win32")
-    assert named(windows.stages(build, False)) == ["environment", "freeze", "pack"]
+    assert named(windows.stages(build, False)) == [*named(bundle.stages(build)), "pack"]
     assert windows.frozen(build) == build.bundle
     monkeypatch.setattr("building.tools.shutil.which", lambda _name: None)
     assert {need.name for need in windows.needs(build, True)} >= {"nsis", "wine"}
