@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import os
 import shutil
@@ -125,10 +126,23 @@ def control(build: Build, tree: Path, version: str) -> None:
         " which can reach neither files nor network. An engine without a window owns\n"
         " accounts, orders and the journal, and goes on when the window is closed.",
     }
+    _write(folder / "md5sums", _sums(build, tree).encode())
     _write(folder / "control", "".join(f"{name}: {text}\n" for name, text in fields.items()).encode())
     for name in _SCRIPTS:
         _copy(build.root / "installer" / "linux" / name, folder / name)
         (folder / name).chmod(0o755)
+
+
+def _sums(build: Build, tree: Path) -> str:
+    """Give the sum of every file, by which `dpkg --verify` finds a damaged one."""
+    lines = []
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.relative_to(tree).parts[0] != "DEBIAN":
+            build.check()
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            lines.append(f"{digest}  {path.relative_to(tree).as_posix()}\n")
+    return "".join(lines)
 
 
 def pack(build: Build, tree: Path, file: Path, *compression: str) -> None:

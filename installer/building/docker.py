@@ -13,6 +13,7 @@ from pathlib import Path
 from building import chroot, debian, tools
 from building.dockerfile import Image, follow
 from building.frozen import bundle_needs, bundle_stages
+from building.places import send
 from building.smoke import CONFIG, FILLS_S, START_S, STOP_S, Proof, need, parsed, until
 from building.stages import Build, Stage, need_space
 
@@ -131,7 +132,7 @@ class Container:
         """Send what `docker stop` sends, to the program that was started."""
         for number, line in self._system.programs_of("/opt/koc/koc").items():
             if line[1:2] == ["engine"]:
-                self._system.run(["kill", f"-{self.image.stop_signal.removeprefix('SIG')}", str(number)])
+                send(self._system, self.image.stop_signal.removeprefix("SIG"), number)
 
     def is_healthy(self) -> bool:
         """Ask what the image's health check asks."""

@@ -16,6 +16,12 @@ from building.stages import Build
 PROFILE = f"{PERSONS_HOME}/Mein Profil"
 
 
+def send(system: Inside, signal: str, *numbers: int) -> None:
+    """Send a signal such as TERM to processes inside, by their ids there."""
+    if numbers:  # kill is a word of the shell: a small system has no such program
+        system.run(["sh", "-c", f"kill -{signal} {' '.join(map(str, numbers))}"])
+
+
 class SystemPlace:
     """A program inside a system that is running. `words` start it, `path` is the file or folder that it runs from."""
 
@@ -64,7 +70,7 @@ class SystemPlace:
         """Ask the window to close, as a session that ends does."""
         for number, line in self._system.programs_of(self._path).items():
             if line[1:2] not in (["engine"], ["worker"]):
-                self._system.run(["kill", "-TERM", str(number)])
+                send(self._system, "TERM", number)
 
     def configure(self, text: str) -> None:
         """Write koc.yaml of a fresh profile."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from building import chroot, debian, manual, screens, tools
 from building.frozen import bundle_needs, bundle_stages
-from building.places import SystemPlace
+from building.places import SystemPlace, send
 from building.smoke import CONFIG, FILLS_S, START_S, STOP_S, Proof, engine_answers, fills, need, smoke, until
 from building.stages import Build, Stage, need_space, read_json, write_whole
 
@@ -61,7 +61,8 @@ def stages(build: Build, test: bool) -> list[Stage]:
 
 def icons_needs(build: Build) -> list[tools.Need]:
     """Give what this machine lacks to draw the icon; the environment that freezes the program can."""
-    if build.given_bundle is None or debian.python_with_qt(build) is not None:
+    drawn = (build.builds / "icons" / "png" / "koc-512.png").exists()
+    if build.given_bundle is None or drawn or debian.python_with_qt(build) is not None:
         return []
     advice = "Make the project's environment: python3 installer/bootstrap.py venv"
     return [tools.Need("qt", "a Python with Qt, which draws the icons", advice)]
@@ -214,13 +215,13 @@ def _trades(place: SystemPlace) -> None:
 
 def _refused(system: chroot.Inside, place: SystemPlace, command: list[str]) -> None:
     """Hold the engine still, so that it cannot end: the command must fail, and leave the older version working."""
-    engine = [str(number) for number, line in system.programs_of(f"{PROGRAM}/koc").items() if line[1:2] == ["engine"]]
+    engine = [number for number, line in system.programs_of(f"{PROGRAM}/koc").items() if line[1:2] == ["engine"]]
     need(engine, "no engine runs")
-    system.run(["kill", "-STOP", *engine])
+    send(system, "STOP", *engine)
     try:
         said = system.run(command, env={"KOC_STOP_SECONDS": "2"}, allowed=(1,), timeout_s=120)
     finally:
-        system.run(["kill", "-CONT", *engine])
+        send(system, "CONT", *engine)
     need(any("was not killed" in line for line in said), "the package did not say so")
     state = system.run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}\n", "koc"])[-1]
     need(state == f"installed {OLDER}", f"the package is {state}")
