@@ -53,7 +53,11 @@ def main() -> int:
     join_console()
     from koc_qt.__main__ import main as run
 
-    return run()
+    try:
+        return run()
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as Python does; beyond here Windows would show a box and wait for somebody
+        return 1
 
 
 if __name__ == "__main__":

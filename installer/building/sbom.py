@@ -18,14 +18,17 @@ _VALIDATE = (
 
 
 def environment_command(python: Path, output: Path) -> list[str]:
-    """Give the command that writes what is installed in an environment; its tool is installed there too."""
+    """Give the command that writes what is installed in an environment; its tool is installed there too.
+
+    The tool itself does not look into PYTHONPATH, where packages of another system may be; the Python it asks does.
+    """
     options = ["--output-reproducible", "--sv", "1.6", "--of", "JSON", "-o", str(output)]
-    return [str(python), "-m", "cyclonedx_py", "environment", *options, str(python)]
+    return [str(python), "-I", "-m", "cyclonedx_py", "environment", *options, str(python)]
 
 
 def validate_command(python: Path, sbom: Path) -> list[str]:
     """Give the command that holds a bill against CycloneDX's schema."""
-    return [str(python), "-c", _VALIDATE, str(sbom)]
+    return [str(python), "-I", "-c", _VALIDATE, str(sbom)]
 
 
 def cut(
