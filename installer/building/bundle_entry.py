@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import MutableMapping
 
 _TRACKER = re.compile(r"from multiprocessing\.resource_tracker import main;\s*main\((\d+)\)")
 
@@ -24,6 +26,18 @@ def serve_multiprocessing(argv: list[str]) -> bool:
         resource_tracker.main(int(found[1]))
         return True
     return False
+
+
+def give_back_library_path(environment: MutableMapping[str, str]) -> None:
+    """Let programs that this one starts, such as a browser, find the system's libraries.
+
+    The bundle's loader has put its own folder first, for this process: its libraries have been found by that already,
+    and its own children's loaders do the same.
+    """
+    before = environment.pop("LD_LIBRARY_PATH_ORIG", None)
+    environment.pop("LD_LIBRARY_PATH", None)
+    if before is not None:
+        environment["LD_LIBRARY_PATH"] = before
 
 
 def join_console() -> None:
@@ -48,6 +62,8 @@ def join_console() -> None:
 
 def main() -> int:
     """Run what the arguments ask for; gives the exit code."""
+    if sys.platform == "linux" and getattr(sys, "frozen", False):
+        give_back_library_path(os.environ)
     if serve_multiprocessing(sys.argv):
         return 0
     join_console()

@@ -190,3 +190,12 @@ def test_the_entry_serves_what_multiprocessing_starts() -> None:
     tracker = "from multiprocessing.resource_tracker import main;main(0)"
     words = [sys.executable, "-c", f"import sys; sys.path.append({str(root)!r}); {program}", "-c", tracker]
     assert subprocess.run(words, stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 7
+
+
+def test_programs_that_it_starts_find_the_systems_libraries() -> None:
+    environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal", "HOME": "/h"}
+    bundle_entry.give_back_library_path(environment)
+    assert environment == {"HOME": "/h"}
+    environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal:/own", "LD_LIBRARY_PATH_ORIG": "/own"}
+    bundle_entry.give_back_library_path(environment)
+    assert environment == {"LD_LIBRARY_PATH": "/own"}
