@@ -85,6 +85,9 @@ class WorkDialog(QDialog):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(_BAR_PX)
         style_as(self.progress, face="small")
+        policy = self.progress.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # or the text would be squeezed when it comes
+        self.progress.setSizePolicy(policy)
         self.progress.hide()
         self.stop = QPushButton("Stop it and close", self)
         self.go_on = QPushButton("Go on building", self)
