@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
@@ -29,7 +30,7 @@ from koc_qt.domain.market import Book, Quote, StreamState, StreamStatus, Trade
 from koc_qt.domain.orders import AmendRejected, OrderAmended, OrderStatus
 from koc_qt.domain.state import VenueState
 from koc_qt.domain.timeframes import DAY_NS
-from tests.conditions import until
+from tests.conditions import stopwatch, until
 from tests.wire.conftest import QUICK, Heard
 from tests.wire.loopback import LoopbackServer
 from tests.wire.trading_bench import BUY, SELL, TradingBench, failure_of, open_bench
@@ -427,19 +428,22 @@ async def test_history_begins_where_there_is_some_without_asking_for_each_empty_
 
 
 async def test_the_clock_is_told_in_milliseconds(data: DataBench) -> None:
-    await data.venue.connect(data.heard)
-    assert abs(data.venue.time_ns() - data.exchange.time_ns()) < 300_000_000
+    began_s = time.monotonic()
+    async with stopwatch() as spent_s:
+        await data.venue.connect(data.heard)
+    held_up_s = time.monotonic() - began_s - spent_s()  # by the machine, perhaps between question and answer
+    assert abs(data.venue.time_ns() - data.exchange.time_ns()) / 1e9 < 0.3 + held_up_s
 
 
 async def test_a_quiet_market_is_no_broken_stream(data: DataBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coinbase_client, "QUIET_BEATS", 1)
-    data.venue = CoinbaseVenue(SystemClock(), data.server.endpoint, timeouts=Timeouts(silence_s=0.5))
+    data.venue = CoinbaseVenue(SystemClock(), data.server.endpoint, timeouts=Timeouts(silence_s=1.5))
     data.site.beat_ns = 100_000_000
     await data.stream(BTC)
     data.exchange.show(BTC, Decimal(100), Decimal(101), Decimal(7))
     [channel] = data.site.channels
     beats = channel.state.get("beats", 0)
-    await until(lambda: channel.state.get("beats", 0) > beats + 12, what="heartbeats")
+    await until(lambda: channel.state.get("beats", 0) > beats + 20, what="heartbeats for longer than may be silent")
     assert data.heard.states == [StreamState.CONNECTED]
     quotes = [quote for quote in data.of(Quote, BTC) if quote.bid == 100]
     assert len(quotes) == 1, "told once, though the book was told again"
