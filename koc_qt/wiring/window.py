@@ -38,7 +38,7 @@ def main(options: WindowOptions, paths: Paths | None = None, observe: Observer =
             if is_alone():
                 from koc_qt.ui.refusal import show_refusal
 
-                show_refusal(scrub(str(error)))
+                show_refusal(scrub(str(error)), ending.closing)
             raise
     return 0
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+from contextlib import nullcontext
 
 import pytest
 from PySide6.QtCore import QTimer
@@ -28,14 +31,21 @@ def test_the_sentence_is_shown_as_text_until_it_is_closed(qapp: QApplication) ->
         box.reject()
 
     QTimer.singleShot(50, close)
-    refusal.show_refusal("the folder <b>x</b> cannot be made")
+    refusal.show_refusal("the folder <b>x</b> cannot be made", lambda _: nullcontext())
     assert shown == ["The folder <b>x</b> cannot be made"]
 
 
 def test_nobody_waits_for_ever(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusal, "SHOWN_MS", 20)
-    refusal.show_refusal("no")
+    refusal.show_refusal("no", lambda _: nullcontext())
     assert not [each for each in qapp.topLevelWidgets() if isinstance(each, QMessageBox) and each.isVisible()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_signal_ends_it(qapp: QApplication) -> None:
+    with window._signals() as ending:
+        QTimer.singleShot(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        refusal.show_refusal("no", ending.closing)
 
 
 class Terminal(io.StringIO):
@@ -58,7 +68,7 @@ def test_only_where_nobody_sees_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_window_refuses_a_newer_profile_and_writes_nothing(profile: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(window, "is_alone", lambda: True)
-    monkeypatch.setattr(refusal, "show_refusal", said.append)
+    monkeypatch.setattr(refusal, "show_refusal", lambda text, _: said.append(text))
     profile.profile_file.write_text(f'{{"program": "9.9", "forms": {{"journal": {FORMS["journal"] + 1}}}}}')
     before = sorted(profile.data.parent.rglob("*"))
     with pytest.raises(ConfigError, match=r"written by K\.O\.C\. 9\.9"):
