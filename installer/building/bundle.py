@@ -231,6 +231,10 @@ def _version(root: Path) -> str:
 def _finish_libraries(folder: Path, say: Say, check: Callable[[], None]) -> None:
     shared_libraries.remove_orphans(folder, say)
     shared_libraries.strip_all(folder, say, check)
+    try:
+        shared_libraries.forget_build_machine(folder)
+    except ValueError as error:
+        raise BuildError(str(error), "Leave it out (installer/building/pruning.py), or mend its RUNPATH.") from error
     newest, where = shared_libraries.newest_glibc(folder)
     if newest > NEWEST_GLIBC:
         raise BuildError(

@@ -14,6 +14,7 @@ _TIMEOUT_S = 600.0
 _FOR_OTHERS = ("_internal/*.so*", "_internal/*.libs/*.so*", "_internal/PySide6/Qt/lib/*.so*")
 # ... but for these: Python's own, and what Qt opens when it is asked for text in other scripts.
 _LOADED_BY_NAME = ("libpython*", "*mypyc*", "_cffi_backend*", "libssl*", "libcrypto*", "libsqlite3*", "libffi*")
+_BESIDE = "$ORIGIN"  # where the file is, to the loader
 
 
 def remove_orphans(folder: Path, say: Callable[[str], None]) -> None:
@@ -63,6 +64,28 @@ def strip_all(folder: Path, say: Callable[[str], None], check: Callable[[], None
         else:
             partial.unlink(missing_ok=True)
             say(f"not stripped: {path.relative_to(folder)}")
+
+
+def forget_build_machine(folder: Path) -> None:
+    """Have every file look for libraries beside itself, where it would in folders of the machine that it was built on.
+
+    Whoever can write such a folder on another machine could put a library of theirs into the program. Raises ValueError
+    for a file whose path cannot be told from other texts.
+    """
+    for path, text in _headers(elf_files(folder)):
+        for found in re.findall(r"^\s*(?:RPATH|RUNPATH)\s+(\S+)", text, re.MULTILINE):
+            kept = ":".join(part for part in found.split(":") if part.startswith("$ORIGIN")) or _BESIDE
+            if kept != found:
+                replace_text(path, found, kept)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    """Write a text over another one in a file's table of texts, where it ends with a zero byte."""
+    raw = path.read_bytes()
+    before, after = (b"\0" + text.encode() + b"\0" for text in (old, new))
+    if raw.count(before) != 1 or len(after) > len(before):
+        raise ValueError(f"{path} looks for libraries in {old}, which cannot be replaced")
+    path.write_bytes(raw.replace(before, after.ljust(len(before), b"\0")))
 
 
 def elf_files(folder: Path) -> list[Path]:

@@ -110,6 +110,15 @@ def test_a_stripped_file_still_loads_and_a_text_is_left_alone(tmp_path: Path) ->
     assert not shared_libraries.is_aligned(copy)
 
 
+def test_a_path_of_the_build_machine_is_written_over(tmp_path: Path) -> None:
+    library = tmp_path / "x.so"
+    library.write_bytes(b"\x7fELF\0/home/builder/lib\0next\0")
+    shared_libraries.replace_text(library, "/home/builder/lib", "$ORIGIN")
+    assert library.read_bytes() == b"\x7fELF\0$ORIGIN\0" + b"\0" * 10 + b"next\0"
+    with pytest.raises(ValueError, match="cannot be replaced"):
+        shared_libraries.replace_text(library, "/home/builder/lib", "$ORIGIN")
+
+
 # ---- licences, bill of materials ------------------------------------------------------------------------------------
 
 
