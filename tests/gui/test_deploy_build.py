@@ -179,6 +179,21 @@ end(3)
     assert not section.fetch.isVisible()
 
 
+def test_many_packages_are_one_command(section: BuildSection, script: BuildScript, qtbot: QtBot) -> None:
+    script.say("""
+for name in ("nsis", "xvfb"):
+    need(name, name, f"On Debian or Ubuntu: sudo apt-get install {name}")
+end(3)
+""")
+    section.with_test.setChecked(True)
+    section.buttons["windows"].click()
+    ended(section, qtbot, Phase.MISSING)
+    assert "without it, less may be missing" in section.words.text()
+    qtbot.waitUntil(lambda: commands(section)[-1:] == ["sudo apt-get install nsis xvfb"])
+    assert "All packages in one go:" in texts(section)
+    assert len(commands(section)) == 3
+
+
 def test_where_nothing_can_be_fetched_nothing_is_offered(
     section: BuildSection, script: BuildScript, qtbot: QtBot
 ) -> None:

@@ -26,7 +26,7 @@ from koc_qt.ui.desk import Level
 from koc_qt.ui.formats import duration, percent
 from koc_qt.ui.icons import icon
 from koc_qt.ui.panels.deploy_build_log import BuildLog, BuildLogView
-from koc_qt.ui.panels.deploy_build_parts import NeedRow, ResultCard, StageList, rough, split_advice
+from koc_qt.ui.panels.deploy_build_parts import NeedRow, ResultCard, StageList, all_packages, rough, split_advice
 from koc_qt.ui.panels.deploy_build_run import AT_WORK, LINES_KEPT, BuildRun, Phase
 from koc_qt.ui.panels.deploy_parts import CodeLine, caption, sentence, tool_button
 from koc_qt.ui.slices import Slices
@@ -285,6 +285,8 @@ class BuildSection(QWidget):
             case Phase.MISSING:
                 count = len(book.needs)
                 line, tone = f"{title}: {count} {'thing is' if count == 1 else 'things are'} missing", "warning"
+                if run.with_test:
+                    words = "The test needs more than the build alone: without it, less may be missing."
             case Phase.DONE:
                 line, tone = f"{title}: built{' and tested' if run.with_test else ''} in {took}", "profit"
             case Phase.CANCELLED:
@@ -341,6 +343,9 @@ class BuildSection(QWidget):
             for need in run.book.needs:
                 self._rows.addWidget(NeedRow(need, theme, self))
                 yield
+            if line := all_packages(run.book.needs):
+                self._rows.addWidget(sentence("All packages in one go:", self, "muted"))
+                self._rows.addWidget(CodeLine(line, theme, self))
         elif run.phase is Phase.DONE:
             for result in run.book.results:
                 card = ResultCard(result, theme, self)

@@ -39,6 +39,7 @@ _MARKS = {
 _COMMAND = re.compile(
     r"^(?P<words>.*?:\s+)?(?P<command>(?:sudo|python3?|py|pip|uv|apt|apt-get|git|brew|winget|docker|mount)\s\S.*)$"
 )
+_INSTALL = "sudo apt-get install "
 _OWN_OPTIONS = re.compile(r" --(?:check|json|fetch)\b")  # of this panel's own run, which a person does not type
 
 
@@ -48,6 +49,13 @@ def split_advice(advice: str) -> tuple[str, str]:
     if found is None:
         return advice.strip(), ""
     return (found["words"] or "").strip(), _OWN_OPTIONS.sub("", found["command"])
+
+
+def all_packages(needs: Sequence[Need]) -> str:
+    """Give one command for all the packages that are missing; empty where one line would do anyhow."""
+    commands = [split_advice(need.advice)[1] for need in needs]
+    packages = [each.removeprefix(_INSTALL) for each in commands if each.startswith(_INSTALL)]
+    return _INSTALL + " ".join(packages) if len(packages) > 1 else ""
 
 
 class StageList(QWidget):
