@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -74,21 +75,31 @@ async def until(condition: Callable[[], T | Awaitable[T]], *, timeout_s: float =
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
 
+@dataclass
+class Stopwatch:
+    """Seconds that the event loop had to itself, and those for which the machine held it up."""
+
+    spent_s: float = 0.0
+    held_up_s: float = 0.0
+
+
 @asynccontextmanager
-async def stopwatch() -> AsyncIterator[Callable[[], float]]:
-    """Measure the seconds that the event loop had to itself: of a time when the machine held it up, next to nothing."""
-    spent_s = 0.0
+async def stopwatch() -> AsyncIterator[Stopwatch]:
+    """Measure how long a block takes, and how much of that the machine stopped everything."""
+    watch = Stopwatch()
 
     async def tick() -> None:
-        nonlocal spent_s
         while True:
             began_s = time.monotonic()
             await asyncio.sleep(_TICK_S)
-            spent_s += min(time.monotonic() - began_s, 2 * _TICK_S)
+            took_s = time.monotonic() - began_s
+            watch.spent_s += min(took_s, 2 * _TICK_S)
+            watch.held_up_s += max(took_s - 2 * _TICK_S, 0.0)
 
     ticking = asyncio.create_task(tick())
     try:
-        yield lambda: spent_s
+        yield watch
     finally:
+        await asyncio.sleep(0)  # for the tick of a stop that was the last
         ticking.cancel()
         await asyncio.wait([ticking])

@@ -143,11 +143,11 @@ class TestOrders(TradingFaults):
     async def test_the_library_repeats_no_order_by_itself(self, bench: TradingBench, status: int) -> None:
         await bench.connect()
         bench.site.fault_rest("/v2/orders", status=status, body='{"message": "no"}', times=10)
-        async with stopwatch() as spent_s:
+        async with stopwatch() as watch:
             error = await failure_of(bench.venue.submit(bench.new(BUY, "0.5", 90)))
         assert isinstance(error, VenueUnavailable if status == 429 else VenueTimeout)
         assert bench.asked(POST) == 1
-        assert spent_s() < 2.0, "it would sleep three seconds before each of three repeats"
+        assert watch.spent_s < 2.0, "it would sleep three seconds before each of three repeats"
 
     async def test_every_order_bears_our_id(self, bench: TradingBench) -> None:
         await bench.connect()
@@ -169,18 +169,18 @@ class TestOrders(TradingFaults):
         """The library sets no time-out at all."""
         await bench.connect()
         bench.site.fault_rest("/v2/account", hang=True, times=100)
-        async with stopwatch() as spent_s:
+        async with stopwatch() as watch:
             assert isinstance(await failure_of(bench.venue.account()), VenueTimeout)
-        assert spent_s() < 3 * QUICK.request_s
+        assert watch.spent_s < 3 * QUICK.request_s
 
     async def test_orders_never_wait_behind_queries(self, bench: TradingBench) -> None:
         await bench.connect()
         bench.site.fault_rest("/v2/account", hang=True, times=100)
         stuck = [asyncio.create_task(failure_of(bench.venue.account())) for _ in range(6)]
         await until(lambda: bench.asked("GET /v2/account") >= 3, what="every thread for queries to be busy")
-        async with stopwatch() as spent_s:
+        async with stopwatch() as watch:
             await bench.rests()
-        assert spent_s() < 1.0
+        assert watch.spent_s < 1.0
         await asyncio.gather(*stuck)
 
     async def test_a_redirection_is_no_success(self, bench: TradingBench) -> None:

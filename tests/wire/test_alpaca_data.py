@@ -265,7 +265,7 @@ async def test_whole_answers_only(data: DataBench) -> None:
 @pytest.mark.parametrize("fault", ["html", "server_error", "maintenance", "rate_limit"])
 async def test_a_venue_that_cannot_be_used_says_why(data: DataBench, fault: str) -> None:
     words = {"html": "web page", "server_error": "web page", "maintenance": "maintenance", "rate_limit": "slow down"}
-    data.venue = data.make(request_s=0.3)
+    data.venue = data.make(request_s=5.0)
     faults = {"rate_limit": {"times": 1000, "retry_after_s": 30}}
     getattr(data.site, f"fault_{fault}")(**faults.get(fault, {}))
     with pytest.raises(VenueUnavailable, match=words[fault]):

@@ -186,8 +186,7 @@ async def test_silence_is_noticed_and_mended(make_bench: MakeBench) -> None:
     bench = await streaming(await make_bench(long_recording(), speed=10, timeouts=timeouts))
     bench.site.fault_silence()
     await until(lambda: INTERRUPTED in bench.heard.states, what="the interruption")
-    [interruption] = [s for s in bench.heard.of(StreamStatus) if s.state is INTERRUPTED]
-    assert "silent for 0.4 s" in interruption.reason
+    assert any("silent for 0.4 s" in status.reason for status in bench.heard.of(StreamStatus))
     bench.site.fault_clear()
     await mended(bench)
     assert_each_trade_once_and_as_recorded(bench)

@@ -106,9 +106,9 @@ class TestOrders(TradingFaults):
         bench.site.fault_rest("/0/private/BalanceEx", hang=True)
         asking = asyncio.ensure_future(bench.venue.balances())
         await until(lambda: bench.asked("BalanceEx") > 1, what="the query to be on its way")
-        async with stopwatch() as spent_s:
+        async with stopwatch() as watch:
             await bench.submit(BUY, "0.5", 90)
-        assert spent_s() < 0.5
+        assert watch.spent_s < 0.5
         assert isinstance(await failure_of(asking), VenueTimeout)
 
     async def test_a_key_that_another_program_counts_higher_is_refused_in_words(self, bench: TradingBench) -> None:
@@ -220,9 +220,10 @@ class TestData(DataFaults):
 
     async def test_its_clock_is_never_ahead_and_less_than_a_second_behind(self, data: DataBench) -> None:
         data.exchange.market(data.symbol).held = True
-        await data.venue.connect(data.events.append)
+        async with stopwatch() as watch:
+            await data.venue.connect(data.events.append)
         behind_ns = data.exchange.time_ns() - data.venue.time_ns()
-        assert -50_000_000 < behind_ns < 1_200_000_000
+        assert -50_000_000 < behind_ns < 1_200_000_000 + watch.held_up_s * 1e9
         data.exchange.market(data.symbol).held = False
         await data.venue.subscribe(data.symbol)
         await until(lambda: data.exchange.time_ns() - data.venue.time_ns() < 200_000_000, what="trades to move it on")

@@ -60,9 +60,9 @@ class TradingFaults:
     async def test_an_order_whose_answer_is_lost_is_over_with_the_stream_s_word(self, bench: TradingBench) -> None:
         await bench.connect()
         bench.site.fault_lose_answer("place")
-        async with stopwatch() as spent_s:
+        async with stopwatch() as watch:
             order = await bench.submit(BUY, "0.5", 101)
-        assert spent_s() < 1.0, "it did not wait for the request's time to be up"
+        assert watch.spent_s < 1.0, "it did not wait for the request's time to be up"
         await bench.reaches(order, FILLED)
         assert len(bench.there) == 1
 
@@ -288,11 +288,13 @@ class TradingFaults:
     @pytest.mark.parametrize("ahead_ms", [3_600_000, -3_600_000])
     async def test_the_venue_s_clock_is_what_counts(self, bench: TradingBench, ahead_ms: int) -> None:
         bench.site.fault_skew(ahead_ms)
-        await bench.connect()
+        async with stopwatch() as watch:
+            await bench.connect()
         await bench.rests()
-        assert abs(bench.venue.time_ns() - bench.exchange.time_ns()) < 1_500_000_000
-        report = await bench.venue.check()
-        assert report.clock_skew_ms == pytest.approx(ahead_ms, abs=1500)
+        assert abs(bench.venue.time_ns() - bench.exchange.time_ns()) < 1_500_000_000 + watch.held_up_s * 1e9
+        async with stopwatch() as watch:
+            report = await bench.venue.check()
+        assert report.clock_skew_ms == pytest.approx(ahead_ms, abs=1500 + watch.held_up_s * 1e3)
         assert any("clock" in warning for warning in report.warnings)
 
     async def test_there_is_no_testnet(self, bench: TradingBench) -> None:
