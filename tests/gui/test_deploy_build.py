@@ -192,6 +192,11 @@ end(3)
     qtbot.waitUntil(lambda: commands(section)[-1:] == ["sudo apt-get install nsis xvfb"])
     assert "All packages in one go:" in texts(section)
     assert len(commands(section)) == 3
+    section.with_test.setChecked(False)
+    section.again.click()
+    ended(section, qtbot, Phase.MISSING)
+    assert section.words.text() == ""
+    assert script.calls == ["windows --check --test --json", "windows --check --json"]
 
 
 def test_where_nothing_can_be_fetched_nothing_is_offered(

@@ -145,7 +145,7 @@ class BuildSection(QWidget):
         self._rows.setSpacing(6)
         column.addLayout(self._rows)
         self.fetch = self._button("Fetch what is missing", "download", self.run_fetch, role="primary")
-        self.again = self._button("Check again", "refresh", lambda: self.start(self.run.target, keep=True))
+        self.again = self._button("Check again", "refresh", lambda: self.start(self.run.target))
         self._acts = QGridLayout()
         self._acts.setSpacing(6)
         column.addLayout(self._acts)
@@ -207,14 +207,14 @@ class BuildSection(QWidget):
 
     # ---- what the person does ---------------------------------------------------------------------------------------
 
-    def start(self, name: str, *, keep: bool = False) -> None:
-        """See what a target needs, and build it where nothing is missing; `keep`: tested or not as the last time."""
+    def start(self, name: str) -> None:
+        """See what a target needs, and build it where nothing is missing."""
         if self.run.is_running:
             return
         had_focus = any(button.hasFocus() for button in (*self.buttons.values(), self.again))
         self.log.clear()
         self.lines.set_follows(True)
-        self.run.start(name, with_test=self.run.with_test if keep else self.with_test.isChecked())
+        self.run.start(name, with_test=self.with_test.isChecked())
         if had_focus:  # not to whatever comes next, which a second Enter would press
             self._rest_focus()
 
