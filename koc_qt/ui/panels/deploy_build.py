@@ -220,7 +220,7 @@ class BuildSection(QWidget):
 
     def run_fetch(self) -> None:
         """Fetch what is missing, and go on."""
-        self.run.fetch()
+        self.run.fetch(with_test=self.with_test.isChecked())
         self._rest_focus()
 
     def _rest_focus(self) -> None:

@@ -106,10 +106,10 @@ class BuildRun(QObject):
             self.is_stopping = False
             self._begin(Phase.CHECKING, "--check")
 
-    def fetch(self) -> None:
+    def fetch(self, *, with_test: bool = False) -> None:
         """Fetch what is missing and can be fetched, and build where nothing is missing then."""
         if not self.is_running and self.target:
-            self.is_stopping = False
+            self.with_test, self.is_stopping = with_test, False
             self._begin(Phase.FETCHING, "--fetch")
 
     def cancel(self) -> None:
