@@ -19,6 +19,7 @@ class Sheet(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.color, self.paints, self.asked = QColor("red"), 0, 0
+        self.outer = parent
         self._late = LatePaint(self)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
@@ -38,7 +39,7 @@ def unknown_turns() -> Iterator[None]:
 
 
 @pytest.fixture
-def sheet(qtbot: QtBot) -> Iterator[Sheet]:
+def sheet(qtbot: QtBot) -> Sheet:
     window = QWidget()
     qtbot.addWidget(window)
     window.resize(200, 100)
@@ -47,7 +48,8 @@ def sheet(qtbot: QtBot) -> Iterator[Sheet]:
     column.addWidget(made)
     window.show()
     qtbot.waitUntil(lambda: made.paints > 0)
-    yield made  # with its window, which is ours
+    made.outer = window  # which lives as long as somebody has it
+    return made
 
 
 def used_up() -> None:
