@@ -217,8 +217,9 @@ def finish(what: Finish, say: Say, check: Callable[[], None]) -> None:
     check()
     _write_sbom(folder, what.python, what.packages, [each.key for each in found], _version(what.root))
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    for path in files:
-        path.chmod(0o755 if path.name == "koc" and path.parent == folder else 0o644)
+    for path in [*files, *(path for path in [folder, *folder.rglob("*")] if path.is_dir() and not path.is_symlink())]:
+        runs = path.is_dir() or path == folder / "koc"
+        path.chmod(0o755 if runs else 0o644)
         os.utime(path, (EPOCH, EPOCH))
     say(f"{len(files)} files, {total(folder) / 1e6:.0f} MB, {len(found)} packages")
 
