@@ -50,7 +50,7 @@ _LOG_TAIL_BYTES = 256 * 1024
 _FRAMES = 40  # the innermost, of each exception in a chain
 _SHOWN = "shown.txt"
 _NAME = re.compile(r"crash-(\d{8}T\d{6})(\d{6})Z-([a-z]+)-(ended|error)-\d+(?:-\d+)?\.txt")
-_DUMP = re.compile(r"running-([a-z]+)-(\d+)-\d+\.dump")
+_DUMP = re.compile(r"running-([a-z]+)-(\d+)-\d+\.dump(?:\.taken)?")
 _FROM_LIBRARIES = ("asyncio", "qasync")  # what they log as errors is ours: exceptions that nobody awaited
 
 _last_lines: deque[LogEntry] = deque(maxlen=LOG_LINES)
@@ -132,6 +132,9 @@ class CrashReports:
     def _collect(self, path: Path) -> None:
         match = _DUMP.fullmatch(path.name)
         assert match is not None  # noqa: S101 - chosen by it
+        if os.name == "nt":
+            # refused while anybody has it open, its process above all
+            path = path.replace(path.with_name(f"{path.name.removesuffix('.taken')}.taken"))
         with path.open("r+b") as file:
             if not _is_left_alone(file):
                 return
@@ -142,7 +145,7 @@ class CrashReports:
             if os.name != "nt":
                 path.unlink(missing_ok=True)  # while it is locked: of two that look at once, one has it
                 return
-        path.unlink(missing_ok=True)  # Windows refuses that while anybody has it open, its process above all
+        path.unlink(missing_ok=True)
 
     def _tail_of_log(self, pid: int) -> list[str]:
         """Give the last lines of a process in the log's file."""
@@ -270,7 +273,7 @@ def _dump_of_hard_crashes(folder: Path, part: str) -> Iterator[None]:
 
 
 def _is_left_alone(file: IO[bytes]) -> bool:
-    """Take a dump for this process; False where another has it. On Windows its removal tells."""
+    """Take a dump for this process; False where another has it. On Windows its name tells."""
     if sys.platform == "win32":
         return True
     try:
