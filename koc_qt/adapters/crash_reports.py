@@ -243,8 +243,10 @@ def _is_unforeseen(record: Record) -> bool:
     found = record["exception"]
     if found is None or not isinstance(found.value, Exception) or isinstance(found.value, KocError):
         return False
-    name = record["name"] or ""
-    return name.partition(".")[0] in ("koc_qt", *_FROM_LIBRARIES)
+    name = (record["name"] or "").partition(".")[0]
+    if name in _FROM_LIBRARIES:
+        return not isinstance(found.value, OSError)  # a connection that a library lost, and tells nobody of
+    return name == "koc_qt"
 
 
 @contextlib.contextmanager

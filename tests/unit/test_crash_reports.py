@@ -126,6 +126,9 @@ async def test_uncaught_errors_of_every_kind_become_reports_and_our_own_sentence
         )
         ours.opt(exception=raised("known", ConfigError)).error("known")
         logger.error("known, and without an exception")
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "Task exception was never retrieved", "exception": raised("lost", ConnectionResetError)}
+        )
         line_of("ccxt.base").opt(exception=raised("x")).error("of a library")
     log.close()
     found = "\n".join(texts(profile))
