@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,18 +188,19 @@ def _upgrade(build: Build) -> None:
     with _system(build) as (system, place):
         system.run(["dpkg", "--install", f"/mnt/older/{_older_file(build).name}"])
         place.configure(CONFIG.format(strategy=f"{place.samples}/sma_cross.py"))
-        with place.started(["engine", "--no-live"]) as engine:
-            _trades(place)
-            upgrade = ["dpkg", "--install", f"/mnt/new/{deb_name(build)}"]
-            with proof.holds("an engine that cannot stop is not killed, and stops the upgrade instead"):
-                _refused(system, place, upgrade)
+        upgrade = ["dpkg", "--install", f"/mnt/new/{deb_name(build)}"]
+        with (
+            _trading(place) as engine,
+            proof.holds("an engine that cannot stop is not killed: the upgrade fails instead"),
+        ):
+            _refused(system, upgrade)
+            _ended(build, engine)  # once it can, as it was asked to
+        with _trading(place) as engine, proof.holds("an upgrade asks the engine that trades to stop in order") as note:
             before = len(fills(place))
-            with proof.holds("an upgrade asks the engine that trades to stop in order") as note:
-                said = system.run(upgrade, timeout_s=300)
-                need(any("asking K.O.C. to stop" in line for line in said), "the package did not ask")
-                until(build, lambda: engine.poll() is not None, STOP_S, "the engine still runs")
-                need(engine.poll() == 0, f"the engine ended with code {engine.poll()}")
-                note("its exit code was 0")
+            said = system.run(upgrade, timeout_s=300)
+            need(any("asking K.O.C. to stop" in line for line in said), "the package did not ask")
+            _ended(build, engine)
+            note("its exit code was 0")
         with proof.holds("what was traded is there after the upgrade, and trading goes on") as note:
             kept = len(fills(place))
             need(kept >= before > 0, f"{kept} fills are left of {before}")
@@ -208,12 +210,21 @@ def _upgrade(build: Build) -> None:
             note(f"{kept} fills kept")
 
 
-def _trades(place: SystemPlace) -> None:
-    until(place.build, lambda: engine_answers(place), START_S, "no engine answered")
-    until(place.build, lambda: fills(place), FILLS_S, "no fill")
+@contextlib.contextmanager
+def _trading(place: SystemPlace) -> Iterator[subprocess.Popen[bytes]]:
+    """Have an engine running that trades."""
+    with place.started(["engine", "--no-live"]) as engine:
+        until(place.build, lambda: engine_answers(place), START_S, "no engine answered")
+        until(place.build, lambda: fills(place), FILLS_S, "no fill")
+        yield engine
 
 
-def _refused(system: chroot.Inside, place: SystemPlace, command: list[str]) -> None:
+def _ended(build: Build, engine: subprocess.Popen[bytes]) -> None:
+    until(build, lambda: engine.poll() is not None, STOP_S, "the engine still runs")
+    need(engine.poll() == 0, f"the engine ended with code {engine.poll()}")
+
+
+def _refused(system: chroot.Inside, command: list[str]) -> None:
     """Hold the engine still, so that it cannot end: the command must fail, and leave the older version working."""
     engine = [number for number, line in system.programs_of(f"{PROGRAM}/koc").items() if line[1:2] == ["engine"]]
     need(engine, "no engine runs")
@@ -230,12 +241,9 @@ def _refused(system: chroot.Inside, place: SystemPlace, command: list[str]) -> N
 def _remove(build: Build) -> None:
     proof = Proof(build)
     with _system(build) as (system, place):
-        with place.started(["engine", "--no-live"]) as engine:
-            until(build, lambda: engine_answers(place), START_S, "no engine answered")
-            with proof.holds("its removal asks the engine to stop in order"):
-                system.run(["apt-get", "-q", "-y", "purge", "koc"], timeout_s=300)
-                until(build, lambda: engine.poll() is not None, STOP_S, "the engine still runs")
-                need(engine.poll() == 0, f"the engine ended with code {engine.poll()}")
+        with _trading(place) as engine, proof.holds("its removal asks the engine that trades to stop in order"):
+            system.run(["apt-get", "-q", "-y", "purge", "koc"], timeout_s=300)
+            _ended(build, engine)
         system.run(["apt-get", "-q", "-y", "autoremove", "--purge"], timeout_s=300)
     with proof.holds("nothing of it is left but the person's data"):
         before = set(read_json(build.work / "before.json")["files"])
