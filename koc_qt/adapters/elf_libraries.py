@@ -41,19 +41,27 @@ def missing_of_folder(folder: Path, load: Callable[[str], object] = ctypes.CDLL)
         for soname in needed_libraries(file):
             if soname not in inside:
                 wanted.setdefault(soname, file.name)
-    return {soname: asker for soname, asker in wanted.items() if not _loads(soname, load)}
+    missing: dict[str, str] = {}
+    for soname, asker in wanted.items():
+        culprit = _culprit(soname, load)
+        if culprit:
+            missing.setdefault(culprit, asker if culprit == soname else soname)
+    return missing
 
 
 def _may_be_library(name: str) -> bool:
     return ".so" in name or "." not in name
 
 
-def _loads(soname: str, load: Callable[[str], object]) -> bool:
+def _culprit(soname: str, load: Callable[[str], object]) -> str:
+    """Give what keeps a library from being loaded: itself, or one that it needs in turn; empty where nothing does."""
     try:
         load(soname)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        said = str(error.__cause__ or error)  # in an installed copy, the dynamic linker's words are the cause of others
+        named = Path(said.partition(":")[0].strip()).name
+        return named if ".so" in named else soname
+    return ""
 
 
 def _needed(data: mmap.mmap) -> list[str]:

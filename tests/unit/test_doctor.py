@@ -165,6 +165,13 @@ def test_every_library_that_a_bundle_lacks_is_named(tmp_path: Path) -> None:
         raise OSError(soname)
 
     assert set(missing_of_folder(tmp_path, none)) == wanted
+
+    def without_expat(soname: str) -> None:
+        if soname.startswith("libc.so"):
+            raise OSError("libexpat.so.1: cannot open shared object file: No such file or directory")
+
+    (libc,) = [soname for soname in wanted if soname.startswith("libc.so")]
+    assert missing_of_folder(tmp_path, without_expat) == {"libexpat.so.1": libc}, "what is missed in turn is named"
     for soname in wanted:
         (tmp_path / soname).write_bytes(b"")
     assert missing_of_folder(tmp_path, none) == {}
