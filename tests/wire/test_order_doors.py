@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest_asyncio
 
 from koc_qt.domain.errors import StorageError
 from koc_qt.domain.orders import Order, OrderStatus
-from koc_qt.engine import latency, order_intents
+from koc_qt.engine import order_intents
 from koc_qt.engine.order_intents import Intent
 from tests.conditions import until
 from tests.wire.test_doubtful_orders import CASES, Case, EngineSide
@@ -74,7 +73,6 @@ async def door(
         await leave(intent)
 
     monkeypatch.setattr(Intent, "leave", counted)
-    monkeypatch.setattr(latency, "SLOW_MS", math.inf)  # the log may not say that this machine is busy
     async with open_bench(case.trading, case.module, tmp_path, case.symbol) as bench:
         engine = Doorway(bench)
         engine.case = case

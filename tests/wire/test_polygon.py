@@ -18,6 +18,7 @@ import urllib3
 
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts
 from koc_qt.adapters.clock import SystemClock
+from koc_qt.adapters.polygon_client import close_rest_client, make_rest_client
 from koc_qt.adapters.venues.polygon import ABILITIES, PolygonVenue
 from koc_qt.domain.errors import VenueError, VenueRejected, VenueTimeout, VenueUnavailable
 from koc_qt.domain.instruments import InstrumentId
@@ -394,7 +395,11 @@ async def test_a_passing_error_is_asked_again(bench: Bench) -> None:
 
 
 async def test_silence_ends_in_a_time_out_and_its_threads_end_too(bench: Bench) -> None:
-    venue = await bench.venue(timeouts=Timeouts(request_s=0.2, first_backoff_s=0.01))
+    person = bench.person()
+    venue = await bench.venue(person.key)
+    venue.require_connected()._timeouts = Timeouts(request_s=0.2, first_backoff_s=0.01)  # not enough to connect
+    close_rest_client(venue._rest)
+    venue._rest = make_rest_client(person.key, bench.server.endpoint, 0.2)
     bench.site.fault_rest("/v2/aggs", hang=True)
     now_ns = bench.exchange.time_ns()
     said = await refusal(bars_of(venue, "AAPL", "1m", now_ns - HOUR_NS, now_ns - 10 * MINUTE_NS), VenueTimeout)
@@ -582,7 +587,5 @@ def test_its_abilities_are_what_it_does() -> None:
 
 
 def test_the_vendors_loggers_write_nothing_to_the_console() -> None:
-    from koc_qt.adapters.polygon_client import make_rest_client
-
     make_rest_client("some-key-0123456789", None, 1.0)
     assert not any(logging.getLogger(name).handlers for name in ("RESTClient", "WebSocketClient"))
