@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -266,17 +267,17 @@ class BacktestRun:
             self._raise_failure()
             self._news.clear()
             left_s = heard_s + patience_s - loop.time()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, SILENCE_SAID_S)):
                     await self._news.wait()
-            except TimeoutError:
-                silent_s = loop.time() - heard_s
-                if silent_s >= patience_s:
-                    raise StrategyError(f"ended after {patience_s:g} s without a word: {complaint}") from None
-                self._say(f"{silence} for {silent_s:.0f} s; it is ended after {patience_s:g} s")
-            else:
+            if self._news.is_set():  # also where it came in the very moment in which the time was over
                 heard_s = loop.time()
                 self._say("")
+                continue
+            silent_s = loop.time() - heard_s
+            if silent_s >= patience_s:
+                raise StrategyError(f"ended after {patience_s:g} s without a word: {complaint}")
+            self._say(f"{silence} for {silent_s:.0f} s; it is ended after {patience_s:g} s")
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:
