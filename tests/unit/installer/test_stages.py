@@ -295,8 +295,8 @@ def test_a_child_that_keeps_the_output_open_does_not_hold_the_build(
 ) -> None:
     monkeypatch.setattr(commands, "_REST_S", 0.0)
     started = time.monotonic()
-    build.run(["sh", "-c", "setsid sleep 3 & echo started"])
-    assert time.monotonic() - started < 2.5
+    build.run(["sh", "-c", "setsid sleep 30 & echo started"])
+    assert time.monotonic() - started < 25
 
 
 def test_events_are_one_line_of_json_each_whatever_is_in_them() -> None:
