@@ -196,7 +196,8 @@ def _stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
     """End in order on Ctrl-C, SIGTERM, a terminal that is closed, and on Windows Ctrl-Break."""
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup stays nohup
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)  # it was started with nohup
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
     try:
         yield

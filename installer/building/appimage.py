@@ -128,6 +128,9 @@ def _use(build: Build) -> None:
     proof.begin()
     root = chroot.System(build).copy(build, build.work / "system")
     shutil.copytree(build.root / "strategies", root / "opt" / "samples")
+    mounts = root / "etc" / "mtab"  # what unmounts the AppImage looks there; a system that is started has it
+    if not mounts.is_symlink():
+        mounts.symlink_to("../proc/self/mounts")
     shared = {build.out: "/mnt/new", screens.SOCKETS: str(screens.SOCKETS)}
     with screens.screen(build) as screen, chroot.inside(build, root, shared) as system:
         # what every desktop has and the AppImage does not bring, and what mounts it
