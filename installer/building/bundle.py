@@ -23,7 +23,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from building import licences, sbom, shared_libraries
+from building import bytecode, licences, sbom, shared_libraries
 from building.events import TextEvents
 from building.stages import Build, BuildError, Stage, file_sha256, read_json, run_stages, write_whole
 from building.tools import Need, programs, space
@@ -59,7 +59,8 @@ def stages(build: Build) -> list[Stage]:
     """Give what is done for one, in order."""
     here = Path(__file__).parent
     helpers = [
-        here / f"{name}.py" for name in ("licences", "sbom", "shared_libraries", "pruning", "rehearsal", "bundle_entry")
+        here / f"{name}.py"
+        for name in ("bytecode", "licences", "sbom", "shared_libraries", "pruning", "rehearsal", "bundle_entry")
     ]
     return [
         Stage(
@@ -210,6 +211,8 @@ def finish(what: Finish, say: Say, check: Callable[[], None]) -> None:
     folder, internal = what.folder, what.folder / "_internal"
     if (folder / "koc").exists() and sys.platform == "linux":
         _finish_libraries(folder, say, check)
+    if others := bytecode.make_alike(internal):
+        say(f"{others} files of another Python's bytecode are left as they were compiled")
     found = licences.bundled(what.packages, internal)
     licences.write_metadata(found, internal)
     texts = what.root / "installer" / "licences"

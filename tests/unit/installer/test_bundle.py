@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import bundle, bundle_entry, licences, sbom, shared_libraries
+from building import bundle, bundle_entry, bytecode, licences, sbom, shared_libraries
 from building.pruning import is_dropped, trim_ccxt
 
 needs_binutils = pytest.mark.skipif(
@@ -186,6 +188,24 @@ def test_what_differs_between_two_bundles_is_listed(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out == f"only in {one}: koc\ndiffers: _internal/same.pyc\n"
     assert dict(bundle.components(one)) == {"koc": 9, "numpy": 2, "others": 1}
     assert bundle.sums(one)[0].endswith("  one/_internal/numpy.libs/x.so\n")
+
+
+def test_bytecode_does_not_tell_what_its_compiler_had_done_before(tmp_path: Path) -> None:
+    source = "def area(width, height):\n    return (width * height, 'of two words', frozenset({'x1', 'y1'}))\n"
+    code = compile(source, "area.py", "exec", dont_inherit=True)
+    header = importlib.util.MAGIC_NUMBER + bytes(12)
+    kept = [code.co_consts, *code.co_consts]  # which makes other bytes of the same code
+    first, second = header + marshal.dumps(code), header + marshal.dumps(marshal.loads(marshal.dumps(code)))
+    assert first != second
+    assert bytecode.alike(first) == bytecode.alike(second)
+    assert kept
+    file = tmp_path / "area.pyc"
+    file.write_bytes(first)
+    (tmp_path / "other.pyc").write_bytes(b"oth\r" + bytes(20))
+    assert bytecode.make_alike(tmp_path) == 1
+    names: dict[str, Any] = {}
+    exec(marshal.loads(file.read_bytes()[16:]), names)
+    assert names["area"](2, 3) == (6, "of two words", frozenset({"x1", "y1"}))
 
 
 def test_the_entry_serves_what_multiprocessing_starts() -> None:
