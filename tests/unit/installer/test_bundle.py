@@ -114,11 +114,11 @@ def test_a_stripped_file_still_loads_and_a_text_is_left_alone(tmp_path: Path) ->
 
 def test_a_path_of_the_build_machine_is_written_over(tmp_path: Path) -> None:
     library = tmp_path / "x.so"
-    library.write_bytes(b"\x7fELF\0/home/builder/lib\0next\0")
-    shared_libraries.replace_text(library, "/home/builder/lib", "$ORIGIN")
+    library.write_bytes(b"\x7fELF\0/srv/builder/lib0\0next\0")
+    shared_libraries.replace_text(library, "/srv/builder/lib0", "$ORIGIN")
     assert library.read_bytes() == b"\x7fELF\0$ORIGIN\0" + b"\0" * 10 + b"next\0"
     with pytest.raises(ValueError, match="cannot be replaced"):
-        shared_libraries.replace_text(library, "/home/builder/lib", "$ORIGIN")
+        shared_libraries.replace_text(library, "/srv/builder/lib0", "$ORIGIN")
 
 
 # ---- licences, bill of materials ------------------------------------------------------------------------------------
@@ -228,3 +228,16 @@ def test_programs_that_it_starts_find_the_systems_libraries() -> None:
     environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal:/own", "LD_LIBRARY_PATH_ORIG": "/own"}
     bundle_entry.give_back_library_path(environment)
     assert environment == {"LD_LIBRARY_PATH": "/own"}
+
+
+def test_what_freezes_is_locked_to_the_versions_that_are_run() -> None:
+    def pins(name: str) -> dict[str, str]:
+        lines = (Path(bundle.__file__).parents[1] / name).read_text(encoding="utf-8").splitlines()
+        found = [
+            line.split(" ")[0].partition("==") for line in lines if "==" in line and not line.startswith((" ", "#"))
+        ]
+        return {package: version for package, _, version in found}
+
+    run, build = pins("requirements.txt"), pins("requirements-build.txt")
+    assert {"pyinstaller", "cyclonedx-bom", "psycopg"} <= build.keys()
+    assert {name: version for name, version in build.items() if run.get(name, version) != version} == {}
