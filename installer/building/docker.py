@@ -175,7 +175,7 @@ def _trade(container: Container, proof: Proof) -> None:
         with proof.holds("its health check fails until the engine is there, and holds from then on"):
             until(build, container.is_healthy, START_S, "the health check does not hold")
         with proof.holds("it trades on the simulator") as note:
-            note(f"{len(until(build, lambda: _fills(container), FILLS_S, 'no fill'))} fills")
+            note(f"fills: {len(until(build, lambda: _fills(container), FILLS_S, 'no fill'))}")
         with proof.holds("keys of accounts come from the files of /run/secrets"):
             for account, files in (("main", 2), ("other", 0)):
                 words = ["koc", "accounts", "add", "binance", "testnet", "--id", account]

@@ -52,7 +52,8 @@ def _target(build: Build, stages: Sequence[Stage], now: float) -> str:
     times = read_json(build.builds / "times.json")
     took = [(stage.title, times.get(f"{stage.part or build.target}/{stage.name}")) for stage in stages]
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
-    parts = [f"Version {build.version}, {day}, on {machine()}.", _artefacts(build, stages)]
+    tightly = " Packed with --quick: larger than it need be." if build.is_quick else ""
+    parts = [f"Version {build.version}, {day}, on {machine()}.{tightly}", _artefacts(build, stages)]
     conditions = read_json(build.work / "proof.json").get("conditions", [])
     if conditions:
         parts.append(_proof(conditions))

@@ -167,7 +167,7 @@ def _trade(place: Place, proof: Proof, window: Running, badge: str) -> None:
         until(place.build, lambda: alive() and engine_answers(place), START_S, "no engine answered")
     with proof.holds("a strategy trades on the simulator") as note:
         found = until(place.build, lambda: alive() and fills(place), FILLS_S, "no fill")
-        note(f"{len(found or [])} fills")
+        note(f"fills: {len(found or [])}")
     with proof.holds("its worker is locked up as far as this system can, and its badge says how far") as note:
         said = status(place)["strategies"][0].get("badge")
         note(str(said))
