@@ -112,7 +112,7 @@ def _install(build: Build) -> None:
     as_windows = ["--python-platform", "x86_64-pc-windows-msvc", "--python-version", VERSION]
     strictly = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-progress"]
     for number, lock in enumerate(LOCKS):
-        asked = ["-r", build.root / "installer" / lock, "--target", target]
+        asked: list[str | Path] = ["-r", build.root / "installer" / lock, "--target", target]
         build.run([uv, "pip", "install", *as_windows, *strictly, *asked], timeout_s=_INSTALL_S)
         build.step((number + 1) / len(LOCKS))
 
