@@ -217,6 +217,8 @@ def finish(what: Finish, say: Say, check: Callable[[], None]) -> None:
     licences.write_metadata(found, internal)
     texts = what.root / "installer" / "licences"
     licences.write_licences(found, folder / "licences", texts, what.licence or _python_licence(what.python))
+    if sys.platform == "linux":
+        licences.write_system_licences(_system_libraries(folder), folder / "licences")
     check()
     _write_sbom(folder, what.python, what.packages, [each.key for each in found], _version(what.root))
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -251,10 +253,13 @@ def _write_sbom(folder: Path, python: Path, packages: Path, keys: Iterable[str],
     everything, final = folder.with_name("environment.cdx.json"), folder / "sbom.cdx.json"
     environment = {**os.environ, **freezing_environment(), "PYTHONPATH": str(packages)}
     _run(sbom.environment_command(python, everything), environment)
-    libraries = [path for path in sorted((folder / "_internal").glob("*.so*")) if not path.is_symlink()]
-    sbom.write(sbom.cut(read_json(everything), keys, version, libraries, folder), final)
+    sbom.write(sbom.cut(read_json(everything), keys, version, _system_libraries(folder), folder), final)
     everything.unlink()
     _run(sbom.validate_command(python, final), environment)
+
+
+def _system_libraries(folder: Path) -> list[Path]:
+    return [path for path in sorted((folder / "_internal").glob("*.so*")) if not path.is_symlink()]
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:

@@ -6,6 +6,8 @@ import email.message
 import email.parser
 import re
 import shutil
+import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +93,21 @@ def write_licences(found: list[Distribution], target: Path, texts: Path, python_
         "Qt and PySide6 are libraries of their own in _internal/PySide6, and can be replaced there (LGPL-3.0).",
     ]
     (target / "README.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def write_system_licences(libraries: Iterable[Path], target: Path, documents: Path = Path("/usr/share/doc")) -> None:
+    """Add the copyright files of the Debian packages that these libraries of the build machine came in."""
+    if shutil.which("dpkg-query") is None:
+        return
+    for name in sorted({path.name for path in libraries}):
+        done = subprocess.run(
+            ["dpkg-query", "-S", f"*/{name}"], capture_output=True, text=True, timeout=60, check=False
+        )
+        for package in sorted({line.partition(":")[0] for line in done.stdout.splitlines()}):
+            text = documents / package / "copyright"
+            if text.is_file():
+                (target / "system").mkdir(exist_ok=True)
+                shutil.copyfile(text, target / "system" / f"{package}.txt")
 
 
 def _copy_texts(each: Distribution, target: Path) -> int:
