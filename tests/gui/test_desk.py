@@ -38,7 +38,10 @@ def bar(open_time_ns: int, close: float) -> Bar:
 
 
 def test_the_snapshot_comes_as_one_frame(fake: FakeBench, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not fake.desk._timer.isActive())
     frames = frames_of(fake.desk)
+    fake.client.lose()
+    fake.client.connect()
     qtbot.waitUntil(lambda: bool(frames))
     assert [frame.snapshot for frame in frames] == [True]
     assert fake.desk.replica.accounts.keys() == {"paper"}
