@@ -173,9 +173,9 @@ def _stand_in(inside: Inside, folder: Path, name: str, functions: Sequence[str])
     for function in functions:
         lines += [f".globl {function}", f"{function}:", "xor eax, eax", "ret"]
     lines += ['.section .drectve,"yn"', *(f'.ascii " -export:{function}"' for function in functions), ""]
-    source = inside.root / "root" / f"{name}.s"
+    source = inside.root / "var" / "tmp" / f"{name}.s"
     source.write_text("\n".join(lines), encoding="ascii")
-    made = [f"/root/{name}.{end}" for end in ("s", "o", "dll")]
+    made = [f"/var/tmp/{name}.{end}" for end in ("s", "o", "dll")]
     inside.run(["x86_64-w64-mingw32-as", "-o", made[1], made[0]])
     inside.run(["x86_64-w64-mingw32-ld", "-shared", "-e", "DllMain", "-o", made[2], made[1]])
     target = folder / f"{name}.dll"
