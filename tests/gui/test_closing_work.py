@@ -20,6 +20,7 @@ from koc_qt.ui.panels.deploy import DeployPanel
 from koc_qt.ui.panels.deploy_build_run import Phase
 from koc_qt.ui.window import MainWindow
 from koc_qt.ui.workspace import PanelKind
+from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 from tests.gui.build_script import BuildScript
 
@@ -61,7 +62,7 @@ def window(fake: FakeBench, script: BuildScript, qtbot: QtBot, tmp_path: Path) -
     for name in list(shown.workspace.charts):
         shown.workspace.charts[name].close()
     shown.show()
-    with qtbot.waitSignal(shown.workspace.filled, timeout=10_000):
+    with qtbot.waitSignal(shown.workspace.filled, timeout=round(10_000 * PATIENCE)):
         shown.start()
     yield shown
     if shiboken6.isValid(shown):

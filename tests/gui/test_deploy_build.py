@@ -23,7 +23,7 @@ from koc_qt.ui.panels.deploy_build_place import Place, build_place
 from koc_qt.ui.panels.deploy_build_process import BuildProcess
 from koc_qt.ui.panels.deploy_build_run import LINES_KEPT, Phase
 from koc_qt.ui.panels.deploy_parts import CodeLine
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.fakes.desk import FakeBench
 from tests.gui.build_script import BuildScript
 
@@ -65,7 +65,7 @@ def made(fake: FakeBench, find: Callable[[], Place], width: int = 340) -> BuildS
 
 
 def ended(section: BuildSection, qtbot: QtBot, phase: Phase) -> None:
-    qtbot.waitUntil(lambda: not section.run.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: not section.run.is_running, timeout=round(10_000 * PATIENCE))
     assert section.run.phase is phase
     qtbot.waitUntil(lambda: not section._making.is_busy)
 
