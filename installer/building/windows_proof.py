@@ -29,9 +29,10 @@ _KEYS = (  # what an installation writes to the registry, below HKEY_CURRENT_USE
     r"Software\Classes\KOC.Strategy",
     r"Software\Classes\Applications\koc.exe",
 )
-# Ends a session for the window that it finds, as Windows does when a person signs out: it is asked, then told.
+# Closes the window that it finds, as a click on X does, and answers the question that it asks with Enter, which lets
+# the engine run on. (Qt ends its session before it closes windows, so that at the end of one the window asks as well.)
 _CLOSE = """
-import ctypes, sys
+import ctypes, sys, time
 user = ctypes.windll.user32
 found = []
 kind = ctypes.WINFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
@@ -43,8 +44,9 @@ def look(handle, _):
     return True
 user.EnumWindows(kind(look), None)
 for handle in found:
-    if user.SendMessageW(ctypes.c_void_p(handle), 0x11, 0, 1):
-        user.SendMessageW(ctypes.c_void_p(handle), 0x16, 1, 1)
+    for wait_s, message, key in ((0, 0x10, 0), (5, 0x100, 13), (0, 0x101, 13)):
+        time.sleep(wait_s)
+        user.PostMessageW(ctypes.c_void_p(handle), message, key, 0)
 sys.exit(0 if found else 1)
 """
 
@@ -90,7 +92,7 @@ class WinePlace:
             yield process
 
     def close_window(self) -> None:
-        """Ask the window to close, as a session that ends does."""
+        """Ask the window to close, and let the engine run on."""
         self._wine.run(["Z:\\python\\python.exe", "-I", "-c", _CLOSE])
 
     def configure(self, text: str) -> None:
