@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from building.stages import Build, Stage, need_space, read_json, write_whole
 SPACE = 4_000_000_000
 OLDER = "0.0.1"
 PROGRAM = f"/{debian.FOLDER}"
-_NO_TRACES = ("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg", "etc/ld.so.cache", "home", "root", "tmp", "run")
+_NO_TRACES = ("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg", "etc/ld.so.cache", "home", "root", "tmp", "run", "mnt")
 
 
 def needs(build: Build, test: bool) -> list[tools.Need]:
@@ -194,6 +195,7 @@ def _upgrade(build: Build) -> None:
             proof.holds("an engine that cannot stop is not killed: the upgrade fails instead"),
         ):
             _refused(system, upgrade)
+            engine.send_signal(signal.SIGCONT)  # what entered the system with it has stopped too
             _ended(build, engine)  # once it can, as it was asked to
         with _trading(place) as engine, proof.holds("an upgrade asks the engine that trades to stop in order") as note:
             before = len(fills(place))
