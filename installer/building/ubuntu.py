@@ -20,7 +20,18 @@ from building.stages import Build, Stage, need_space, read_json, write_whole
 SPACE = 4_000_000_000
 OLDER = "0.0.1"
 PROGRAM = f"/{debian.FOLDER}"
-_NO_TRACES = ("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg", "etc/ld.so.cache", "home", "root", "tmp", "run", "mnt")
+_NO_TRACES = (
+    "var/cache",
+    "var/log",
+    "var/lib/apt",
+    "var/lib/dpkg",
+    "etc/ld.so.cache",
+    "home",
+    "root",
+    "tmp",
+    "run",
+    "mnt",
+)
 
 
 def needs(build: Build, test: bool) -> list[tools.Need]:
