@@ -147,7 +147,7 @@ class Desk(QObject):
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._emit_soon)
-        self._patience = Patience(1)  # or what is painted for one frame shares a turn with the next frame
+        self._patience = Patience()  # or what is painted for one frame shares a turn with the next frame
 
     # ---- the connection ---------------------------------------------------------------------------------------------
 

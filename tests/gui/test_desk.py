@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 
 import msgspec
+import pytest
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
@@ -22,6 +23,7 @@ from koc_qt.link.messages import (
     Subscribe,
     Unsubscribe,
 )
+from koc_qt.ui import turns
 from koc_qt.ui.desk import Desk, Frame, Level
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC, START_NS
@@ -66,6 +68,24 @@ def test_what_happens_within_a_frame_comes_together(fake: FakeBench, qtbot: QtBo
     assert frame.quotes == {BTC}
     assert fake.desk.replica.quotes[BTC].bid == 100
     assert [(each.bar.close, each.closed) for each in frame.bars[BTC, "1m"]] == [(4.0, True), (5.0, False)]
+
+
+def test_a_frame_waits_for_a_turn_that_has_time_and_comes_where_none_has(
+    fake: FakeBench, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qtbot.waitUntil(lambda: not fake.desk._timer.isActive())
+    frames, asked = frames_of(fake.desk), list[bool]()
+    monkeypatch.setattr(turns, "_began_ns", 0)  # of the clock: long ago
+    waits = fake.desk._patience.waits
+
+    def asking() -> bool:
+        asked.append(waits())
+        return asked[-1]
+
+    monkeypatch.setattr(fake.desk._patience, "waits", asking)
+    fake.engine.quote(1)
+    qtbot.waitUntil(lambda: bool(frames))
+    assert asked == [*[True] * turns.MOST_WAITS, False]
 
 
 def test_log_lines_are_kept(fake: FakeBench, qtbot: QtBot) -> None:
