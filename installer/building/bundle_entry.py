@@ -28,12 +28,15 @@ def serve_multiprocessing(argv: list[str]) -> bool:
     return False
 
 
-def give_back_library_path(environment: MutableMapping[str, str]) -> None:
+def give_back_environment(environment: MutableMapping[str, str]) -> None:
     """Let programs that this one starts, such as a browser, find the system's libraries.
 
     The bundle's loader has put its own folder first, for this process: its libraries have been found by that already,
-    and its own children's loaders do the same.
+    and its own children's loaders do the same. They would not where they were told that a loader had been there: an
+    engine that a window started did not find SQLite on a system without one.
     """
+    for name in [name for name in environment if name.startswith("_PYI_")]:
+        del environment[name]
     before = environment.pop("LD_LIBRARY_PATH_ORIG", None)
     environment.pop("LD_LIBRARY_PATH", None)
     if before is not None:
@@ -63,7 +66,7 @@ def join_console() -> None:
 def main() -> int:
     """Run what the arguments ask for; gives the exit code."""
     if sys.platform == "linux" and getattr(sys, "frozen", False):
-        give_back_library_path(os.environ)
+        give_back_environment(os.environ)
     if serve_multiprocessing(sys.argv):
         return 0
     join_console()

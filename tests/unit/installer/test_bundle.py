@@ -222,11 +222,11 @@ def test_the_entry_serves_what_multiprocessing_starts() -> None:
 
 
 def test_programs_that_it_starts_find_the_systems_libraries() -> None:
-    environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal", "HOME": "/h"}
-    bundle_entry.give_back_library_path(environment)
+    environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal", "HOME": "/h", "_PYI_ARCHIVE_FILE": "/opt/koc/koc"}
+    bundle_entry.give_back_environment(environment)
     assert environment == {"HOME": "/h"}
     environment = {"LD_LIBRARY_PATH": "/opt/koc/_internal:/own", "LD_LIBRARY_PATH_ORIG": "/own"}
-    bundle_entry.give_back_library_path(environment)
+    bundle_entry.give_back_environment(environment)
     assert environment == {"LD_LIBRARY_PATH": "/own"}
 
 
