@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.wire.loopback import Faults, RestFault, Stream, close_politely
+from tests.wire.loopback import Faults, RestFault, Socket, Stream, close_politely
 from tests.wire.market import INTERVALS_MS
 from tests.wire.recording import Frame, Recording
 from tests.wire.replay import AtEnd, Replay
@@ -160,7 +160,7 @@ class BinanceSite:
             return web.Response(status=503, text="<html><body><h1>503 Service Unavailable</h1></body></html>")
         if self.faults.hang_streams:
             await self._stopping.wait()
-        socket = web.WebSocketResponse(heartbeat=_PING_S, compress=False)
+        socket = Socket(heartbeat=_PING_S, compress=False)
         try:
             await socket.prepare(request)
         except ConnectionError:  # the client hung up meanwhile

@@ -52,6 +52,14 @@ class Faults:
         self.__init__()  # type: ignore[misc]
 
 
+class Socket(web.WebSocketResponse):
+    """Pings nobody once it is closed, as aiohttp's own may where data came in the moment in which it was closed."""
+
+    def _reset_heartbeat(self) -> None:
+        if not self.closed:
+            super()._reset_heartbeat()
+
+
 class Stream:
     """One WebSocket connection: what it subscribed to, and a queue of limited length towards it."""
 

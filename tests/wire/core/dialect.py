@@ -15,7 +15,7 @@ from tests.wire.core.faults import FaultMethods
 from tests.wire.core.market import MarketFact
 from tests.wire.core.orders import OrderUpdate, WireFill, WireOrder
 from tests.wire.exchange import DONE, Exchange
-from tests.wire.loopback import Stream, close_politely
+from tests.wire.loopback import Socket, Stream, close_politely
 
 MAINTENANCE_PAGE = "<html><body><h1>503</h1>Down for maintenance, we are back soon.</body></html>"
 
@@ -255,7 +255,7 @@ class Dialect(FaultMethods):
         refused = self.may_open(request)
         if refused is not None:
             return refused
-        socket = web.WebSocketResponse(heartbeat=self.ping_s, compress=False)
+        socket = Socket(heartbeat=self.ping_s, compress=False)
         try:
             await socket.prepare(request)
         except ConnectionError:  # the client hung up meanwhile
