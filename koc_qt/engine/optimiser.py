@@ -206,6 +206,7 @@ class Optimiser:
         """Forget a study that is over. Raises StrategyError, StorageError."""
         await self.load()
         self._check_ours(await self._at_rest(study_id))
+        await self.load()  # again: its end may have been written since
         store = await self._opened()
         lease = await self._lease(store, study_id)
         if not lease:
