@@ -8,9 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFrame,
-    QHeaderView,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -19,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from koc_qt.ui.panels.deploy_build_run import LINES_KEPT
+from koc_qt.ui.tables.following import FollowingTable
 from koc_qt.ui.theme import Theme, code_font
 
 ROW_PX = 18
@@ -107,49 +106,19 @@ class _Line(QStyledItemDelegate):
         return QSize(0, ROW_PX)
 
 
-class BuildLogView(QTableView):
-    """Follows the newest line while `follows`; scrolling up pauses it, scrolling to the end goes on."""
-
-    following_changed = Signal()
+class BuildLogView(FollowingTable):
+    """Lines of a build, to be copied: those that are chosen, or all that are kept."""
 
     def __init__(self, model: BuildLog, theme: Theme, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__(model, ROW_PX, parent)
         self._log = model
         self._theme = theme
-        self._by_itself = False
-        self.follows = True
-        self.setModel(model)
         self.setItemDelegate(_Line(theme, self))
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setTabKeyNavigation(False)
         self.setAccessibleName("Lines of the build's log")
-        self.horizontalHeader().hide()
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        rows = self.verticalHeader()
-        rows.hide()
-        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        rows.setMinimumSectionSize(ROW_PX)
-        rows.setDefaultSectionSize(ROW_PX)
         self.setFixedHeight(SHOWN_ROWS * ROW_PX)
-        self.verticalScrollBar().valueChanged.connect(self._scrolled)
-        self.verticalScrollBar().rangeChanged.connect(self._range_changed)
-        model.evicted.connect(self._evicted)
+        model.evicted.connect(self.keep_place)
         theme.changed.connect(self.viewport().update)
-
-    def set_follows(self, follows: bool) -> None:
-        """Follow the newest line, or stay where one is."""
-        changed = follows != self.follows
-        self.follows = follows
-        if follows:
-            self._to_end()
-        if changed:
-            self.following_changed.emit()
 
     def text(self) -> str:
         """Give the chosen lines, all that are kept where none is chosen."""
@@ -178,24 +147,3 @@ class BuildLogView(QTableView):
             self.set_follows(True)
         else:
             super().keyPressEvent(event)
-
-    def _to_end(self) -> None:
-        before, self._by_itself = self._by_itself, True  # what is laid out on the way there calls this again
-        self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
-        self._by_itself = before
-
-    def _scrolled(self, value: int) -> None:
-        if not self._by_itself:
-            self.set_follows(value >= self.verticalScrollBar().maximum())
-
-    def _range_changed(self) -> None:
-        if self.follows:
-            self._to_end()
-
-    def _evicted(self, rows: int) -> None:
-        """Keep what is read in its place while older lines make way."""
-        if not self.follows:
-            self._by_itself = True
-            bar = self.verticalScrollBar()
-            bar.setValue(max(bar.value() - rows, 0))
-            self._by_itself = False

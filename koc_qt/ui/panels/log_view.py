@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -18,6 +16,7 @@ from koc_qt.link.messages import LogRecorded
 from koc_qt.ui.colors import Colors
 from koc_qt.ui.formats import clock
 from koc_qt.ui.panels.log_lines import LINE_ROLE, LogModel
+from koc_qt.ui.tables.following import FollowingTable
 from koc_qt.ui.theme import Theme, code_font, number_font
 
 ROW_PX = 20
@@ -122,62 +121,21 @@ class LogDelegate(QStyledItemDelegate):
             at = low.find(needle, at + len(needle))
 
 
-class LogView(QTableView):
-    """Follows the newest line while `follows`; scrolling up pauses it, scrolling to the end goes on.
-
-    `following_changed` says that `follows` is another now.
-    """
-
-    following_changed = Signal()
+class LogView(FollowingTable):
+    """The engine's lines, or `empty_text` where there are none."""
 
     def __init__(self, model: LogModel, theme: Theme, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(model, ROW_PX, parent)
         self._theme = theme
         self._lines = model
-        self._by_itself = False
-        self.follows = True
         self.empty_text = ""
         self.lines_delegate = LogDelegate(theme, self)
-        self.setModel(model)
         self.setItemDelegate(self.lines_delegate)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.setAlternatingRowColors(False)  # the delegate paints its own
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.setTabKeyNavigation(False)
         self.setAccessibleName("Log lines")
-        self.horizontalHeader().hide()
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        rows = self.verticalHeader()
-        rows.hide()
-        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        rows.setMinimumSectionSize(ROW_PX)
-        rows.setDefaultSectionSize(ROW_PX)
-        bar = self.verticalScrollBar()
-        bar.valueChanged.connect(self._scrolled)
-        bar.rangeChanged.connect(self._range_changed)
-        model.evicted.connect(self._evicted)
+        model.evicted.connect(self.keep_place)
         theme.changed.connect(self.viewport().update)
-
-    def set_follows(self, follows: bool) -> None:
-        """Follow the newest line, or stay where one is."""
-        changed = follows != self.follows
-        self.follows = follows  # before it moves: what was not laid out yet is then, and makes it longer
-        if follows:
-            self._to_end()
-        if changed:
-            self.following_changed.emit()
-
-    def show_row(self, row: int) -> None:
-        """Bring a row into sight and choose it, without taking that for a wish to follow or not."""
-        self._by_itself = True
-        self.setCurrentIndex(self._lines.index(row, 0))
-        self.scrollTo(self._lines.index(row, 0), QAbstractItemView.ScrollHint.PositionAtCenter)
-        self._by_itself = False
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Paint the lines, or why there are none."""
@@ -188,24 +146,3 @@ class LogView(QTableView):
             flags = Qt.AlignmentFlag.AlignCenter.value | Qt.TextFlag.TextWordWrap.value
             painter.drawText(self.viewport().rect().adjusted(16, 8, -16, -8), flags, self.empty_text)
             painter.end()
-
-    def _to_end(self) -> None:
-        before, self._by_itself = self._by_itself, True  # what is laid out on the way there calls this again
-        self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
-        self._by_itself = before
-
-    def _scrolled(self, value: int) -> None:
-        if not self._by_itself:
-            self.set_follows(value >= self.verticalScrollBar().maximum())
-
-    def _range_changed(self) -> None:
-        if self.follows:
-            self._to_end()
-
-    def _evicted(self, rows: int) -> None:
-        """Keep what is read in its place while older lines make way."""
-        if not self.follows:
-            self._by_itself = True
-            bar = self.verticalScrollBar()
-            bar.setValue(max(bar.value() - rows, 0))
-            self._by_itself = False
