@@ -77,7 +77,7 @@ def register_commands(window: MainWindow) -> None:
     palette = Command("window.palette", "&Commands…", "&Help", "command", "Ctrl+K", "Find any command")
     add(palette, lambda: window.palette_.open_over(window))
     keys = Command("help.shortcuts", "&Keyboard shortcuts", "&Help", "keyboard", "F1", "All keys in one place")
-    add(keys, lambda: ShortcutsDialog(window.actions_, window).open())
+    add(keys, lambda: ShortcutsDialog(window.actions_, window.bench.theme, window).open())
     add(Command("help.about", "&About K.O.C.", "&Help", "info"), lambda: _about(window))
 
 

@@ -51,9 +51,9 @@ class Strip(QFrame):
         self.cross.setIcon(icon("close", theme))
         self.cross.setToolTip("Dismiss")
         self.cross.setAutoRaise(True)
-        self.cross.setVisible(closable)
         self.cross.setAccessibleName("Dismiss")
-        row.addWidget(self.cross)
+        row.addWidget(self.cross)  # before it may be shown: alone it would be a window of its own
+        self.cross.setVisible(closable)
         self.setAccessibleName(text)
 
     def _show_icon(self) -> None:

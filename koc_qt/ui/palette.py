@@ -22,7 +22,7 @@ from koc_qt.ui.theme import Theme, style_as
 
 WIDTH, ROWS, ROW_PX = 520, 12, 28
 ICON_PX = 16
-_NAME, _KEYS = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
+_NAME, KEYS_ROLE = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
 
 
 def rank(query: str, text: str) -> int | None:
@@ -58,7 +58,9 @@ class KeysDelegate(QStyledItemDelegate):
         super().paint(painter, option, index)
         painter.setPen(QColor(self._theme.colors.muted))
         room = option.rect.adjusted(0, 0, -8, 0)
-        painter.drawText(room, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), index.data(_KEYS))
+        painter.drawText(
+            room, int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter), index.data(KEYS_ROLE) or ""
+        )
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:  # noqa: N802
         """Make all rows equally high."""
@@ -123,7 +125,7 @@ class CommandPalette(QFrame):
         for _, text, name, shortcut, picture in sorted(found):
             item = QListWidgetItem(icon(picture, self._theme) if picture else QIcon(self._blank), text)
             item.setData(_NAME, name)
-            item.setData(_KEYS, shortcut)
+            item.setData(KEYS_ROLE, shortcut)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
         self.list.setVisible(bool(found))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtGui import QColor, QKeySequence
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from koc_qt.ui.actions import Actions
-from koc_qt.ui.theme import style_as
+from koc_qt.ui.palette import KEYS_ROLE, KeysDelegate
+from koc_qt.ui.theme import Theme
 
 _WIDTH, _HEIGHT = 460, 560
 _IN_CHARTS = (
@@ -39,53 +40,37 @@ def sections(actions: Actions) -> dict[str, list[tuple[str, str]]]:
 class ShortcutsDialog(QDialog):
     """Shows them. Goes when it is closed."""
 
-    def __init__(self, actions: Actions, parent: QWidget) -> None:
+    def __init__(self, actions: Actions, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Keyboard shortcuts")
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidget(_listing(sections(actions)))
+        self.list = QListWidget()
+        self.list.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
+        self.list.setUniformItemSizes(True)
+        self.list.setItemDelegate(KeysDelegate(theme, self.list))
+        self.list.setAccessibleName("Keyboard shortcuts")
+        for title, keys in sections(actions).items():
+            self._add(title).setForeground(QColor(theme.colors.accent))
+            for shortcut, what in keys:
+                text = QKeySequence(shortcut).toString(QKeySequence.SequenceFormat.NativeText)
+                self._add(f"    {what}").setData(KEYS_ROLE, text)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(12, 8, 12, 12)
-        foot.addWidget(buttons)
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(area, 1)
-        column.addLayout(foot)
+        column.setContentsMargins(12, 12, 12, 12)
+        column.setSpacing(8)
+        column.addWidget(self.list, 1)
+        column.addWidget(buttons)
         room = parent.size()
         self.resize(min(_WIDTH, room.width()), min(_HEIGHT, room.height()))
 
-
-def _listing(shown: dict[str, list[tuple[str, str]]]) -> QWidget:
-    content = QWidget()
-    grid = QGridLayout(content)
-    grid.setContentsMargins(20, 8, 20, 16)
-    grid.setHorizontalSpacing(24)
-    grid.setVerticalSpacing(6)
-    grid.setColumnStretch(0, 1)
-    row = 0
-    for title, keys in shown.items():
-        head = QLabel(title)
-        style_as(head, tone="muted")
-        head.setContentsMargins(0, 10, 0, 0)
-        grid.addWidget(head, row, 0, 1, 2)
-        for offset, (shortcut, what) in enumerate(keys, start=1):
-            text = QLabel(what)
-            text.setTextFormat(Qt.TextFormat.PlainText)
-            text.setWordWrap(True)
-            key = QLabel(QKeySequence(shortcut).toString(QKeySequence.SequenceFormat.NativeText))
-            key.setTextFormat(Qt.TextFormat.PlainText)
-            style_as(key, pill="neutral")
-            grid.addWidget(text, row + offset, 0)
-            grid.addWidget(key, row + offset, 1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row += len(keys) + 1
-    grid.setRowStretch(row, 1)
-    return content
+    def _add(self, text: str) -> QListWidgetItem:
+        item = QListWidgetItem(text)
+        item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        self.list.addItem(item)
+        return item
 
 
 def _plain(text: str) -> str:

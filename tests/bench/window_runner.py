@@ -5,13 +5,15 @@
     python -m tests.bench.window_runner stream --seconds 60 [--trace] [--types] [--tracemalloc]
     python -m tests.bench.window_runner reconnect --orders 10000 [--trace]
     python -m tests.bench.window_runner theme [--trace]
+    python -m tests.bench.window_runner dialogs [--trace]
     python -m tests.bench.window_runner idle | busy
 
 `startup` says when the window was painted first, and a chart with bars, then closes. `turns` measures each turn of the
 loop from the first paint until the window has rested for a while with everything there. `stream` opens four charts,
 waits until they have bars, lets everything settle, and measures. `reconnect` does so too, with all orders in sight,
 until it has lost the engine and has it back with so many orders, which are shown. `theme` puts the light theme and the
-dark one on, twice, every panel there and four charts. `idle` and `busy` only stay, `busy`
+dark one on, twice, every panel there and four charts. `dialogs` opens each dialog and closes it, twice. `idle` and
+`busy` only stay, `busy`
 painting one dock after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they
 painted.
 """
@@ -24,6 +26,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from koc_qt.wiring import window as wiring
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
     from koc_qt.ui.window import MainWindow
 
+SMA_CROSS = Path(__file__).parents[2] / "strategies" / "sma_cross.py"
+COMMANDS_WITH_DIALOGS = ("accounts.add", "help.shortcuts", "help.about", "engine.stop")
 TIMEFRAMES = ("1s", "1m", "5s", "1m")
 SETTLE_S = 5.0
 NOTED_MS = 8.0
@@ -191,6 +197,45 @@ def observe_theme(window: MainWindow, options: argparse.Namespace) -> None:
     keep(drive())
 
 
+def observe_dialogs(window: MainWindow, options: argparse.Namespace) -> None:
+    """Say how long each turn of the loop took while each dialog opened, lay there for a moment, and was closed."""
+    from PySide6.QtWidgets import QApplication, QDialog
+
+    from tests.bench.window_watch import Turns
+
+    def shown() -> list[QDialog]:
+        return [each for each in QApplication.topLevelWidgets() if isinstance(each, QDialog) and each.isVisible()]
+
+    async def drive() -> None:
+        await until_filled(window)
+        workspace = window.workspace
+        openers: dict[str, Callable[[], object]] = {
+            "start form": lambda: workspace.panel("strategies").offer(str(SMA_CROSS)),  # type: ignore[union-attr]
+            "file dialog": lambda: workspace.panel("strategies").browse(),  # type: ignore[union-attr]
+        }
+        for command in COMMANDS_WITH_DIALOGS:
+            openers[command] = partial(window.actions_.run, command)
+        await asyncio.sleep(SETTLE_S)
+        for name, opener in openers.items():
+            for number in (1, 2):
+                turns = Turns(kept_ms=NOTED_MS)
+                turns.start(options.trace)
+                asyncio.get_running_loop().call_soon(opener)
+                async with asyncio.timeout(READY_TIMEOUT_S):
+                    while not shown():  # noqa: ASYNC110 - a bench may poll
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(1.5)
+                for dialog in shown():
+                    asyncio.get_running_loop().call_soon(dialog.reject)
+                await asyncio.sleep(1.0)
+                turns.stop()
+                say("turns", what=f"{name}, {number}.", **turns.figures())
+        say("over")
+        window.close_now()
+
+    keep(drive())
+
+
 def observe_presence(window: MainWindow, busy: bool) -> None:
     """Stay; with `busy`, paint."""
     from PySide6.QtCore import Qt, QTimer
@@ -269,7 +314,7 @@ async def open_charts(window: MainWindow) -> None:
 def main() -> None:
     """Run the window as `koc` does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("startup", "turns", "stream", "reconnect", "theme", "idle", "busy"))
+    parser.add_argument("mode", choices=("startup", "turns", "stream", "reconnect", "theme", "dialogs", "idle", "busy"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--trace", action="store_true", help="sample the stack of turns that are too long")
     parser.add_argument("--types", action="store_true", help="count the objects of each type at both ends")
@@ -285,6 +330,7 @@ def main() -> None:
         "stream": lambda window: observe_stream(window, options),
         "reconnect": lambda window: observe_reconnect(window, options),
         "theme": lambda window: observe_theme(window, options),
+        "dialogs": lambda window: observe_dialogs(window, options),
         "idle": lambda window: observe_presence(window, False),
         "busy": lambda window: observe_presence(window, True),
     }[options.mode]

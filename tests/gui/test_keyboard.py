@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QDialogButtonBox,
     QDockWidget,
-    QLabel,
     QToolButton,
     QWidget,
 )
@@ -26,6 +25,7 @@ from pytestqt.qtbot import QtBot
 from koc_qt.sdk.channel import Described, ParameterInfo
 from koc_qt.ui.focus import _Ring
 from koc_qt.ui.memory import MemoryFile
+from koc_qt.ui.palette import KEYS_ROLE
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.shortcuts import ShortcutsDialog, sections
 from koc_qt.ui.start_form.form import StartForm
@@ -104,7 +104,7 @@ def test_all_keys_are_listed(window: MainWindow, qtbot: QtBot) -> None:
     window.actions_.run("help.shortcuts")
     dialog = window.findChild(ShortcutsDialog)
     assert dialog is not None
-    texts = {label.text() for label in dialog.findChildren(QLabel)}
+    texts = {dialog.list.item(row).data(KEYS_ROLE) for row in range(dialog.list.count())}
     for command in window.actions_.commands.values():
         if command.shortcut:
             assert QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText) in texts

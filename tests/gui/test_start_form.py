@@ -78,6 +78,15 @@ def show(fake: FakeBench, qtbot: QtBot, path: str, **options: Any) -> StartForm:
     return form
 
 
+def test_nothing_of_it_is_ever_a_window_of_its_own(fake: FakeBench, qtbot: QtBot, path: str, strays: list[str]) -> None:
+    form = show(fake, qtbot, path)
+    form.trouble.say("It cannot be started", "Something is wrong.", "x = 1")
+    form.problem.say("")
+    form.problem.say("One thing more")
+    assert form.problem.isVisible()
+    assert strays == []
+
+
 def intercept(fake: FakeBench, answer: Callable[[Command], Any]) -> None:
     """Have the engine answer otherwise where `answer` gives something else than None."""
     plain = fake.engine.execute

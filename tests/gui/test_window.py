@@ -20,6 +20,7 @@ from koc_qt.domain.market import Bar
 from koc_qt.link.messages import EngageKillSwitch, EngineStopped, Shutdown
 from koc_qt.ui.bench import Panel
 from koc_qt.ui.closing import CloseDialog
+from koc_qt.ui.desk import Level
 from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.panels.backtest import BacktestPanel
@@ -99,6 +100,19 @@ def panels(window: MainWindow) -> dict[str, Panel]:
     """Give every panel by the name of its dock."""
     docks = {**window.workspace.docks, **window.workspace.charts}
     return {name: dock.panel for name, dock in docks.items() if dock.panel is not None}
+
+
+def test_no_widget_is_ever_a_window_of_its_own(open_window: Open, strays: list[str]) -> None:
+    window = open_window()
+    window.bench.desk.notify("This passes.")
+    window.bench.desk.notify("This stays.", Level.ERROR)
+    for command in ("accounts.add", "help.shortcuts", "help.about", "window.palette"):
+        window.actions_.run(command)
+        settle()
+    assert len(dialogs()) == 3
+    assert strays == []
+    for dialog in dialogs():
+        dialog.reject()
 
 
 JSON = st.recursive(

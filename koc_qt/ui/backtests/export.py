@@ -23,6 +23,7 @@ from koc_qt.ui.backtests.command import command_of, moment
 from koc_qt.ui.backtests.findings import TITLES
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.opening import open_gently
 
 KINDS = {
     ".html": "Report to read or print (HTML)…",
@@ -73,7 +74,7 @@ class Exporter(QObject):
         dialog.selectFile(proposed_name(shown.result, ending))
         dialog.fileSelected.connect(lambda path: self.write(Path(path), shown))
         dialog.finished.connect(self._asked)
-        dialog.open()
+        open_gently(dialog)
 
     def _asked(self, _result: int) -> None:
         if self.dialog is not None:

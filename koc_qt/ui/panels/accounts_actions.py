@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import shiboken6
-from PySide6.QtCore import QObject, QPoint, QTimer, Signal
+from PySide6.QtCore import QObject, QPoint, Signal
 from PySide6.QtWidgets import QMenu, QWidget
 
 from koc_qt.domain.state import AccountSnapshot
@@ -20,6 +20,7 @@ from koc_qt.ui.account_form.switch import SwitchDialog
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.icons import icon
 from koc_qt.ui.modes import account_name, modes_of, needs_keys
+from koc_qt.ui.opening import open_gently
 
 ENABLE_TIMEOUT_S = 120.0
 DISABLE_TIMEOUT_S = 180.0
@@ -157,7 +158,7 @@ class AccountActions(QObject):
             return
         dialog = self.dialogs[key] = make(self._owner.window())
         dialog.finished.connect(lambda _result: self._closed(key))
-        QTimer.singleShot(0, dialog, dialog.open)  # other things get their turn between making it and showing it
+        open_gently(dialog)
 
     def _closed(self, key: tuple[str, str]) -> None:
         dialog = self.dialogs.pop(key, None)

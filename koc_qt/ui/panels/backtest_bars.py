@@ -22,6 +22,7 @@ from koc_qt.domain.backtests import FILE_VENUE
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.ui.desk import Desk, Level
 from koc_qt.ui.icons import icon
+from koc_qt.ui.opening import open_gently
 from koc_qt.ui.panels.backtest_fields import Field
 from koc_qt.ui.panels.backtest_reading import ReadingFields
 from koc_qt.ui.theme import Theme, style_as
@@ -145,7 +146,7 @@ class BarFiles(QWidget):
             dialog.setDirectory(str(PurePath(self._paths[0]).parent))
         dialog.filesSelected.connect(self.choose)
         dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_gently(dialog)
 
     # ---- inside
 

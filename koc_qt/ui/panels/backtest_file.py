@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.ui.file_names import told_apart
 from koc_qt.ui.icons import icon
+from koc_qt.ui.opening import open_gently
 from koc_qt.ui.panels.backtest_fields import WheelGuard
 from koc_qt.ui.resources import library_folder
 from koc_qt.ui.theme import Theme
@@ -80,7 +81,7 @@ class StrategyFile(QWidget):
             dialog.setDirectory(str(PurePath(self._library[0]).parent))
         dialog.fileSelected.connect(self.choose)
         dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_gently(dialog)
 
     def _list(self) -> None:
         """Show the offered files first, then the samples."""

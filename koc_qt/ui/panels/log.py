@@ -36,6 +36,7 @@ from koc_qt.ui.desk import LOG_KEPT, Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.formats import utc
 from koc_qt.ui.icons import icon
+from koc_qt.ui.opening import open_gently
 from koc_qt.ui.panels.log_lines import SEVERITY, LogFilter, LogModel, as_text
 from koc_qt.ui.panels.log_view import LogView, level_word
 from koc_qt.ui.theme import code_font, number_font, style_as
@@ -320,7 +321,7 @@ class LogPanel(Panel):
         dialog.setDefaultSuffix("txt")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.fileSelected.connect(lambda path: self.save(Path(path)))
-        dialog.open()
+        open_gently(dialog)
 
     def save(self, path: Path) -> None:
         """Write the lines that are shown to a file, which is replaced whole; says how it went."""

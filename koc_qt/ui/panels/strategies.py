@@ -31,6 +31,7 @@ from koc_qt.ui.bench import Bench, Panel
 from koc_qt.ui.desk import Frame, Level
 from koc_qt.ui.drops import judge_files
 from koc_qt.ui.icons import icon
+from koc_qt.ui.opening import open_gently
 from koc_qt.ui.panels.strategies_drift import DriftKeeper
 from koc_qt.ui.panels.strategies_drift_actions import DriftActions
 from koc_qt.ui.panels.strategies_library import FILE_COLUMNS, Library, LibraryFile
@@ -219,7 +220,7 @@ class StrategiesPanel(Panel):
             dialog.setDirectory(str(folder))
         dialog.filesSelected.connect(self._browsed)
         dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_gently(dialog)
 
     def _browsed(self, paths: list[str]) -> None:
         judged = judge_files(paths)

@@ -30,7 +30,10 @@ class Words(QLabel):
         """Show a sentence, or nothing."""
         if self.text() != text:
             self.setText(text)
-        self.setVisible(bool(text))
+        if self.parentWidget() is not None or not text:
+            self.setVisible(bool(text))
+        else:  # it comes into sight with what it is put into: alone it would be a window of its own
+            self.setAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
 
 
 class Caption(QLabel):
