@@ -6,11 +6,11 @@ time. Widgets that ask here first share them out. Whoever grabs one must not do 
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, QPoint, QSize, Qt, QTimer
+from PySide6.QtCore import QObject, QPoint, QRect, QSize, Qt, QTimer
 from PySide6.QtGui import QPaintEvent, QRegion
 from PySide6.QtWidgets import QWidget
 
-from koc_qt.ui.turns import Patience
+from koc_qt.ui.turns import Patience, is_known
 
 
 class LatePaint(QObject):
@@ -22,6 +22,7 @@ class LatePaint(QObject):
         self._widget = widget
         self._patience = Patience()
         self._painted: tuple[QPoint, QSize] | None = None  # where in the window, and how large, it was at last
+        self._scrolled = QPoint()
         self._waiting = QRegion()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -36,6 +37,29 @@ class LatePaint(QObject):
             return True
         self._painted = place
         return False
+
+    def portion(self, event: QPaintEvent, rows: int, row_px: int, scrolled: QPoint) -> QRegion:
+        """Give what to paint of rows in this turn: no more than so many of them; those below come in other turns.
+
+        `scrolled` is how far; what has waited while it was scrolled, or was moved, is painted wherever it is by now.
+        """
+        if scrolled != self._scrolled:
+            self._scrolled = scrolled
+            if not self._waiting.isEmpty():
+                self._waiting = QRegion(self._widget.rect())
+        before = self._painted
+        if self.waits(event):
+            return QRegion()
+        region = event.region()
+        if self._painted != before or not is_known():
+            return region
+        area = region.boundingRect()
+        top = area.top() - (area.top() + scrolled.y()) % row_px  # of the row that is there
+        now = region.intersected(QRect(area.left(), area.top(), area.width(), top + rows * row_px - area.top()))
+        if now != region:
+            self._waiting += region.subtracted(now)
+            self._timer.start()
+        return now
 
     def _paint(self) -> None:
         region, self._waiting = self._waiting, QRegion()

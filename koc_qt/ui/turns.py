@@ -20,6 +20,11 @@ def turn_began(is_known: bool = True) -> None:
     _began_ns = perf_counter_ns() if is_known else None
 
 
+def is_known() -> bool:
+    """Whether the loop says when its turns begin."""
+    return _began_ns is not None
+
+
 class Patience:
     """Tells one piece of work when to wait, for at most so many turns in a row."""
 

@@ -16,20 +16,22 @@ from koc_qt.domain.errors import KocError
 from koc_qt.paths import Paths, profile_paths
 from koc_qt.scrub import scrub
 from koc_qt.wiring.engine_process import let_go, spawn_where_none_runs
-from koc_qt.wiring.garbage import collector_at_rest
+from koc_qt.wiring.garbage import Collector, collector_at_rest
 from koc_qt.wiring.window_options import WindowOptions
 
 if TYPE_CHECKING:
     from koc_qt.ui.window import MainWindow
     from koc_qt.wiring.window_loop import Observer
 
+COLLECT_EVERY_MS = 10_000
+
 
 def main(options: WindowOptions, paths: Paths | None = None, observe: Observer = lambda _window: None) -> int:
     """Show the window until it is closed; gives the exit code. `observe` is given the window once. Raises KocError."""
-    with collector_at_rest() as loaded, _signals() as ending:
+    with collector_at_rest() as collector, _signals() as ending:
 
         def shown(window: MainWindow) -> None:
-            window.workspace.filled.connect(loaded)
+            _collect_now_and_then(window, collector)
             observe(window)
 
         try:
@@ -85,6 +87,27 @@ def _run(options: WindowOptions, paths: Paths, observe: Observer, ending: Ending
     finally:
         if spawned is not None:
             let_go(spawned)
+
+
+def _collect_now_and_then(window: MainWindow, collector: Collector) -> None:
+    """Have the collector look, in turns of the loop that are not used up, once the window is filled."""
+    from PySide6.QtCore import QTimer
+
+    from koc_qt.ui.turns import Patience
+
+    patience = Patience()
+
+    def look() -> None:
+        if patience.waits():
+            QTimer.singleShot(0, window, look)
+        else:
+            collector.look()
+
+    timer = QTimer(window)
+    timer.setInterval(COLLECT_EVERY_MS)
+    timer.timeout.connect(look)
+    window.workspace.filled.connect(collector.loaded)
+    window.workspace.filled.connect(timer.start)
 
 
 @contextlib.contextmanager

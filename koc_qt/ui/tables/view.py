@@ -55,6 +55,7 @@ from koc_qt.ui.theme import Theme, number_font
 
 R = TypeVar("R")
 ROW_PX = 24
+ROWS_A_TURN = 8  # are painted; more than that would take half of what a turn may take
 _PAD_PX = 3  # beside a text
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine)
@@ -361,13 +362,15 @@ class RecordTable(QTableView, Generic[R]):
         super().keyPressEvent(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Say what is missing where there is nothing. All of it may come a turn later."""
-        if self._late.waits(event):
+        """Say what is missing where there is nothing. All of it may come a turn later, and what is below in some."""
+        scrolled = QPoint(self.horizontalOffset(), self.verticalOffset())
+        region = self._late.portion(event, ROWS_A_TURN, ROW_PX, scrolled)
+        if region.isEmpty():
             return
         painter = QPainter(self.viewport())
-        painter.fillRect(event.rect(), QColor(self._theme.colors.panel))
+        painter.fillRect(region.boundingRect(), QColor(self._theme.colors.panel))
         painter.end()
-        super().paintEvent(event)
+        super().paintEvent(QPaintEvent(region))
         if self.records.rowCount() == 0 and self._empty:
             painter = QPainter(self.viewport())
             painter.setPen(QColor(self._theme.colors.muted))
