@@ -6,6 +6,7 @@
     python3 installer/build.py all --test         every installer, each installed, started, traded with, and removed
     python3 installer/build.py windows --check    say what is missing on this machine, and what mends it
     python3 installer/build.py windows --fetch    install or download what is missing, as far as that is possible
+    python3 installer/build.py all --gpg KEY      sign what is made, as installer/building/signing.py does
 
 It works from a checkout, goes on where it was stopped, and does only what must be done anew. Exit codes: 0 done,
 1 failed, 2 the command line is wrong, 3 something is missing, 130 stopped.
@@ -30,9 +31,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bootstrap import locked
-from building import tools
+from building import signing, tools
 from building.events import Events, JsonEvents, TextEvents
-from building.stages import Build, Stage, run_stages
+from building.stages import Build, Stage, made, run_stages
 from building.trouble import BuildError, Cancelled, Failure, from_os_error
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="do everything again")
     parser.add_argument("--quick", action="store_true", help="pack less tightly: for trying, not for giving away")
     parser.add_argument("--report", action="store_true", help="write what came of it into docs/installers.md")
+    signing.add_keys(parser, required=False)
     parser.add_argument("--json", action="store_true", help="tell each event as a line of JSON")
     parser.add_argument("--verbose", action="store_true", help="show what programs write as well")
     return parser
@@ -132,7 +134,7 @@ def _one(build: Build, args: argparse.Namespace) -> int:
         failure = None
         if not args.check:
             stages = target.stages(build, args.test)
-            failure = run_stages(build, stages, args.fresh)
+            failure = run_stages(build, stages, args.fresh) or _signed(build, stages, signing.signer_of(args))
             if args.report and failure is None:
                 build.say(f"{import_module('building.report').write(build, stages)} has what came of it")
     except Cancelled:
@@ -148,6 +150,18 @@ def _one(build: Build, args: argparse.Namespace) -> int:
         return 0
     build.events.emit("failed", target=build.target, stage=failure.stage, text=failure.text, advice=failure.advice)
     return STOPPED if failure.is_cancelled else FAILED
+
+
+def _signed(build: Build, stages: Sequence[Stage], signer: signing.Signer | None) -> Failure | None:
+    """Sign what was made, where there is a key; gives what went wrong."""
+    if signer is None:
+        return None
+    for facts in made(build, stages):
+        signature, wrong = signer.sign(Path(facts["path"]))
+        if wrong:
+            return Failure("sign", wrong, "Mend that and build again: only the signature is made anew.")
+        build.say(f"{signature} is its signature")
+    return None
 
 
 def _missing(build: Build, target: Target, args: argparse.Namespace) -> list[tools.Need]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from building import bundle
 from building.events import duration
-from building.stages import Build, Stage, read_json, write_whole
+from building.stages import Build, Stage, made, read_json, write_whole
 
 TITLES = {
     "bundle": "The frozen program",
@@ -71,14 +71,11 @@ def machine() -> str:
 
 
 def _artefacts(build: Build, stages: Sequence[Stage]) -> str:
-    made: list[dict[str, Any]] = []
-    for stage in stages:
-        stamp = build.builds / (stage.part or build.target) / "stamps" / f"{stage.name}.json"
-        made += read_json(stamp).get("results", [])
-    if not made:
+    files = made(build, stages)
+    if not files:
         return ""
     rows = "\n".join(
-        f"| `{Path(each['path']).name}` | {each['bytes'] / 1e6:.1f} MB | `{each['sha256']}` |" for each in made
+        f"| `{Path(each['path']).name}` | {each['bytes'] / 1e6:.1f} MB | `{each['sha256']}` |" for each in files
     )
     return f"| file | size | SHA-256 |\n| --- | --- | --- |\n{rows}"
 

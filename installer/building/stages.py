@@ -16,6 +16,7 @@ from typing import Any
 
 from building import commands
 from building.events import Events, shortened
+from building.signing import SIGNATURES
 from building.trouble import BuildError, Cancelled, Failure, advice_for, from_os_error
 
 __all__ = ["Build", "BuildError", "Cancelled", "Failure", "Stage", "run_stages"]
@@ -154,6 +155,8 @@ class Build:
             sums.write_text(f"{digest}  {name}\n", encoding="ascii")
             for made in (partial, sums):
                 _give_back(made)
+            for ending in SIGNATURES:  # of what was there before
+                _remove(self.out / f"{name}{ending}")
             partial.replace(final)
             sums.replace(self.out / f"{name}.sha256")
         finally:
@@ -205,9 +208,13 @@ def _in_order(build: Build, progress: _Progress) -> Iterator[None]:
         build._now = None
 
 
+def _stamp(build: Build, stage: Stage) -> Path:
+    return build.builds / (stage.part or build.target) / "stamps" / f"{stage.name}.json"
+
+
 def _run_stage(build: Build, stage: Stage, key: str, must_run: bool, progress: _Progress) -> bool:
     """Run a stage or skip it; gives whether it was run."""
-    stamp = build.builds / (stage.part or build.target) / "stamps" / f"{stage.name}.json"
+    stamp = _stamp(build, stage)
     kept = None if must_run or stage.inputs is None else _usable(stamp, key, stage, build)
     if kept is not None:
         progress.skip(stage)
@@ -226,6 +233,16 @@ def _run_stage(build: Build, stage: Stage, key: str, must_run: bool, progress: _
     seconds = progress.end(stage, "done")
     write_whole(stamp, json.dumps({"key": key, "seconds": seconds, "results": build._results}))
     return True
+
+
+def made(build: Build, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Give what these stages made when they were run last: path, bytes, sha256 and seconds of each."""
+    found: list[dict[str, Any]] = []
+    for stage in stages:
+        found += read_json(build.builds / (stage.part or build.target) / "stamps" / f"{stage.name}.json").get(
+            "results", []
+        )
+    return found
 
 
 def _usable(stamp: Path, key: str, stage: Stage, build: Build) -> list[dict[str, Any]] | None:

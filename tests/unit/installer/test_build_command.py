@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def wait(build):
 build.Target = Target
 sys.exit(build.main(sys.argv[1:]))
 """
+# a target that makes a file of few words
+QUICK = SLOW.replace('path.write_text("half")', 'path.write_text("whole")').replace("sleep 60", "true")
 
 
 def events_of(said: str) -> list[dict[str, Any]]:
@@ -121,3 +124,29 @@ def test_a_target_that_does_not_exist_is_a_wrong_command_line() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert "ubuntu" in result.stderr
+
+
+@needs_posix
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+def test_what_is_made_is_signed_where_a_key_is_named_and_is_kept_where_that_fails(tmp_path: Path) -> None:
+    def build(*options: object) -> tuple[int, list[dict[str, Any]]]:
+        command = [sys.executable, "-c", QUICK, "ubuntu", "--json", *places(tmp_path), *map(str, options)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, events_of(done.stdout)
+
+    key, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    code, events = build("--ed25519", key)
+    (failed,) = (each for each in events if each["event"] == "failed")
+    assert (code, failed["stage"]) == (1, "sign")
+    file = tmp_path / "my dist" / "koc.deb"
+    signature = file.with_name("koc.deb.sig")
+    assert sorted(file.parent.iterdir()) == [file, file.with_name("koc.deb.sha256")]
+
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    assert build("--ed25519", key)[0] == 0
+    verify = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", public, "-sigfile", signature, "-in", file]
+    assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
+
+    assert build("--fresh")[0] == 0
+    assert not signature.exists()  # it was of another file
