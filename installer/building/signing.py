@@ -4,8 +4,8 @@
     python3 installer/building/signing.py FILE ... --ed25519 KEY.pem   writes FILE.sig
 
 `installer/build.py TARGET` takes the same two options. The Ed25519 key is one that `installer/release.py keygen` made;
-its phrase is taken from KOC_RELEASE_PHRASE, or asked for. People check the first with `gpg --verify FILE.asc`, the second
-with `openssl pkeyutl -verify -rawin -pubin -inkey PUBLIC.pem -sigfile FILE.sig -in FILE`.
+its phrase is taken from KOC_RELEASE_PHRASE, or asked for. People check the first with `gpg --verify FILE.asc`, the
+second with `openssl pkeyutl -verify -rawin -pubin -inkey PUBLIC.pem -sigfile FILE.sig -in FILE`.
 """
 
 from __future__ import annotations

@@ -239,9 +239,7 @@ def made(build: Build, stages: Sequence[Stage]) -> list[dict[str, Any]]:
     """Give what these stages made when they were run last: path, bytes, sha256 and seconds of each."""
     found: list[dict[str, Any]] = []
     for stage in stages:
-        found += read_json(build.builds / (stage.part or build.target) / "stamps" / f"{stage.name}.json").get(
-            "results", []
-        )
+        found += read_json(_stamp(build, stage)).get("results", [])
     return found
 
 
