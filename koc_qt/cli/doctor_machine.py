@@ -49,16 +49,29 @@ def look_at_graphics(environment: Mapping[str, str] = os.environ, cards: Path = 
     return [Check("graphics", OK, f"{session}; {drawn}")]
 
 
-def look_at_keyring() -> Check:
+def look_at_keyring(environment: Mapping[str, str] = os.environ) -> Check:
     """Look at where secrets would be kept; the OS service behind it may hang, so it is asked in another process."""
+    from koc_qt.adapters.secrets.choice import mounted_folder
+
     code, text = ask_elsewhere("keyring")
     module, _, rest = text.partition("|")
     priority, _, name = rest.partition("|")
+    works = not code and name and float(priority) > 0
+    if not works and (folder := mounted_folder(environment)) is not None:
+        return _look_at_mounted(folder)
     if code or not name:
         return Check("keyring", WARN, f"cannot be asked: {text}", f"{_NO_KEYS} {keyring_advice()}")
     if float(priority) <= 0 or module.startswith(("keyring.backends.fail", "keyring.backends.null")):
         return Check("keyring", WARN, "none on this machine", f"{_NO_KEYS} {keyring_advice()}")
     return Check("keyring", OK, f"{name} ({module})")
+
+
+def _look_at_mounted(folder: Path) -> Check:
+    """Look at where keys of a container are, which has no keyring."""
+    if folder.is_dir():
+        return Check("keyring", OK, f"none, in a container; keys are the files in {folder}")
+    advice = f"Mount them at {folder}, or name another folder in KOC_SECRETS_FOLDER; the simulator and paper need none."
+    return Check("keyring", WARN, f"none, in a container, and no keys: {folder} is not there", advice)
 
 
 def keyring_advice(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> str:

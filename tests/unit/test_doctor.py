@@ -226,8 +226,23 @@ def test_displays(environment: dict[str, str], platform: str, found: str) -> Non
 )
 def test_keyrings(answer: tuple[int, str], status: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_machine, "ask_elsewhere", lambda name: answer)
-    check = doctor_machine.look_at_keyring()
+    check = doctor_machine.look_at_keyring({})
     assert (check.status, check.text) == (status, text)
+
+
+@pytest.mark.parametrize("answer", [(0, "keyring.backends.fail|0.0|fail Keyring"), (1, "no answer within 30 s")])
+def test_keys_of_a_container_are_files(
+    answer: tuple[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_machine, "ask_elsewhere", lambda name: answer)
+    folder = tmp_path / "secrets"
+    environment = {"KOC_DOCKER": "1", "KOC_SECRETS_FOLDER": str(folder)}
+    check = doctor_machine.look_at_keyring(environment)
+    assert (check.status, str(folder) in check.advice) == (WARN, True)
+    folder.mkdir()
+    check = doctor_machine.look_at_keyring(environment)
+    assert (check.status, str(folder) in check.text) == (OK, True)
+    assert "/run/secrets" in doctor_machine.look_at_keyring({"KOC_DOCKER": "1"}).text
 
 
 @pytest.mark.parametrize(

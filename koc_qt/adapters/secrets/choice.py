@@ -27,6 +27,13 @@ class Choice(NamedTuple):
     reason: str
 
 
+def mounted_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Give where a container has its keys as files; None where this is no container."""
+    if environment.get(DOCKER_VARIABLE) != "1":
+        return None
+    return Path(environment.get(FOLDER_VARIABLE) or FOLDER)
+
+
 def choose_store(
     paths: Paths,
     fields: Iterable[str],
@@ -52,7 +59,7 @@ def choose_store(
         if file.exists():
             reason += f"; {file}, which has keys as well, is not read while there is one"
         return Choice(keyring, reason)
-    if os.environ.get(DOCKER_VARIABLE) == "1":
-        folder = mounted or Path(os.environ.get(FOLDER_VARIABLE) or FOLDER)
-        return Choice(MountedStore(fields, modes, folder), f"{DOCKER_VARIABLE}=1 says that keys are mounted here")
+    if (folder := mounted_folder()) is not None:
+        store = MountedStore(fields, modes, mounted or folder)
+        return Choice(store, f"{DOCKER_VARIABLE}=1 says that keys are mounted here")
     return Choice(EncryptedFileStore(file), f"no keyring can be used: {why}")
