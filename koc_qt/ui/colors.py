@@ -23,6 +23,7 @@ class Colors:
     edge: str  # outlines of buttons and inputs
     text: str
     muted: str  # captions, units, headers
+    hint: str  # what an empty input asks for: it reads, and is never taken for what was typed
     disabled: str
     icon: str
     accent: str  # links, focus ring, selected tab
@@ -55,6 +56,7 @@ DARK = Colors(
     edge="#37414e",
     text="#e4e8ee",
     muted="#9aa6b5",
+    hint="#788492",
     disabled="#66717f",
     icon="#b4beca",
     accent="#66a6ff",
@@ -86,6 +88,7 @@ LIGHT = Colors(
     edge="#bcc5d0",
     text="#18212c",
     muted="#556170",
+    hint="#687380",
     disabled="#8b96a3",
     icon="#465261",
     accent="#1a5ccb",

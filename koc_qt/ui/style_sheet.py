@@ -99,7 +99,7 @@ QToolButton[tone="profit"]:focus, QToolButton[tone="loss"]:focus { border-color:
 
 QLineEdit, QAbstractSpinBox, QComboBox, QPlainTextEdit, QTextEdit {
   background: $field; color: $text; border: 1px solid $edge; border-radius: 4px; padding: 3px 6px;
-  selection-background-color: $selection; selection-color: $text; placeholder-text-color: $muted; }
+  selection-background-color: $selection; selection-color: $text; placeholder-text-color: $hint; }
 QLineEdit, QComboBox { min-height: 18px; }
 QLineEdit[face="small"] { min-height: 16px; padding: 1px 6px; }
 QAbstractSpinBox { min-height: 18px; max-height: 18px; }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QSpinBox
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.errors import ConfigError
@@ -25,6 +25,7 @@ SURFACES = ("window", "panel", "raised", "hover", "field", "stripe", "selection"
 TEXTS = {
     "text": SURFACES,
     "muted": ("window", "panel", "raised", "field", "stripe"),
+    "hint": ("panel", "field"),
     **dict.fromkeys(("profit", "loss", "warning", "danger", "info"), ("window", "panel", "raised", "field", "stripe")),
     **dict.fromkeys(("simulated", "paper", "testnet", "live", "accent"), ("window", "panel", "raised", "stripe")),
 }
@@ -192,6 +193,31 @@ def test_a_look_can_be_given_and_taken_away(app: QApplication, qtbot: QtBot) -> 
     assert label.palette().color(QPalette.ColorRole.WindowText) == QColor(DARK.loss)
     style_as(label, tone=None)
     assert label.palette().color(QPalette.ColorRole.WindowText) == plain
+
+
+@pytest.mark.parametrize("choice", [ThemeChoice.DARK, ThemeChoice.LIGHT])
+def test_what_an_empty_input_asks_for_is_not_taken_for_what_was_typed(
+    app: QApplication, qtbot: QtBot, choice: ThemeChoice
+) -> None:
+    theme = Theme(choice)
+    theme.apply(app)
+    colors = theme.colors
+    assert contrast(colors.text, colors.hint) >= 3
+    combo = QComboBox()
+    combo.setEditable(True)
+    line, text = QLineEdit(), QPlainTextEdit()
+    box = QWidget()
+    qtbot.addWidget(box)
+    for edit in (line, text, combo):
+        edit.setParent(box)
+    asking = [line, text, combo.lineEdit()]
+    with qtbot.waitExposed(box):
+        box.show()
+    for edit in asking:
+        assert edit is not None
+        edit.setPlaceholderText("Strategy, symbol")
+        assert edit.palette().color(QPalette.ColorRole.PlaceholderText) == QColor(colors.hint)
+        assert edit.palette().color(QPalette.ColorRole.Text) == QColor(colors.text)
 
 
 def test_inputs_are_of_one_height_and_show_their_focus(app: QApplication, qtbot: QtBot) -> None:
