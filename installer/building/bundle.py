@@ -133,7 +133,7 @@ def _freeze(build: Build) -> None:
     work = build.builds / "bundle"
     fresh, made = work / "fresh", work / "fresh" / "koc"
     shutil.rmtree(fresh, ignore_errors=True)
-    heard = _Heard(build)
+    heard = FreezeProgress(build)
     words: list[str | Path] = [
         "-m",
         "PyInstaller",
@@ -159,7 +159,7 @@ def _freeze(build: Build) -> None:
     write_whole(build.bundle.with_name("koc.sha256"), "".join(sums(build.bundle, build.check)))
 
 
-class _Heard:
+class FreezeProgress:
     """Tells from what PyInstaller says how far it is."""
 
     def __init__(self, build: Build) -> None:

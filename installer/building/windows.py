@@ -90,7 +90,7 @@ def _freeze(build: Build) -> None:
     shared = {build.root: "/src", windows_python.folder(build): "/python", fresh: "/fresh"}
     words = ["Z:\\python\\python.exe", "-m", "PyInstaller", "--noconfirm", "--clean"]
     places = ["--distpath", "Z:\\fresh\\dist", "--workpath", "Z:\\fresh\\work", "Z:\\src\\koc.spec"]
-    heard = _Heard(build)
+    heard = bundle.FreezeProgress(build)
     with windows_wine.windows(build, prefix, shared) as wine:
         env = {**bundle.freezing_environment(), "PYTHONUTF8": "1"}
         wine.run([*words, *places], env=env, timeout_s=_FREEZE_S, heard=heard)
@@ -104,18 +104,6 @@ def _freeze(build: Build) -> None:
     made.rename(build.work / "koc")
     for left in (fresh, prefix):
         chroot.removed(left)
-
-
-class _Heard:
-    """Tells from what PyInstaller says how far it is."""
-
-    def __init__(self, build: Build) -> None:
-        self._build = build
-        self._hooks = 0
-
-    def __call__(self, line: str) -> None:
-        self._hooks += "hook" in line
-        self._build.step(0.95 if "Building COLLECT" in line else min(0.85, self._hooks / 450))
 
 
 def unify_runtime(folder: Path, runtime: dict[str, bytes]) -> None:
