@@ -213,11 +213,11 @@ def test_what_an_empty_input_asks_for_is_not_taken_for_what_was_typed(
     asking = [line, text, combo.lineEdit()]
     with qtbot.waitExposed(box):
         box.show()
-    for edit in asking:
-        assert edit is not None
-        edit.setPlaceholderText("Strategy, symbol")
-        assert edit.palette().color(QPalette.ColorRole.PlaceholderText) == QColor(colors.hint)
-        assert edit.palette().color(QPalette.ColorRole.Text) == QColor(colors.text)
+    for field in asking:
+        assert field is not None
+        field.setPlaceholderText("Strategy, symbol")
+        assert field.palette().color(QPalette.ColorRole.PlaceholderText) == QColor(colors.hint)
+        assert field.palette().color(QPalette.ColorRole.Text) == QColor(colors.text)
 
 
 def test_inputs_are_of_one_height_and_show_their_focus(app: QApplication, qtbot: QtBot) -> None:
