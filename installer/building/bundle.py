@@ -167,6 +167,7 @@ class FreezeProgress:
         self._hooks = 0
 
     def __call__(self, line: str) -> None:
+        """Take a line of what it says."""
         self._hooks += "hook" in line
         if "Building COLLECT" in line:
             self._build.step(0.75)
