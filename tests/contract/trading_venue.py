@@ -246,7 +246,9 @@ class TradingVenueContract:
         key = await desk.send(BUY, 1)
         ended = await desk.reaches(key, OrderStatus.FILLED)
         await desk.venue.cancel(ended)
-        await until(lambda: isinstance(desk.events[-1], CancelRejected), what="the refusal of the cancel")
+        await until(
+            lambda: any(isinstance(each, CancelRejected) for each in desk.events), what="the refusal of the cancel"
+        )
         assert desk.orders[key] is ended
 
     async def test_an_order_can_be_changed_and_is_then_what_was_asked_for(self, desk: TradingDesk) -> None:
