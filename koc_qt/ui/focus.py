@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPainter, QPaintEvent, QRegion
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -64,6 +64,25 @@ class FocusGuide(QObject):
         by_key = top.testAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
         if by_key and top.windowType() != Qt.WindowType.Popup and not isinstance(now, _SIGNED):
             self._ring = _Ring(self._theme, now)
+
+
+class StaysInSight(QObject):
+    """Keeps what has the focus in sight when its scroll area gets less room, as by a message beneath it."""
+
+    def __init__(self, area: QScrollArea) -> None:
+        super().__init__(area)
+        self._area = area
+        self._seen_px = area.viewport().height()
+        area.verticalScrollBar().rangeChanged.connect(self._keep)
+
+    def _keep(self) -> None:
+        area, seen_px = self._area, self._seen_px
+        self._seen_px = area.viewport().height()
+        content, now = area.widget(), QApplication.focusWidget()
+        if content is None or now is None or not content.isAncestorOf(now):
+            return
+        if 0 <= now.mapTo(area.viewport(), QPoint(0, 0)).y() < seen_px:  # else the person has scrolled on
+            area.ensureWidgetVisible(now, MARGIN_PX, MARGIN_PX)
 
 
 def go_on(top: QWidget, *, is_forward: bool, besides: Sequence[QWidget] = ()) -> bool:

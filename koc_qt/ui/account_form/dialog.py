@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from koc_qt.domain.errors import KocError
 from koc_qt.ui.bench import Bench
 from koc_qt.ui.errands import Errand
+from koc_qt.ui.focus import StaysInSight
 from koc_qt.ui.panels.ticket_fields import Message
 from koc_qt.ui.theme import style_as
 
@@ -55,6 +56,7 @@ class AccountDialog(QDialog):
         self.sheet.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.body = QWidget(self.sheet.viewport())
         self.sheet.setWidget(self.body)
+        StaysInSight(self.sheet)
         self.column = QVBoxLayout(self.body)
         self.column.setContentsMargins(MARGIN_PX, 14, MARGIN_PX, 10)
         self.column.setSpacing(8)

@@ -10,7 +10,7 @@ from koc_qt.ui.start_form.parts import Words
 from koc_qt.ui.theme import style_as
 
 _SHORT_DOC = 280  # characters shown at first
-LONGEST_NAME = 40  # the form as wide as it is at first
+LONGEST_NAME = 40  # of what cannot be broken: the form as wide as it is at first
 _LONGEST_PART = 60  # of a path, which may be broken between its parts alone
 
 
@@ -22,7 +22,7 @@ def head(described: Described, path: str) -> list[QWidget]:
     if described.warmup_bars:
         facts.append(f"{described.warmup_bars} bars of history first")
     about = _doc(described.doc, Words(" · ".join(facts), "muted", "small"))
-    name = Words(cut(described.name, LONGEST_NAME), face="title")
+    name = Words(" ".join(cut(word, LONGEST_NAME) for word in described.name.split(" ")), face="title")
     name.setToolTip(described.name if name.text() != described.name else "")
     where = Words("/".join(cut(part, _LONGEST_PART) for part in path.split("/")), "muted", "small")
     where.setToolTip(path)

@@ -30,7 +30,8 @@ from koc_qt.ui.theme import Theme, code_font, style_as
 _SEEN_AT_ONCE = 5  # fields
 _GAP_PX = 12
 _NAME_PX = 128  # so that all controls begin in one line, those of the market above them too
-_LONGEST_NAME = 18  # characters, which that has room for
+_LONGEST_NAME = 18  # characters, which that has room for; a longer one stands above its control
+_LONGEST_LINE = 52  # characters, for which the form is wide enough
 
 
 class Field(QWidget):
@@ -56,7 +57,7 @@ class Field(QWidget):
         self._help.say(self._about())
         self._control.setAccessibleDescription(self._help.text())
         self._problem = Words(tone="danger", face="small")
-        caption = Caption(cut(rule.name, _LONGEST_NAME))
+        caption = Caption(cut(rule.name, _LONGEST_LINE))
         caption.setToolTip(rule.name if caption.text() != rule.name else "")
         caption.setBuddy(self._control)
         grid = QGridLayout(self)
@@ -65,11 +66,12 @@ class Field(QWidget):
         grid.setVerticalSpacing(2)
         grid.setColumnMinimumWidth(0, _NAME_PX)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(caption, 0, 0)
-        grid.addWidget(self._control, 0, 1)
-        grid.addWidget(self.reset_button, 0, 2)
-        grid.addWidget(self._problem, 1, 1, 1, 2)
-        grid.addWidget(self._help, 2, 1, 1, 2)
+        row = 1 if len(rule.name) > _LONGEST_NAME else 0
+        grid.addWidget(caption, 0, 0, 1, 3 if row else 1)
+        grid.addWidget(self._control, row, 1)
+        grid.addWidget(self.reset_button, row, 2)
+        grid.addWidget(self._problem, row + 1, 1, 1, 2)
+        grid.addWidget(self._help, row + 2, 1, 1, 2)
         self._control.setToolTip("")
         self.set_value(rule.default)
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QScrollArea, 
 
 from koc_qt.domain.errors import StrategyError
 from koc_qt.sdk.parameters import Parameter
+from koc_qt.ui.focus import StaysInSight
 from koc_qt.ui.theme import number_font, style_as
 
 
@@ -151,6 +152,7 @@ class Scroll(QScrollArea):
         self.setWidget(content)
         self._content = content
         self.setAutoFillBackground(True)
+        StaysInSight(self)
 
     def height_for(self, width: int) -> int:
         """Give the height at which nothing needs to scroll."""
