@@ -41,6 +41,7 @@ from koc_qt.ui.theme import Theme
 from koc_qt.ui.workspace import PanelKind, Workspace
 
 DEFAULT_SIZE = QSize(1480, 900)
+FRAME_ROOM = QSize(16, 48)  # for the desktop's frame and title bar, which nobody knows before the window is shown
 SMALLEST = QSize(930, 500)  # what the default docks need
 MENUS = ("&File", "&Engine", "&Trade", "&Chart", "&View", "&Help")
 WRITE_AFTER_MS = 2_000
@@ -366,7 +367,7 @@ class MainWindow(QMainWindow):
 
     def _restore_geometry(self) -> None:
         area = self.screen().availableGeometry()
-        self.resize(DEFAULT_SIZE.boundedTo(area.size()))
+        self.resize(DEFAULT_SIZE.boundedTo(area.size() - FRAME_ROOM))
         try:
             data = QByteArray(base64.b64decode(self.memory.geometry, validate=True))
         except (binascii.Error, ValueError):

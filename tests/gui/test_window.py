@@ -25,7 +25,7 @@ from koc_qt.ui.memory import Memory, MemoryFile
 from koc_qt.ui.panel_list import chart_maker, panel_kinds
 from koc_qt.ui.panels.backtest import BacktestPanel
 from koc_qt.ui.panels.chart import ChartPanel
-from koc_qt.ui.window import Condition, MainWindow
+from koc_qt.ui.window import DEFAULT_SIZE, FRAME_ROOM, Condition, MainWindow
 from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC
@@ -416,3 +416,11 @@ def test_a_remembered_stop_is_not_done_to_an_engine_on_another_machine(open_wind
     settle()
     assert question(window).stop.isEnabled()
     assert not fake.sent(Shutdown)
+
+
+def test_a_first_window_leaves_room_for_its_frame(open_window: Open) -> None:
+    """Else its lowest line, which says how the engine is, lies beneath the edge of the screen."""
+    window = open_window()
+    area = window.screen().availableGeometry()
+    assert area.height() < DEFAULT_SIZE.height()
+    assert area.height() - window.height() >= FRAME_ROOM.height()
