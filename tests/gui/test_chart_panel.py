@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from PySide6.QtWidgets import QToolButton
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.instruments import InstrumentId
@@ -66,6 +67,17 @@ def test_an_outage_is_filled_and_the_view_stays(panel: ChartPanel, fake: FakeBen
     fake.client.connect()
     qtbot.waitUntil(lambda: panel.chart.bar_count == 14)
     assert panel.chart.first_time_ns == FIRST_NS
+
+
+def test_where_it_is_narrow_prices_stay_and_buttons_make_way(panel: ChartPanel) -> None:
+    sides = [each for each in panel.findChildren(QToolButton) if each.text() in ("Buy", "Sell")]
+    assert len(sides) == 2
+    for width, seen in ((400, True), (240, False), (panel.minimumSizeHint().width(), False), (400, True)):
+        panel.resize(width, 300)
+        assert [each.isVisible() for each in sides] == [seen, seen]
+        assert panel.width() == width  # nothing in it insists on more
+        assert panel.chart.width() == width
+        assert panel.frames.geometry().right() < width
 
 
 def test_another_market_or_timeframe(panel: ChartPanel, fake: FakeBench, qtbot: QtBot) -> None:

@@ -9,7 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QSize, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from koc_qt.domain.errors import BadTimeframe, InvalidOrder, KocError
@@ -41,6 +42,8 @@ AT_ONCE = 200  # orders and fills: some half a millisecond
 PAINTED_AT_ONCE = 2_000  # fills, or what comes last: each time the whole chart is painted, while other panels work too
 MINUTE_NS = 60 * SECOND_NS
 PICKER_PX = (96, 190)  # at least and at most: there is little room in two charts on a small screen
+BAR_GAP_PX = 6
+LEAST_PX = 200  # of width; Buy and Sell make way where there is no more, and stay in the menu and in the ticket
 DEFAULT_INSTRUMENT = InstrumentId("sim", "BTC/USDT")
 DEFAULT_TIMEFRAME = "1m"
 
@@ -68,6 +71,7 @@ class ChartPanel(Panel):
         self._slices = Slices(self)
         self._letting_go = Slices(self)
         self._wanted_ns: int | None = None  # where to go once there are bars
+        self._sides: list[QToolButton] = []
         self._pending: list[BarChanged] = []  # bars that came while the history was on its way
         self.make()
 
@@ -78,7 +82,7 @@ class ChartPanel(Panel):
         column.setSpacing(0)
         bar = QHBoxLayout()
         bar.setContentsMargins(6, 4, 6, 4)
-        bar.setSpacing(6)
+        bar.setSpacing(BAR_GAP_PX)
         column.addLayout(bar)
         self.picker = SymbolPicker(self.desk, self)
         self.picker.setMinimumWidth(PICKER_PX[0])
@@ -90,12 +94,13 @@ class ChartPanel(Panel):
         self.frames.setFixedWidth(76)
         self.frames.setToolTip("Timeframe: a number and s, m, h, d or w")
         self.frames.setAccessibleName("Timeframe")
+        self._sides = [self._side_button(side) for side in Side]
         yield
         bar.addWidget(self.picker, 100)
         bar.addWidget(self.frames)
         bar.addStretch(1)
-        for side in Side:
-            bar.addWidget(self._side_button(side))
+        for button in self._sides:
+            bar.addWidget(button)
         yield
         self.chart = CandleChart(self)
         self.chart.set_palette(self._colors())
@@ -117,6 +122,17 @@ class ChartPanel(Panel):
         bench.requests.trips_marked.connect(self._show_trips)
         self.desk.framed.connect(self._on_frame)
         self.desk.linked.connect(self._show_trouble)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for the chart and its market: a dock with less shows neither its right edge nor the prices there."""
+        return QSize(LEAST_PX, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave Buy and Sell out where there is no room for them."""
+        super().resizeEvent(event)
+        wanted = LEAST_PX + sum(button.sizeHint().width() + BAR_GAP_PX for button in self._sides)
+        for button in self._sides:
+            button.setVisible(self.width() >= wanted)
 
     def _side_button(self, side: Side) -> QToolButton:
         button = QToolButton(self)
