@@ -9,6 +9,8 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QWidget
 
+MENUS = ("&File", "&Engine", "&Trade", "&Chart", "&View", "&Help")
+
 
 @dataclass(frozen=True)
 class Command:

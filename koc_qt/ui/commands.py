@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QActionGroup
 from PySide6.QtWidgets import QMessageBox
 
@@ -92,7 +93,7 @@ def _choose_theme(window: MainWindow, choice: ThemeChoice) -> None:
 
 
 def _toggle_fullscreen(window: MainWindow) -> None:
-    window.showNormal() if window.isFullScreen() else window.showFullScreen()
+    window.setWindowState(window.windowState() ^ Qt.WindowState.WindowFullScreen)  # one that is maximised stays so
 
 
 def _new_chart(window: MainWindow) -> None:

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu, QMenuBar, QVBoxLayout, QWidget
 
 from koc_qt.domain.instruments import InstrumentId
 from koc_qt.link.messages import EngageKillSwitch
-from koc_qt.ui.actions import Actions, Command
+from koc_qt.ui.actions import MENUS, Actions, Command
 from koc_qt.ui.bench import Bench, Panel, Requests
 from koc_qt.ui.closing import CloseDialog
 from koc_qt.ui.closing_work import WorkGuard
@@ -43,7 +43,6 @@ from koc_qt.ui.workspace import PanelKind, Workspace
 DEFAULT_SIZE = QSize(1480, 900)
 FRAME_ROOM = QSize(16, 48)  # for the desktop's frame and title bar, which nobody knows before the window is shown
 SMALLEST = QSize(930, 500)  # what the default docks need
-MENUS = ("&File", "&Engine", "&Trade", "&Chart", "&View", "&Help")
 WRITE_AFTER_MS = 2_000
 KILL_TIMEOUT_S = 60.0
 

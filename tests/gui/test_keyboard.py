@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QRect, Qt
-from PySide6.QtGui import QKeySequence, QRegion
+from PySide6.QtGui import QKeySequence, QRegion, QShortcut
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from koc_qt.sdk.channel import Described, ParameterInfo
+from koc_qt.ui.colors import LIGHT
 from koc_qt.ui.focus import _Ring
 from koc_qt.ui.memory import MemoryFile
 from koc_qt.ui.palette import KEYS_ROLE
@@ -35,6 +36,7 @@ from koc_qt.ui.window import MainWindow
 from tests.conditions import PATIENCE
 from tests.fakes.desk import FakeBench
 
+NATIVE = QKeySequence.SequenceFormat.NativeText
 TITLE_BAR = ("qt_dockwidget_closebutton", "qt_dockwidget_floatbutton", "ScrollLeftButton", "ScrollRightButton")
 
 
@@ -100,19 +102,36 @@ def test_no_key_has_two_meanings(window: MainWindow) -> None:
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-def test_all_keys_are_listed(window: MainWindow, qtbot: QtBot) -> None:
+def test_all_keys_are_listed(window: MainWindow, fake: FakeBench, qtbot: QtBot) -> None:
     window.actions_.run("help.shortcuts")
     dialog = window.findChild(ShortcutsDialog)
     assert dialog is not None
     texts = {dialog.list.item(row).data(KEYS_ROLE) for row in range(dialog.list.count())}
     for command in window.actions_.commands.values():
         if command.shortcut:
-            assert QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText) in texts
+            assert QKeySequence(command.shortcut).toString(NATIVE) in texts
+    keys = [each.key().toString(NATIVE) for each in window.findChildren(QShortcut)]
+    assert {"F5", "Ctrl+Return", "Ctrl+F", "Space"} & set(keys)
+    assert set(keys) - texts <= {"Ctrl+Enter"}  # the other key of that name
     assert ("Ctrl+K", "Commands") in sections(window.actions_)["Help"]
+    assert list(sections(window.actions_))[:7] == ["File", "Engine", "Trade", "Chart", "View", "Help", "In charts"]
+    rows = [dialog.list.item(row) for row in range(dialog.list.count())]
+    titles = [row for row in rows if not row.text().startswith(" ")]
+    fake.theme.set_choice(ThemeChoice.LIGHT)
+    assert {title.foreground().color().name() for title in titles} == {LIGHT.accent}
     box = dialog.findChild(QDialogButtonBox)
     assert box is not None
     with qtbot.waitSignal(dialog.finished):
         box.button(QDialogButtonBox.StandardButton.Close).click()
+
+
+def test_what_was_maximised_is_so_again_after_full_screen(window: MainWindow) -> None:
+    window.setWindowState(Qt.WindowState.WindowMaximized)
+    window.actions_.run("view.fullscreen")
+    assert window.isFullScreen()
+    window.actions_.run("view.fullscreen")
+    assert not window.isFullScreen()
+    assert window.isMaximized()
 
 
 @pytest.mark.parametrize("choice", [ThemeChoice.DARK, ThemeChoice.LIGHT])
