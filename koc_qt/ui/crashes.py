@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QSignalBlocker, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -25,6 +25,7 @@ from koc_qt.domain.errors import KocError
 from koc_qt.ports.crash_reports import CrashReport, CrashShelf
 from koc_qt.ui.actions import Command
 from koc_qt.ui.desk import Level, Notice
+from koc_qt.ui.palette import KeysDelegate
 from koc_qt.ui.theme import code_font, style_as
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class CrashDialog(QDialog):
         self.setWindowTitle("Crash reports")
         said = QLabel(
             "What went wrong in K.O.C. itself. Reports stay on this machine: nobody is sent them. Keys and passwords "
-            "are taken out of them; look at one before you pass it on.",
+            "are taken out of them; look at one before you pass it on. Times are UTC.",
             self,
         )
         said.setWordWrap(True)
@@ -107,13 +108,19 @@ class CrashDialog(QDialog):
         self.list = QListWidget()
         self.list.setAccessibleName("Crash reports")
         self.list.addItems([title_of(report) for report in reports])
+        self.list.setUniformItemSizes(True)
+        self.list.setItemDelegate(KeysDelegate(window.bench.theme, self.list))
+        delete = QShortcut(QKeySequence(Qt.Key.Key_Delete), self.list, self._delete)
+        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setAccessibleName("Report")
         self.text.setFont(code_font())
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.text.setPlaceholderText("" if reports else "There are none: nothing has gone wrong so far.")
-        split = QSplitter(self)
+        self.empty = QLabel("There are none: nothing has gone wrong so far.", self)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        style_as(self.empty, tone="muted")
+        split = self._split = QSplitter(self)
         split.addWidget(self.list)
         split.addWidget(self.text)
         split.setStretchFactor(1, 1)
@@ -123,6 +130,7 @@ class CrashDialog(QDialog):
         column.setSpacing(10)
         column.addWidget(said)
         column.addWidget(split, 1)
+        column.addWidget(self.empty, 1)
         column.addLayout(self._buttons())
         self.list.currentRowChanged.connect(self._show)
         self.list.setCurrentRow(0 if reports else -1)
@@ -158,6 +166,8 @@ class CrashDialog(QDialog):
 
     def _delete(self) -> None:
         row = self.list.currentRow()
+        if row < 0:
+            return
         try:
             self._shelf.delete(self._names[row])
         except KocError as error:
@@ -170,8 +180,11 @@ class CrashDialog(QDialog):
         self._enable()
 
     def _enable(self) -> None:
+        has_any = bool(self._names)
         for button in (self.copy, self.delete_):
-            button.setEnabled(bool(self._names))
+            button.setEnabled(has_any)
+        self._split.setVisible(has_any)
+        self.empty.setVisible(not has_any)
 
 
 def title_of(report: CrashReport) -> str:
