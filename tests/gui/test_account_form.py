@@ -490,3 +490,13 @@ def test_it_is_painted_in_any_size(form: AccountForm, fake: FakeBench, theme: Th
     for width, height in ((240, 200), (500, 700), (1200, 1000)):
         form.resize(width, height)
         assert not form.grab().isNull()
+
+
+def test_a_dialog_comes_up_in_the_middle_of_the_window(fake: FakeBench, form: AccountForm) -> None:
+    """Its venues are known already, so that it does not grow afterwards."""
+    form.close()
+    again = AccountForm(fake.bench, fake.window)
+    again.open()
+    off_px = again.frameGeometry().center().y() - fake.window.frameGeometry().center().y()
+    again.close()
+    assert abs(off_px) <= 40

@@ -229,6 +229,7 @@ class AccountDialog(QDialog):
     def open(self) -> None:
         """Show it in front. Qt's own `open` would block the window, and the kill switch with it."""
         self.resize(self.WIDTH, 120)
+        self._fit()  # first: where it comes up, in the middle of the window, follows from its size
         self.show()
         self.raise_()
         self.activateWindow()
