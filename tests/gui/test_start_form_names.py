@@ -24,6 +24,7 @@ DESCRIBED = Described(
         ParameterInfo("fast", "int", 5, 1, 500),
         ParameterInfo(ENTRY, "float", 2.0),
         ParameterInfo(EXIT, "float", 0.5),
+        ParameterInfo("m" * 64, "bool", True),
         *(ParameterInfo(f"window_{each:02}", "int", each) for each in range(12)),
     ),
     "1s",

@@ -31,7 +31,7 @@ _SEEN_AT_ONCE = 5  # fields
 _GAP_PX = 12
 _NAME_PX = 128  # so that all controls begin in one line, those of the market above them too
 _LONGEST_NAME = 18  # characters, which that has room for; a longer one stands above its control
-_LONGEST_LINE = 52  # characters, for which the form is wide enough
+_LONGEST_LINE = 60  # characters, for which the form is wide enough
 
 
 class Field(QWidget):
@@ -59,6 +59,7 @@ class Field(QWidget):
         self._problem = Words(tone="danger", face="small")
         caption = Caption(cut(rule.name, _LONGEST_LINE))
         caption.setToolTip(rule.name if caption.text() != rule.name else "")
+        caption.setMinimumWidth(1)  # however wide its letters are, the form is no wider for them
         caption.setBuddy(self._control)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
