@@ -12,6 +12,8 @@ from building.stages import Build, file_sha256
 from building.trouble import BuildError
 
 _TIMEOUT_S = 1800.0
+_MISMATCH = "DO NOT MATCH THE HASHES"  # what pip says
+_DISTRUST = "It was not used. Start again; where it stays so, do not trust the source."
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,20 @@ def fetched(build: Build, wanted: Pinned) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as name:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--no-deps"]
-        words = [*pip, "--dest", name, *wanted.pip, wanted.requirement]
-        build.run(words, timeout_s=_TIMEOUT_S, name=f"pip download {wanted.requirement}")
-        partial = Path(name) / wanted.file
+        brought = Path(name) / "brought"
+        brought.mkdir()
+        listed = Path(name) / "requirements.txt"  # with its sum, which pip looks at before it runs any of a source
+        listed.write_text(f"{wanted.requirement} --hash=sha256:{wanted.sha256}\n", encoding="utf-8")
+        words = [*pip, "--dest", str(brought), *wanted.pip, "--require-hashes", "--requirement", str(listed)]
+        try:
+            build.run(words, timeout_s=_TIMEOUT_S, name=f"pip download {wanted.requirement}")
+        except BuildError as error:
+            if _MISMATCH in error.text.upper():
+                raise BuildError(f"{wanted.file} is not what was expected", _DISTRUST) from error
+            raise
+        partial = brought / wanted.file
         if not partial.is_file():
-            there = ", ".join(path.name for path in Path(name).iterdir()) or "nothing"
+            there = ", ".join(path.name for path in brought.iterdir()) or "nothing"
             raise BuildError(f"{wanted.requirement} should bring {wanted.file}, and brought {there}")
         checked(partial, wanted.sha256)
         partial.replace(final)
@@ -73,8 +84,5 @@ def checked(path: Path, sha256: str) -> Path:
     """Give a file that is what it must be. Raises BuildError for another one."""
     found = file_sha256(path)
     if found != sha256:
-        raise BuildError(
-            f"{path.name} is not what was expected: its SHA-256 is {found}, not {sha256}",
-            "It was not used. Start again; where it stays so, do not trust the source.",
-        )
+        raise BuildError(f"{path.name} is not what was expected: its SHA-256 is {found}, not {sha256}", _DISTRUST)
     return path

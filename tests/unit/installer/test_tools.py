@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,21 @@ def test_what_is_not_as_pinned_is_never_used(build: Bench, content: bytes, name:
     bringing(build, content, name)
     with pytest.raises(BuildError, match=said):
         downloads.fetched(build, WANTED)
+    assert list(downloads.cache_folder(build).iterdir()) == []
+
+
+def test_nothing_of_a_source_is_run_that_is_not_as_pinned(build: Bench, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    script = f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n".encode()
+    with tarfile.open(tmp_path / "thing-1.tar.gz", "w:gz") as archive:
+        for name, content in {"thing-1/setup.py": script, "thing-1/PKG-INFO": b"Name: thing\nVersion: 1\n"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    local = ("--no-index", "--find-links", str(tmp_path), "--no-build-isolation")
+    with pytest.raises(BuildError, match=r"thing-1\.tar\.gz is not what was expected"):
+        downloads.fetched(build, Pinned("thing==1", "thing-1.tar.gz", hashlib.sha256(CONTENT).hexdigest(), local))
+    assert not ran.exists()
     assert list(downloads.cache_folder(build).iterdir()) == []
 
 
