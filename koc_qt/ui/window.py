@@ -100,7 +100,8 @@ class MainWindow(QMainWindow):
             self.memory = Memory(theme=self.memory.theme, on_close=self.memory.on_close)
         self.setWindowTitle("K.O.C.")
         self.setWindowIcon(icon_of_app())
-        self.setMinimumSize(SMALLEST.boundedTo(self.screen().availableSize()))  # or its right would be out of reach
+        room = self.screen().availableSize() - FRAME_ROOM
+        self.setMinimumSize(SMALLEST.boundedTo(room))  # or its right and its lowest line would be out of reach
         theme.set_choice(self.memory.theme)
         self.monitor = FrameMonitor(self)
         self.monitor.count_paints(self)

@@ -18,7 +18,7 @@ from koc_qt.paths import Paths
 from koc_qt.ui.crashes import CrashDialog, CrashWatch
 from koc_qt.ui.memory import MemoryFile
 from koc_qt.ui.panel_list import chart_maker
-from koc_qt.ui.window import MainWindow
+from koc_qt.ui.window import FRAME_ROOM, MainWindow
 from tests.fakes.desk import FakeBench
 
 
@@ -102,7 +102,7 @@ def test_without_reports_it_says_so(window: MainWindow, profile: Paths, qtbot: Q
 
 
 def test_on_a_small_screen_all_of_the_window_can_be_reached(window: MainWindow) -> None:
-    room = window.screen().availableSize()
+    room = window.screen().availableSize() - FRAME_ROOM
     assert window.minimumWidth() <= room.width()
     assert window.minimumHeight() <= room.height()
     window.resize(800, 560)
