@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_DOWN, Decimal, localcontext
 
@@ -9,6 +10,7 @@ from koc_qt.domain.exact import EXACT
 from koc_qt.domain.timeframes import SECOND_NS
 
 DASH = "—"
+_WORD = re.compile(r"[^\s/]+")
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -110,6 +112,11 @@ def cut(text: str, most: int) -> str:
     """Cut the middle out of a name that is too long for its place: the end tells as much as the beginning."""
     head = (most - 1) * 2 // 3
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
+
+
+def cut_words(text: str, most: int) -> str:
+    """Cut so every word that is longer, such as a part of a path: a label is broken at blanks and slashes alone."""
+    return _WORD.sub(lambda word: cut(word[0], most), text)
 
 
 def _local(time_ns: int, zone: tzinfo | None) -> datetime:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from koc_qt.ui.desk import Level, Notice
+from koc_qt.ui.formats import cut_words
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, style_as
 
 PASSING_MS = 6_000
 MOST_NOTICES = 3  # the oldest makes way; all are in the log
+MOST_CHARACTERS = 400  # of one; its tooltip has the rest
+_LONGEST_WORD = 60  # characters
+_LEAST_PX = 28  # of height, with buttons or without
 _TONES = {Level.INFO: "info", Level.WARNING: "warning", Level.ERROR: "danger"}
 _ICONS = {Level.INFO: "info", Level.WARNING: "warning", Level.ERROR: "error"}
 
@@ -28,15 +33,20 @@ class Strip(QFrame):
         style_as(self, strip=_TONES[level])
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 3, 6, 3)
+        self.setMinimumHeight(_LEAST_PX)
         row.setSpacing(8)
         self._icon = icon(_ICONS[level], theme, _TONES[level])
         self._picture = QLabel()
         self._show_icon()
         theme.changed.connect(self._show_icon)
         row.addWidget(self._picture)
-        self.label = QLabel(text)
+        shown = cut_words(text, _LONGEST_WORD)
+        shown = shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS].rstrip()}…"
+        self.label = QLabel(shown)
         self.label.setTextFormat(Qt.TextFormat.PlainText)
+        self.label.setToolTip(f"<p>{html.escape(text)}</p>" if shown != text else "")  # which wraps
         self.label.setWordWrap(True)
+        self.label.setMinimumWidth(1)  # a long word would make the window wider than the screen
         self.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         row.addWidget(self.label, 1)

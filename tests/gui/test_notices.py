@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
-from PySide6.QtWidgets import QToolButton
+from PySide6.QtWidgets import QLabel, QToolButton
 from pytestqt.qtbot import QtBot
 
 from koc_qt.ui import notices as module
 from koc_qt.ui.desk import Level, Notice
-from koc_qt.ui.notices import Notices
+from koc_qt.ui.notices import Notices, Strip
 from tests.fakes.desk import FakeBench
 
 
@@ -59,3 +61,26 @@ def test_many_notices_do_not_fill_the_window(notices: Notices) -> None:
 def test_a_notice_is_plain_text(notices: Notices) -> None:
     notices.show_notice(Notice(Level.ERROR, "<b>bold</b> <img src='file:///etc/passwd'>"))
     assert notices.texts == ["<b>bold</b> <img src='file:///etc/passwd'>"]
+
+
+@pytest.mark.parametrize("kind", ["notice", "condition"])
+def test_a_long_word_makes_the_window_no_wider_nor_a_long_text_all_of_it(notices: Notices, kind: str) -> None:
+    text = f"/home/{'x' * 300}/bars.csv <b>cannot</b> be read: {'it went on and on; ' * 100}"
+    if kind == "notice":
+        notices.show_notice(Notice(Level.ERROR, text), (("Try again", lambda: None), ("Open folder", lambda: None)))
+    else:
+        notices.set_condition("long", text, Level.ERROR, (("Try again", lambda: None),))
+    assert notices.texts == [text]
+    assert notices.minimumSizeHint().width() < 400
+    label = next(each for each in notices.findChildren(QLabel) if each.text().startswith("/home"))
+    assert "/bars.csv <b>cannot</b> be read: it went on" in label.text()
+    assert len(label.text()) <= module.MOST_CHARACTERS + 1
+    assert label.toolTip() == f"<p>{html.escape(text)}</p>"
+
+
+def test_all_are_of_one_height(notices: Notices) -> None:
+    notices.set_condition("halt", "halted", Level.ERROR)
+    notices.set_condition("engine", "stopped", remedies=[("Start", lambda: None)])
+    notices.show_notice(Notice(Level.WARNING, "so it is"))
+    heights = {max(each.sizeHint().height(), each.minimumHeight()) for each in notices.findChildren(Strip)}
+    assert len(heights) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from koc_qt.sdk.channel import Described
-from koc_qt.ui.formats import cut
+from koc_qt.ui.formats import cut_words
 from koc_qt.ui.start_form.parts import Words
 from koc_qt.ui.theme import style_as
 
@@ -22,9 +22,9 @@ def head(described: Described, path: str) -> list[QWidget]:
     if described.warmup_bars:
         facts.append(f"{described.warmup_bars} bars of history first")
     about = _doc(described.doc, Words(" · ".join(facts), "muted", "small"))
-    name = Words(" ".join(cut(word, LONGEST_NAME) for word in described.name.split(" ")), face="title")
+    name = Words(cut_words(described.name, LONGEST_NAME), face="title")
     name.setToolTip(described.name if name.text() != described.name else "")
-    where = Words("/".join(cut(part, _LONGEST_PART) for part in path.split("/")), "muted", "small")
+    where = Words(cut_words(path, _LONGEST_PART), "muted", "small")
     where.setToolTip(path)
     return [name, where, *about]
 
