@@ -78,9 +78,9 @@ def test_a_long_word_makes_the_window_no_wider_nor_a_long_text_all_of_it(notices
     assert label.toolTip() == f"<p>{html.escape(text)}</p>"
 
 
-def test_all_are_of_one_height(notices: Notices) -> None:
+def test_strips_with_buttons_and_without_are_equally_high(notices: Notices) -> None:
     notices.set_condition("halt", "halted", Level.ERROR)
     notices.set_condition("engine", "stopped", remedies=[("Start", lambda: None)])
     notices.show_notice(Notice(Level.WARNING, "so it is"))
     heights = {max(each.sizeHint().height(), each.minimumHeight()) for each in notices.findChildren(Strip)}
-    assert len(heights) == 1
+    assert max(heights) - min(heights) <= 1, heights
