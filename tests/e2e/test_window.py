@@ -81,6 +81,21 @@ def test_a_dropped_strategy_trades_before_your_eyes_and_nothing_is_lost(home: Pr
         shown.until(f"{marks} == {wanted!r}")
 
 
+def test_a_second_window_opened_for_a_file_offers_it_on_the_engine_of_the_first(home: Profile) -> None:
+    with window(home) as first:
+        pid = engine_pid(first)
+        with window(home, str(SAMPLES / "sma_cross.py")) as second:
+            assert engine_pid(second) == pid
+            second.until("dialog().start_button.isVisible() and dialog().start_button.isEnabled()")
+            second.ask("click('Start')")
+            for shown in (second, first):
+                shown.until("replica.strategies['sma_cross'].state == 'running'")
+            assert first.ask("dialog() is None")  # only who asked is asked
+            assert second.close() == 0
+            assert engine_pid(first) == pid
+            assert first.ask("replica.strategies['sma_cross'].state") == "running"
+
+
 def test_it_says_when_the_engine_is_killed_and_starts_it_again(home: Profile) -> None:
     with window(home) as shown:
         shown.until(CHARTS)
