@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
+from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.accounts import PaperOptions, SecretsState
@@ -500,3 +500,9 @@ def test_a_dialog_comes_up_in_the_middle_of_the_window(fake: FakeBench, form: Ac
     off_px = again.frameGeometry().center().y() - fake.window.frameGeometry().center().y()
     again.close()
     assert abs(off_px) <= 40
+
+
+def test_what_is_no_more_than_words_to_press_begins_where_other_words_do(form: AccountForm) -> None:
+    flat = [each for each in form.body.findChildren(QPushButton) if each.property("role") == "flat"]
+    assert {each.text() for each in flat} >= {"More about this venue", "Open the page where keys are made"}
+    assert {each.property("face") for each in flat if each.text()} == {"line"}

@@ -40,7 +40,7 @@ class PaperFields(QWidget):
         self.more = QPushButton("Another currency", self)
         self.more.setIcon(icon("plus", theme))
         self.more.setAutoDefault(False)
-        style_as(self.more, role="flat")
+        style_as(self.more, role="flat", face="line")
         self.more.clicked.connect(lambda: self.add_row("", "").setFocus())
         column.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
         grid = QGridLayout()
