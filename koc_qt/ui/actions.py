@@ -57,8 +57,7 @@ class Actions(QObject):
         if command.shortcut:
             action.setShortcut(QKeySequence(command.shortcut))
             action.setShortcutContext(Qt.ShortcutContext.ApplicationShortcut)
-        plain = command.text.replace("&", "").rstrip("…")
-        tip = command.tip or plain
+        tip = command.tip or plain(command.text).rstrip("…")
         action.setToolTip(f"{tip} ({action.shortcut().toString()})" if command.shortcut else tip)
         action.setStatusTip(tip)
         action.triggered.connect(lambda _checked=False: run())
@@ -85,3 +84,8 @@ class Actions(QObject):
     def run(self, name: str) -> None:
         """Do it, as a click would: nothing happens where it is disabled. Raises KeyError for an unknown name."""
         self._actions[name].trigger()
+
+
+def plain(text: str) -> str:
+    """Give the text of a command or a menu without the marks of underlined letters."""
+    return text.replace("&&", "\0").replace("&", "").replace("\0", "&")

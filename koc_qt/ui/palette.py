@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from koc_qt.ui.actions import Actions
+from koc_qt.ui.actions import Actions, plain
 from koc_qt.ui.icons import icon
 from koc_qt.ui.theme import Theme, style_as
 
@@ -115,10 +115,10 @@ class CommandPalette(QFrame):
         found = []
         for name, command in self._actions.commands.items():
             action = self._actions[name]
-            where = command.menu.replace("&", "")
-            text = f"{where}: {_plain(action.text())}" if where else _plain(action.text())
+            where = plain(command.menu)
+            text = f"{where}: {plain(action.text())}" if where else plain(action.text())
             place = min(
-                (r for r in (rank(query, _plain(action.text())), rank(query, text)) if r is not None), default=None
+                (r for r in (rank(query, plain(action.text())), rank(query, text)) if r is not None), default=None
             )
             if place is not None and action.isEnabled() and action.isVisible() and name != "window.palette":
                 found.append((place, text, name, action.shortcut().toString(), command.icon))
@@ -146,7 +146,3 @@ class CommandPalette(QFrame):
                 self.list.setCurrentRow(row)
                 return True
         return super().eventFilter(watched, event)
-
-
-def _plain(text: str) -> str:
-    return text.replace("&", "")

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QKeySequence
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
-from koc_qt.ui.actions import MENUS, Actions
+from koc_qt.ui.actions import MENUS, Actions, plain
 from koc_qt.ui.palette import KEYS_ROLE, KeysDelegate
 from koc_qt.ui.theme import Theme
 
@@ -107,4 +107,4 @@ class ShortcutsDialog(QDialog):
 
 
 def _plain(text: str) -> str:
-    return text.replace("&", "").rstrip("…")
+    return plain(text).rstrip("…")

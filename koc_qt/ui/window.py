@@ -175,6 +175,16 @@ class MainWindow(QMainWindow):
             action = dock.toggleViewAction()
             action.setObjectName(f"view.{name}")
             menu.addAction(action)
+        for name, kind in self.workspace.kinds.items():  # the menu has them above: these are for whoever types
+            show = Command(f"panel.{name}", f"Show {kind.title.replace('&', '&&')}", icon=kind.icon)
+            self.actions_.add(show, partial(self._go_to_panel, name))
+
+    def _go_to_panel(self, name: str) -> None:
+        """Show a panel, and have Tab go on from there."""
+        self.workspace.show_panel(name)
+        panel = self.workspace.panel(name)
+        if panel is not None:
+            panel.setFocus()
 
     def _connect(self) -> None:
         desk, requests = self.bench.desk, self.bench.requests

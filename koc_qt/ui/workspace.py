@@ -109,7 +109,7 @@ class Workspace(QObject):
     def __init__(self, window: QMainWindow, kinds: tuple[PanelKind, ...], make_chart: Make) -> None:
         super().__init__(window)
         self._window = window
-        self._kinds = {kind.name: kind for kind in kinds}
+        self.kinds = {kind.name: kind for kind in kinds}
         self._make_chart = make_chart
         self._waiting: list[_Filling] = []
         self._present: tuple[Dock, Generator[None, None, None]] | None = None  # the one that is being filled
@@ -142,7 +142,7 @@ class Workspace(QObject):
             self._arrange_default()
         visible = [name for name, dock in self.docks.items() if not dock.isHidden()]
         for name in [*visible, *(name for name in self.docks if name not in visible)]:
-            kind = self._kinds[name]
+            kind = self.kinds[name]
             self._waiting.append(_Filling(self.docks[name], kind.load, kind.make, partial(self._restore_panel, name)))
 
     def start_filling(self) -> None:

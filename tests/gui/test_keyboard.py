@@ -125,6 +125,23 @@ def test_all_keys_are_listed(window: MainWindow, fake: FakeBench, qtbot: QtBot) 
         box.button(QDialogButtonBox.StandardButton.Close).click()
 
 
+def test_every_panel_is_found_by_typing_its_name_and_reached(window: MainWindow, qtbot: QtBot) -> None:
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    window.workspace.docks["orders"].close()
+    for typed, name in (("orders & pos", "orders"), ("telemetry", "telemetry"), ("show tick", "ticket")):
+        window.palette_.open_over(window)
+        window.palette_.query.setText(typed)
+        assert window.palette_.list.item(0).text().startswith("Show ")
+        QTest.keyClick(window.palette_.query, Qt.Key.Key_Return)
+        dock = window.workspace.docks[name]
+        qtbot.waitUntil(lambda dock=dock: not dock.visibleRegion().isEmpty())  # type: ignore[misc]
+        QTest.keyClick(window, Qt.Key.Key_Tab)
+        focused = window.focusWidget()
+        assert focused is not None
+        assert dock.isAncestorOf(focused), typed
+
+
 def test_what_was_maximised_is_so_again_after_full_screen(window: MainWindow) -> None:
     window.setWindowState(Qt.WindowState.WindowMaximized)
     window.actions_.run("view.fullscreen")
