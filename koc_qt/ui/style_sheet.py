@@ -176,6 +176,8 @@ QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
 QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 QAbstractScrollArea::corner { background: palette(base); border: none; }
 
+QFileDialog { backward-icon: url("$art/left.svg"); forward-icon: url("$art/right.svg");
+  filedialog-backward-icon: url("$art/left.svg"); filedialog-parent-directory-icon: url("$art/up.svg"); }
 QDialogButtonBox, QMessageBox { dialogbuttonbox-buttons-have-icons: 0; }
 QMessageBox QLabel#qt_msgbox_label { font-size: 15px; font-weight: 600; }
 QMessageBox QLabel#qt_msgbox_informativelabel { min-width: 340px; }

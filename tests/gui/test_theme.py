@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from koc_qt.domain.errors import ConfigError
@@ -218,6 +229,25 @@ def test_what_an_empty_input_asks_for_is_not_taken_for_what_was_typed(
         field.setPlaceholderText("Strategy, symbol")
         assert field.palette().color(QPalette.ColorRole.PlaceholderText) == QColor(colors.hint)
         assert field.palette().color(QPalette.ColorRole.Text) == QColor(colors.text)
+
+
+@pytest.mark.parametrize("choice", [ThemeChoice.DARK, ThemeChoice.LIGHT])
+def test_the_ways_through_folders_can_be_seen(
+    app: QApplication, qtbot: QtBot, tmp_path: Path, choice: ThemeChoice
+) -> None:
+    """Qt's own arrows are black; a desktop without a dialog of its own shows them."""
+    theme = Theme(choice)
+    theme.apply(app)
+    dialog = QFileDialog(None, "Choose a strategy", str(tmp_path), options=QFileDialog.Option.DontUseNativeDialog)
+    qtbot.addWidget(dialog)
+    for name in ("backButton", "forwardButton", "toParentButton"):
+        button = dialog.findChild(QToolButton, name)
+        assert button is not None
+        image = button.icon().pixmap(16, 16).toImage()
+        inked = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
+        inked = [color for color in inked if color.alpha() == 255]
+        assert inked, name
+        assert all(contrast(color.name(), theme.colors.window) >= 3 for color in inked), name
 
 
 def test_inputs_are_of_one_height_and_show_their_focus(app: QApplication, qtbot: QtBot) -> None:
