@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import shiboken6
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import (
@@ -232,18 +233,16 @@ def test_what_an_empty_input_asks_for_is_not_taken_for_what_was_typed(
 
 
 @pytest.mark.parametrize("choice", [ThemeChoice.DARK, ThemeChoice.LIGHT])
-def test_the_ways_through_folders_can_be_seen(
-    app: QApplication, qtbot: QtBot, tmp_path: Path, choice: ThemeChoice
-) -> None:
+def test_the_ways_through_folders_can_be_seen(app: QApplication, tmp_path: Path, choice: ThemeChoice) -> None:
     """Qt's own arrows are black; a desktop without a dialog of its own shows them."""
     theme = Theme(choice)
     theme.apply(app)
     dialog = QFileDialog(None, "Choose a strategy", str(tmp_path), options=QFileDialog.Option.DontUseNativeDialog)
-    qtbot.addWidget(dialog)
-    for name in ("backButton", "forwardButton", "toParentButton"):
-        button = dialog.findChild(QToolButton, name)
-        assert button is not None
-        image = button.icon().pixmap(16, 16).toImage()
+    buttons = {each.objectName(): each for each in dialog.findChildren(QToolButton)}
+    names = ("backButton", "forwardButton", "toParentButton")
+    images = {name: buttons[name].icon().pixmap(16, 16).toImage() for name in names}
+    shiboken6.delete(dialog)  # now: it watches the folder
+    for name, image in images.items():
         inked = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
         inked = [color for color in inked if color.alpha() == 255]
         assert inked, name
