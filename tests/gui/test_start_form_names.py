@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from koc_qt.sdk.channel import Described, ParameterInfo
 from koc_qt.ui.start_form.form import StartForm
-from koc_qt.ui.start_form.parts import Caption, Words
+from koc_qt.ui.start_form.parts import Caption, NumberBox, Words
 from tests.fakes.desk import FakeBench
 from tests.fakes.link import BTC_RULES
 
@@ -68,6 +68,15 @@ def test_a_strategys_name_is_said_whole(fake: FakeBench, qtbot: QtBot, tmp_path:
     (name,) = [each for each in form.findChildren(Words) if each.text().startswith("xx")]
     assert len(name.text()) == 40  # of one that cannot be broken
     assert name.toolTip() == "x" * 64
+
+
+def test_a_parameter_is_named_as_it_is_written(fake: FakeBench, qtbot: QtBot, tmp_path: Path) -> None:
+    form = show(fake, qtbot, tmp_path)
+    assert form.parameters is not None
+    control = form.parameters.fields["fast"]._control
+    assert isinstance(control, NumberBox)
+    control.lineEdit().setText("abc")
+    assert form.problem.text().startswith("fast must be")
 
 
 def test_what_is_typed_stays_in_sight_when_a_message_takes_room(fake: FakeBench, qtbot: QtBot, tmp_path: Path) -> None:

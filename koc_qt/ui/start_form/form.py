@@ -431,7 +431,8 @@ class StartForm(QDialog):
 
     def _say(self, text: str, tone: str) -> None:
         style_as(self.problem, tone=tone)
-        self.problem.say(text[:1].upper() + text[1:])
+        is_named = self.parameters is not None and text.split(" ", 1)[0] in self.parameters.rules  # as it is written
+        self.problem.say(text if is_named else text[:1].upper() + text[1:])
 
     def _set_busy(self, busy: bool, words: str = "") -> None:
         self._busy = busy
