@@ -106,6 +106,15 @@ def test_four_installers_are_offered(section: BuildSection) -> None:
     assert not any(widget.isVisible() for widget in hidden)
 
 
+def test_what_a_stage_will_take_is_said_as_a_guess_is(section: BuildSection, script: BuildScript, qtbot: QtBot) -> None:
+    script.say(AT_40.replace("plan(60, 90)", "plan(60, 90, 120, 800, 20)"))
+    section.buttons["ubuntu"].click()
+    qtbot.waitUntil(lambda: section.log.total == 40)
+    assert [section.stages.words(row)[1] for row in (2, 3, 4)] == ["about 2 m", "about 13 m 20 s", "about 20 s"]
+    section.run.cancel()
+    ended(section, qtbot, Phase.CANCELLED)
+
+
 def test_a_build_shows_how_far_it_is(section: BuildSection, script: BuildScript, qtbot: QtBot, fake: FakeBench) -> None:
     section.with_test.setChecked(True)
     at_40(section, script, qtbot)

@@ -122,7 +122,7 @@ class StageList(QWidget):
             return rough(self._book.seconds_of(stage) or 0.0)
         if stage.state in (DONE, FAILED):
             return duration(stage.took_s)
-        return f"about {rough(stage.planned_s)}" if stage.planned_s else ""
+        return f"about {rough(stage.planned_s).removesuffix(' 0 s')}" if stage.planned_s else ""
 
     def _paint(self, painter: QPainter, area: QRect, stage: Stage) -> None:
         colors = self._theme.colors
