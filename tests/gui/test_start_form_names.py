@@ -42,6 +42,8 @@ def show(fake: FakeBench, qtbot: QtBot, folder: Path, described: Described = DES
     form.open()
     qtbot.waitUntil(form.sheet.isVisible)
     qtbot.waitUntil(lambda: form.parameters is not None and form.parameters.hidden_px == 0)
+    content = form.sheet.widget()
+    qtbot.waitUntil(lambda: content.height() >= form.sheet.height_for(content.width()))  # all have their places
     return form
 
 
