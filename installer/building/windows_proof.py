@@ -29,25 +29,41 @@ _KEYS = (  # what an installation writes to the registry, below HKEY_CURRENT_USE
     r"Software\Classes\KOC.Strategy",
     r"Software\Classes\Applications\koc.exe",
 )
-# Closes the window that it finds, as a click on X does, and answers the question that it asks with Enter, which lets
-# the engine run on. (Qt ends its session before it closes windows, so that at the end of one the window asks as well.)
+# Closes the window that it finds, as a click on X does, and answers the question that comes up in another window with
+# Enter, which lets the engine run on. (Qt ends its session before it closes windows, so that at the end of one the
+# window asks as well.)
 _CLOSE = """
 import ctypes, sys, time
+from ctypes import c_void_p
 user = ctypes.windll.user32
-found = []
-kind = ctypes.WINFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
-def look(handle, _):
-    text = ctypes.create_unicode_buffer(200)
-    user.GetWindowTextW(ctypes.c_void_p(handle), text, 200)
-    if user.IsWindowVisible(ctypes.c_void_p(handle)) and "K.O.C." in text.value:
-        found.append(handle)
-    return True
-user.EnumWindows(kind(look), None)
-for handle in found:
-    for wait_s, message, key in ((0, 0x10, 0), (5, 0x100, 13), (0, 0x101, 13)):
-        time.sleep(wait_s)
-        user.PostMessageW(ctypes.c_void_p(handle), message, key, 0)
-sys.exit(0 if found else 1)
+kind = ctypes.WINFUNCTYPE(ctypes.c_bool, c_void_p, c_void_p)
+def in_sight():
+    found = {}
+    def look(handle, _):
+        text, process = ctypes.create_unicode_buffer(200), ctypes.c_ulong()
+        user.GetWindowTextW(c_void_p(handle), text, 200)
+        user.GetWindowThreadProcessId(c_void_p(handle), ctypes.byref(process))
+        if user.IsWindowVisible(c_void_p(handle)):
+            found[handle] = process.value, text.value
+        return True
+    user.EnumWindows(kind(look), None)
+    return found
+before = in_sight()
+ours = {handle: process for handle, (process, text) in before.items() if "K.O.C." in text}
+for handle in ours:
+    user.PostMessageW(c_void_p(handle), 0x10, 0, 0)
+for _ in range(300):
+    time.sleep(0.1)
+    now = in_sight()
+    questions = [handle for handle in now if handle not in before and now[handle][0] in ours.values()]
+    if questions or not any(handle in now for handle in ours):
+        break
+time.sleep(1)
+for handle in questions:
+    for message in (0x100, 0x101):
+        user.PostMessageW(c_void_p(handle), message, 13, 0)
+print(f"{len(ours)} windows of ours, {len(questions)} questions: {[now[each][1] for each in questions]}")
+sys.exit(0 if ours else 1)
 """
 
 
