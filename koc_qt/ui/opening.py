@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QDialog
 
 
-def open_gently(dialog: QDialog) -> None:
-    """Call its `open` in another turn than the one that made it, and have it painted in a third."""
+def open_gently(dialog: QDialog, parts: Iterable[None] = ()) -> None:
+    """Call its `open` in another turn than the one that made it, and have it painted in a third.
 
-    def show() -> None:
+    `parts` makes what is in it, a part a step; each step has a turn of its own.
+    One that is closed before does not come.
+    """
+    left, is_over = iter(parts), False
+
+    def end() -> None:
+        nonlocal is_over
+        is_over = True
+
+    def step() -> None:
+        if is_over:
+            return
+        for _ in left:
+            QTimer.singleShot(0, dialog, step)
+            return
         dialog.setUpdatesEnabled(False)
         dialog.open()
         QTimer.singleShot(0, dialog, partial(dialog.setUpdatesEnabled, True))
 
-    QTimer.singleShot(0, dialog, show)
+    dialog.finished.connect(end)
+    QTimer.singleShot(0, dialog, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer
@@ -46,6 +46,7 @@ class AccountDialog(QDialog):
         self._desk = bench.desk
         self._work = Errand(bench.desk, self)
         self._waits = ""  # for what
+        self.is_made = True  # with all that is in it
         self.setWindowTitle(title)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -69,7 +70,7 @@ class AccountDialog(QDialog):
         self._fitting.setSingleShot(True)
         self._fitting.setInterval(0)
         self._fitting.timeout.connect(self._fit)
-        self._desk.linked.connect(self.judge)
+        self._desk.linked.connect(self._linked)
 
     def _foot(self, yes: str, role: str) -> QVBoxLayout:
         foot = QVBoxLayout()
@@ -129,10 +130,18 @@ class AccountDialog(QDialog):
         self.column.addWidget(label)
         return label
 
+    def parts(self) -> Iterator[None]:
+        """Make what is in it, a part a step, where that takes long; most are made at once."""
+        return iter(())
+
     @property
     def is_busy(self) -> bool:
         """Whether something is under way."""
         return bool(self._waits)
+
+    def _linked(self) -> None:
+        if self.is_made:
+            self.judge()
 
     def judge(self) -> None:
         """Show what is missing, and offer to go on where nothing is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 from PySide6.QtCore import Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
@@ -33,23 +35,35 @@ _HARMLESS = (TradingMode.SIMULATED, TradingMode.PAPER)
 
 
 class AccountForm(AccountDialog):
-    """Adds an account. `added` brings its id."""
+    """Adds an account. `added` brings its id. With `in_steps` it is empty until `parts` has made it."""
 
     added = Signal(str)
     WIDTH = 500
 
-    def __init__(self, bench: Bench, parent: QWidget | None = None) -> None:
+    def __init__(self, bench: Bench, parent: QWidget | None = None, *, in_steps: bool = False) -> None:
         super().__init__(bench, "Add an account", "Add the account", parent)
         self.setObjectName("account-form")
+        self.is_made = False
         self._is_named = False  # by the person, and not by us
         self._keys_are_for: tuple[TradingMode | None, str] = (None, "")
+        if not in_steps:
+            for _ in self.parts():
+                pass
+
+    def parts(self) -> Iterator[None]:
+        """Make what is in it, a part a step."""
         self._make_where()
+        yield
         self._make_money()
-        self._make_keys(bench)
+        yield
+        self._make_keys(self._bench)
         self.column.addStretch(1)
+        yield
         self._connect()
         self._show_venues()
         self.secrets.ask()
+        self.is_made = True
+        self.judge()
         self.label.setFocus()
 
     # ---- making ------------------------------------------------------------------------------------------------------
@@ -332,6 +346,8 @@ class AccountForm(AccountDialog):
 
     def forget(self) -> None:
         """Wipe the keys."""
+        if not self.is_made:
+            return
         self.credentials.wipe()
         self.secrets.wipe()
 

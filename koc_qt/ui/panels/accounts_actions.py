@@ -93,7 +93,7 @@ class AccountActions(QObject):
         """Open the form that adds an account."""
 
         def make(window: QWidget) -> AccountForm:
-            form = AccountForm(self._bench, window)
+            form = AccountForm(self._bench, window, in_steps=True)
             form.added.connect(self.added)
             return form
 
@@ -158,7 +158,7 @@ class AccountActions(QObject):
             return
         dialog = self.dialogs[key] = make(self._owner.window())
         dialog.finished.connect(lambda _result: self._closed(key))
-        open_gently(dialog)
+        open_gently(dialog, dialog.parts())
 
     def _closed(self, key: tuple[str, str]) -> None:
         dialog = self.dialogs.pop(key, None)
