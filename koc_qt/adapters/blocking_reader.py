@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -58,6 +58,16 @@ def slow_down(venue: str, what: str, pause_s: float) -> VenueUnavailable:
     error = VenueUnavailable(f"{venue} asks us to slow down and wait {math.ceil(pause_s)} s ({what})")
     error.retry_after_s = pause_s
     return error
+
+
+async def still_running(futures: Collection[asyncio.Future[Any]], within_s: float) -> set[asyncio.Future[Any]]:
+    """Wait a moment for what nobody asks for any more; gives what has not ended."""
+    if not futures:
+        return set()
+    ended, running = await asyncio.wait(futures, timeout=within_s)
+    for each in ended:
+        each.cancelled() or each.exception()  # or asyncio says that nobody has asked
+    return running
 
 
 class Reader:
@@ -127,11 +137,13 @@ class Reader:
     async def close(self, last: Callable[[], None]) -> None:
         """Take nothing more, and call `last` in a thread when what is under way there has ended.
 
-        It is waited for a moment: what hangs ends with its own time-out, and nobody needs it any more.
+        Both are waited for a moment: what hangs ends with its own time-out, and nobody needs it any more.
         """
         self.budget.close()
         for future in list(self._running):
             future.cancel()
+        for each in await still_running([asyncio.wrap_future(future) for future in list(self._running)], _CLOSE_S):
+            each.cancel()
         ending = self._pool.submit(last)
         self._pool.shutdown(wait=False)
         done, _ = await asyncio.wait([asyncio.wrap_future(ending)], timeout=_CLOSE_S)

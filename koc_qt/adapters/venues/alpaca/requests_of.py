@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from koc_qt.adapters.blocking_reader import still_running
 from koc_qt.adapters.ccxt_client import LoopbackEndpoint, Timeouts, VenueClock
 from koc_qt.adapters.ccxt_errors import Trouble
 from koc_qt.adapters.rate_budget import Priority, RateBudget, Span
@@ -34,7 +35,7 @@ TURN_S = 4.0  # how long a request may wait for its turn in the budget
 _PAUSE_S = 10.0  # after 429 that names no end
 _LONGEST_PAUSE_S = 3_600.0
 LEAVE_S = 5.0  # the loop says much sooner, unless it hangs
-_CLOSE_S = 0.5
+_CLOSE_S = 1.0
 _ORDER_THREADS, _QUERY_THREADS = 4, 3
 
 
@@ -157,12 +158,9 @@ class AlpacaRequests:
         for pool in threads.values():
             pool.shutdown(wait=False, cancel_futures=True)
         under_way = [asyncio.wrap_future(job) for job in self._jobs if not job.done()]
-        if under_way:
-            _, stuck = await asyncio.wait(under_way, timeout=_CLOSE_S)
-            if stuck:
-                self._library.break_off(client)
-                _, stuck = await asyncio.wait(stuck, timeout=_CLOSE_S)
-            for future in stuck:
+        if stuck := await still_running(under_way, _CLOSE_S):
+            self._library.break_off(client)
+            for future in await still_running(stuck, _CLOSE_S):
                 future.cancel()
         if client is not None:
             client._session.close()
