@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from itertools import groupby
+from typing import Any
 
 import pytest
 
@@ -56,20 +57,24 @@ async def test_streams_are_what_was_recorded(make_bench: MakeBench, minute: Reco
     ]
     assert trades == expected, "every trade, once, in order, exact"
 
+    def quotes() -> list[tuple[Decimal, ...]]:
+        return [(q.bid, q.bid_size, q.ask, q.ask_size) for q in bench.heard.of(Quote)]
+
+    def books() -> list[tuple[Any, Any]]:
+        return [(levels(book.bids), levels(book.asks)) for book in bench.heard.of(Book)]
+
     recorded = [tuple(Decimal(frame.data[key]) for key in "bBaA") for frame in minute.of_kind("bookTicker")]
-    quotes = [(q.bid, q.bid_size, q.ask, q.ask_size) for q in bench.heard.of(Quote)]
-    assert is_subsequence(quotes, recorded), "quotes may be conflated, never invented or reordered"
-    assert len(quotes) > 10  # of those that come while a busy machine looks away the newest alone is told
-    assert quotes[-1] == recorded[-1], "the newest is never the one that is lost"
+    await until(lambda: quotes()[-1] == recorded[-1], what="the newest quote, which is never the one that is lost")
+    assert is_subsequence(quotes(), recorded), "quotes may be conflated, never invented or reordered"
+    assert len(quotes()) > 10  # of those that come while a busy machine looks away the newest alone is told
 
     market = Market(minute.symbol, minute.snapshot)
     states = [top_of(market)]
     for frame in minute.of_kind("depth@100ms"):
         market.apply(frame)
         states.append(top_of(market))
-    books = [(levels(book.bids), levels(book.asks)) for book in bench.heard.of(Book)]
-    assert is_subsequence(books, states)
-    assert books[-1] == states[-1]
+    await until(lambda: books()[-1] == states[-1], what="the newest book")
+    assert is_subsequence(books(), states)
 
     for kind in (Trade, Quote, Book):
         times = [event.time_ns for event in bench.heard.of(kind)]  # type: ignore[attr-defined]
