@@ -41,10 +41,11 @@ class LatePaint(QObject):
     def portion(self, event: QPaintEvent, rows: int, row_px: int, scrolled: QPoint) -> QRegion:
         """Give what to paint of rows in this turn: no more than so many of them; those below come in other turns.
 
-        `scrolled` is how far; what has waited while it was scrolled, or was moved, is painted wherever it is by now.
+        `scrolled` is how far: whoever scrolls, or moves it, sees all of that at once. What has waited meanwhile is
+        painted wherever it is by then.
         """
         if scrolled != self._scrolled:
-            self._scrolled = scrolled
+            self._scrolled, self._painted = scrolled, None
             if not self._waiting.isEmpty():
                 self._waiting = QRegion(self._widget.rect())
         before = self._painted

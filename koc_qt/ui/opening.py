@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from functools import partial
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QDialog
+from PySide6.QtWidgets import QDialog, QWidget
+
+
+def paint_later(widget: QWidget) -> None:
+    """Have it painted in another turn than the one that shows it or gives it its place."""
+    widget.setUpdatesEnabled(False)
+    QTimer.singleShot(0, widget, partial(widget.setUpdatesEnabled, True))
 
 
 def open_gently(dialog: QDialog, parts: Iterable[None] = ()) -> None:
@@ -27,9 +33,8 @@ def open_gently(dialog: QDialog, parts: Iterable[None] = ()) -> None:
         for _ in left:
             QTimer.singleShot(0, dialog, step)
             return
-        dialog.setUpdatesEnabled(False)
+        paint_later(dialog)
         dialog.open()
-        QTimer.singleShot(0, dialog, partial(dialog.setUpdatesEnabled, True))
 
     dialog.finished.connect(end)
     QTimer.singleShot(0, dialog, step)

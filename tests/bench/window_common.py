@@ -35,6 +35,16 @@ def add_display_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--display", type=int, default=88, help="number of the Xvfb that is started (default: 88)")
 
 
+def traced_runs(about: str | None, runs: int) -> tuple[argparse.Namespace, list[str]]:
+    """Read the options of a bench that watches turns; gives them, and what the watched window is told of them."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--trace", action="store_true", help="say what ran in the long turns")
+    add_display_options(parser)
+    args = parser.parse_args()
+    return args, ["--trace"] if args.trace else []
+
+
 @contextlib.contextmanager
 def display(args: argparse.Namespace) -> Iterator[dict[str, str]]:
     """Give the environment of processes whose windows appear on a screen of their own, and say which it is."""

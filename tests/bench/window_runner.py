@@ -12,8 +12,8 @@
 loop from the first paint until the window has rested for a while with everything there. `stream` opens four charts,
 waits until they have bars, lets everything settle, and measures. `reconnect` does so too, with all orders in sight,
 until it has lost the engine and has it back with so many orders, which are shown. `theme` puts the light theme and the
-dark one on, twice, every panel there and four charts. `dialogs` opens each dialog and closes it, twice. `idle` and
-`busy` only stay, `busy`
+dark one on, twice, every panel there and four charts. `dialogs` opens each dialog and closes it, twice,
+then resets the layout twice. `idle` and `busy` only stay, `busy`
 painting one dock after the other for 30 of every 50 ms, until SIGTERM; then they say how large a share of the time they
 painted.
 """
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from koc_qt.ui.window import MainWindow
 
 SMA_CROSS = Path(__file__).parents[2] / "strategies" / "sma_cross.py"
+RESET = "view.reset"
 COMMANDS_WITH_DIALOGS = ("accounts.add", "help.shortcuts", "help.about", "engine.stop")
 TIMEFRAMES = ("1s", "1m", "5s", "1m")
 SETTLE_S = 5.0
@@ -213,7 +214,7 @@ def observe_dialogs(window: MainWindow, options: argparse.Namespace) -> None:
             "start form": lambda: workspace.panel("strategies").offer(str(SMA_CROSS)),  # type: ignore[union-attr]
             "file dialog": lambda: workspace.panel("strategies").browse(),  # type: ignore[union-attr]
         }
-        for command in COMMANDS_WITH_DIALOGS:
+        for command in (*COMMANDS_WITH_DIALOGS, RESET):
             openers[command] = partial(window.actions_.run, command)
         await asyncio.sleep(SETTLE_S)
         for name, opener in openers.items():
@@ -222,7 +223,7 @@ def observe_dialogs(window: MainWindow, options: argparse.Namespace) -> None:
                 turns.start(options.trace)
                 asyncio.get_running_loop().call_soon(opener)
                 async with asyncio.timeout(READY_TIMEOUT_S):
-                    while not shown():  # noqa: ASYNC110 - a bench may poll
+                    while name != RESET and not shown():  # noqa: ASYNC110 - a bench may poll
                         await asyncio.sleep(0.05)
                 await asyncio.sleep(1.5)
                 for dialog in shown():

@@ -7,20 +7,13 @@ time and by the clock, and each that took more than 8 ms; with --trace, what ran
 
 from __future__ import annotations
 
-import argparse
-
-from tests.bench.window_common import Child, add_display_options, display, load, profile
+from tests.bench.window_common import Child, display, load, profile, traced_runs
 from tests.bench.window_startup import show_turns
 
 
 def main() -> None:
     """Run it a few times."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--trace", action="store_true", help="say what ran in the long turns")
-    add_display_options(parser)
-    args = parser.parse_args()
-    options = ["--trace"] if args.trace else []
+    args, options = traced_runs(__doc__, 3)
     print(load())
     with display(args) as plain:
         for _ in range(args.runs):

@@ -47,8 +47,7 @@ class AccountForm(AccountDialog):
         self._is_named = False  # by the person, and not by us
         self._keys_are_for: tuple[TradingMode | None, str] = (None, "")
         if not in_steps:
-            for _ in self.parts():
-                pass
+            list(self.parts())
 
     def parts(self) -> Iterator[None]:
         """Make what is in it, a part a step."""
@@ -63,7 +62,6 @@ class AccountForm(AccountDialog):
         self._show_venues()
         self.secrets.ask()
         self.is_made = True
-        self.judge()
         self.label.setFocus()
 
     # ---- making ------------------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ class Exporter(QObject):
 
     def ask(self, ending: str, shown: Shown) -> None:
         """Ask where to, then write."""
+        if self.dialog is not None:
+            return  # a second click, before the first has brought it up
         dialog = self.dialog = QFileDialog(self._window.window(), "Write the run to a file")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix(ending[1:])

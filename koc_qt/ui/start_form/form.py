@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
@@ -32,6 +32,7 @@ from koc_qt.ui.desk import Frame
 from koc_qt.ui.errands import Errand
 from koc_qt.ui.formats import cut
 from koc_qt.ui.icons import icon
+from koc_qt.ui.opening import paint_later
 from koc_qt.ui.slices import Slices
 from koc_qt.ui.start_form.head import LONGEST_NAME, head, section
 from koc_qt.ui.start_form.market import MarketForm
@@ -237,17 +238,10 @@ class StartForm(QDialog):
         self.parameters.edited.connect(self._judge)
         self._judge()
         await asyncio.sleep(0)
-        self.sheet.setUpdatesEnabled(False)
+        paint_later(self.sheet)
         self._show_page(self.sheet)
-        self._revealing.start(self._reveal(parameters))
+        self._revealing.start(parameters.reveal())
         self.start_button.setFocus()
-
-    def _reveal(self, parameters: ParameterForm) -> Iterator[None]:
-        """Paint the form in another turn than the one that gives everything its place, and then the parameters."""
-        yield
-        self.sheet.setUpdatesEnabled(True)
-        yield
-        yield from parameters.reveal()
 
     def _take_remembered(self) -> None:
         known, market, parameters = self._remembered, self.market, self.parameters
